@@ -1,0 +1,1605 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * What keeps it right: a process is believed only in one order.  It is opened
+ * by its number, then everything about it is read, then its pidfd still lives:
+ * so what was read was its own, and not that of a later process with the same
+ * number.  From there on only the pidfd counts.
+ */
+#include "common.h"
+
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Values of the kernel's interface that older headers of a libc lack. */
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME	0x00000080
+#endif
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP	0x02000000
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal	424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open	434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range	436
+#endif
+#ifndef SYS_openat2
+#define SYS_openat2	437
+#endif
+
+#define SYS_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
+#define SYS_RESOLVE_NO_MAGICLINKS	0x02
+#define SYS_RESOLVE_IN_ROOT		0x10
+
+#define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
+#define CGROUP_SIZE	8192	/* /proc/PID/cgroup: two or so paths */
+#define CMDLINE_SIZE	65536	/* /proc/PID/cmdline of a systemd-nspawn */
+
+#define SECOND		INT64_C(1000)
+#define TIME_MAX	(INT64_C(1000000000) * SECOND)
+
+extern char **environ;
+
+const struct namespace_kind namespace_kinds[NAMESPACES] = {
+	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
+	    "stay in the caller's mount namespace" },
+	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS, "no-uts", 257,
+	    "stay in the caller's uts namespace (host name)" },
+	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC, "no-ipc", 258,
+	    "stay in the caller's ipc namespace" },
+	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET, "no-network", 'n',
+	    "stay in the caller's network namespace" },
+	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID, "no-pid", 'p',
+	    "stay in the caller's pid namespace" },
+	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP, "no-cgroup", 259,
+	    "stay in the caller's cgroup namespace" },
+	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME, "no-time", 260,
+	    "stay in the caller's time namespace" },
+	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER, "no-user", 261,
+	    "stay in the caller's user namespace" },
+};
+
+static const char *const signal_names[] = {
+	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
+	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
+	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
+	[SIGUSR1] = "USR1", [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2",
+	[SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
+#ifdef SIGSTKFLT
+	[SIGSTKFLT] = "STKFLT",
+#endif
+	[SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",
+	[SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU",
+	[SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
+	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH",
+	[SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
+};
+
+#define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
+
+/*
+ * systemd-nspawn's long options that take an argument, "=", and those that
+ * take none, of all releases from 252 to 262.  Of those with a common
+ * beginning the eldest comes first: an abbreviation that was accepted meant it.
+ */
+static const char *const nspawn_options[] = {
+	"machine=", "directory=", "image=", "image-policy=", "ephemeral",
+	"kill-signal=", "template=", "boot", "as-pid2", "user=", "uid=",
+	"uuid=", "help", "hostname=", "version", "verity-data=", "volatile",
+	"read-only", "register=", "resolv-conf=", "restrict-address-families=",
+	"rlimit=", "root-hash=", "root-hash-sig=", "quiet", "keep-unit",
+	"private-network", "private-users", "private-users-chown",
+	"private-users-ownership=", "private-users-delegate=", "property=",
+	"port=", "personality=", "pipe", "pivot-root=", "bind=", "bind-ro=",
+	"bind-user=", "bind-user-group=", "bind-user-shell=", "background=",
+	"tmpfs=", "timezone=", "overlay=", "overlay-ro=", "oci-bundle=",
+	"oom-score-adjust=", "inaccessible=", "slice=", "setenv=",
+	"settings=", "set-credential=", "selinux-context=",
+	"selinux-apifs-context=", "share-system", "suppress-sync=", "system",
+	"system-call-filter=", "load-credential=", "link-journal=",
+	"network-interface=", "network-macvlan=", "network-ipvlan=",
+	"network-veth", "network-veth-extra=", "network-bridge=",
+	"network-zone=", "network-namespace-path=", "notify-ready=",
+	"no-new-privileges=", "no-pager", "no-ask-password", "capability=",
+	"chdir=", "cpu-affinity=", "console=", "cleanup",
+	"ambient-capability=", "drop-capability=", "forward-journal=",
+	"forward-journal-max-use=", "forward-journal-keep-free=",
+	"forward-journal-max-file-size=", "forward-journal-max-files=",
+};
+
+#define NSPAWN_OPTIONS	(sizeof(nspawn_options) / sizeof(nspawn_options[0]))
+
+/* Its short options that take an argument. */
+#define NSPAWN_SHORT_ARG	"DuLMSZipEs"
+
+/* ---- text ---------------------------------------------------------- */
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_alnum(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool
+machine_name_valid(const char *name)
+{
+	size_t length = strlen(name);
+
+	if (length == 0 || length > MACHINE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		bool first = i == 0 || name[i - 1] == '.';
+		bool last = name[i + 1] == '.' || name[i + 1] == '\0';
+
+		if (name[i] == '-' || name[i] == '.') {
+			if (first || (last && name[i] == '-') ||
+			    name[i + 1] == '\0')
+				return false;
+		} else if (!is_alnum(name[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Writes \xHH, without a NUL, and gives its length. */
+static size_t
+hex_escape(unsigned char byte, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	out[0] = '\\';
+	out[1] = 'x';
+	out[2] = digits[byte >> 4];
+	out[3] = digits[byte & 15];
+	return 4;
+}
+
+int
+unit_name_escape(const char *text, char *escaped, size_t size)
+{
+	size_t used = 0;
+
+	if (size < 4 * strlen(text) + 1) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	for (; *text != '\0'; text++) {
+		if (is_alnum(*text) || strchr(":_.", *text) != NULL)
+			escaped[used++] = *text;
+		else
+			used += hex_escape((unsigned char)*text,
+			    escaped + used);
+	}
+	escaped[used] = '\0';
+	return 0;
+}
+
+int
+number_parse(const char *text, uint64_t max, uint64_t *number)
+{
+	uint64_t n = 0;
+
+	if (*text == '\0') {
+		errno = EINVAL;
+		return -1;
+	}
+	for (; *text != '\0'; text++) {
+		if (!is_digit(*text)) {
+			errno = EINVAL;
+			return -1;
+		}
+		uint64_t digit = (uint64_t)(*text - '0');
+
+		if (digit > max || n > (max - digit) / 10) {
+			errno = ERANGE;
+			return -1;
+		}
+		n = n * 10 + digit;
+	}
+	*number = n;
+	return 0;
+}
+
+/* Says how many ms the unit behind a number is long, 0 for no unit. */
+static int64_t
+time_unit(const char *text)
+{
+	if (*text == '\0' || strcmp(text, "s") == 0)
+		return SECOND;
+	if (strcmp(text, "min") == 0)
+		return 60 * SECOND;
+	if (strcmp(text, "h") == 0)
+		return 3600 * SECOND;
+	return 0;
+}
+
+/*
+ * Gives the value of a fraction's digits in units, rounded up: 10 digits count,
+ * so that with units of at most an hour nothing overflows.
+ */
+static int64_t
+fraction_of(const char *digits, size_t count, int64_t unit)
+{
+	int64_t value = 0, scale = 1;
+
+	for (size_t i = 0; i < count && i < 10; i++) {
+		value = value * 10 + (digits[i] - '0');
+		scale *= 10;
+	}
+	return (value * unit + scale - 1) / scale;
+}
+
+int
+time_parse(const char *text, int64_t *ms)
+{
+	char whole[24];
+	size_t digits = strspn(text, "0123456789");
+	const char *fraction = text + digits + (text[digits] == '.');
+	size_t places = text[digits] == '.' ?
+	    strspn(fraction, "0123456789") : 0;
+	int64_t unit = time_unit(fraction + places);
+	uint64_t n;
+
+	if (strcmp(text, "infinity") == 0) {
+		*ms = INT64_MAX;
+		return 0;
+	}
+	errno = EINVAL;
+	if (unit == 0 || digits == 0 || (text[digits] == '.' && places == 0))
+		return -1;
+	errno = ERANGE;
+	if (digits >= sizeof(whole))
+		return -1;
+	memcpy(whole, text, digits);
+	whole[digits] = '\0';
+	if (number_parse(whole, (uint64_t)(TIME_MAX / unit), &n) == -1)
+		return -1;
+	*ms = (int64_t)n * unit + fraction_of(fraction, places, unit);
+	return 0;
+}
+
+/* Reads what stands behind RTMIN or RTMAX: nothing, or sign and number. */
+static int
+signal_offset(const char *text, char sign)
+{
+	uint64_t offset;
+
+	if (*text == '\0')
+		return 0;
+	if (*text != sign || number_parse(text + 1,
+	    SIGNAL_RTMAX - SIGNAL_RTMIN, &offset) == -1)
+		return -1;
+	return (int)offset;
+}
+
+int
+signal_number(const char *text)
+{
+	uint64_t number;
+	int offset;
+
+	if (number_parse(text, SIGNAL_RTMAX, &number) == 0)
+		return number == 0 ? -1 : (int)number;
+	if (strncasecmp(text, "SIG", 3) == 0)
+		text += 3;
+	if (strncasecmp(text, "RTMIN", 5) == 0) {
+		offset = signal_offset(text + 5, '+');
+		return offset == -1 ? -1 : SIGNAL_RTMIN + offset;
+	}
+	if (strncasecmp(text, "RTMAX", 5) == 0) {
+		offset = signal_offset(text + 5, '-');
+		return offset == -1 ? -1 : SIGNAL_RTMAX - offset;
+	}
+	for (size_t i = 1; i < SIGNAL_NAMES; i++)
+		if (signal_names[i] != NULL &&
+		    strcasecmp(text, signal_names[i]) == 0)
+			return (int)i;
+	return -1;
+}
+
+const char *
+signal_name(int signal, char name[SIGNAL_NAME_SIZE])
+{
+	if (signal > 0 && (size_t)signal < SIGNAL_NAMES &&
+	    signal_names[signal] != NULL)
+		snprintf(name, SIGNAL_NAME_SIZE, "SIG%s", signal_names[signal]);
+	else if (signal == SIGNAL_RTMIN)
+		snprintf(name, SIGNAL_NAME_SIZE, "SIGRTMIN");
+	else if (signal > SIGNAL_RTMIN && signal <= SIGNAL_RTMAX)
+		snprintf(name, SIGNAL_NAME_SIZE, "SIGRTMIN+%d",
+		    signal - SIGNAL_RTMIN);
+	else
+		snprintf(name, SIGNAL_NAME_SIZE, "%d", signal);
+	return name;
+}
+
+const char *
+printable(const char *text, char *clean, size_t size)
+{
+	size_t used = 0;
+
+	for (; *text != '\0'; text++) {
+		bool plain = *text >= ' ' && *text <= '~' && *text != '\\';
+
+		if (used + (plain ? 1 : 4) >= size)
+			break;
+		if (plain)
+			clean[used++] = *text;
+		else
+			used += hex_escape((unsigned char)*text, clean + used);
+	}
+	clean[used] = '\0';
+	return clean;
+}
+
+/* ---- options ------------------------------------------------------- */
+
+int
+option_next(int argc, char **argv, const struct option_spec *table)
+{
+	struct option longs[OPTIONS_MAX + 1] = { 0 };
+	char shorts[2 * OPTIONS_MAX + 2] = "-";	/* words in their place */
+	size_t used = 1;
+
+	for (size_t i = 0; i < OPTIONS_MAX && table[i].name != NULL; i++) {
+		longs[i].name = table[i].name;
+		longs[i].has_arg = table[i].arg != NULL;
+		longs[i].val = table[i].key;
+		if (table[i].key > UCHAR_MAX)
+			continue;
+		shorts[used++] = (char)table[i].key;
+		if (table[i].arg != NULL)
+			shorts[used++] = ':';
+	}
+	return getopt_long(argc, argv, shorts, longs, NULL);
+}
+
+void
+option_help(FILE *stream, const struct option_spec *table)
+{
+	for (; table->name != NULL; table++) {
+		char form[40];
+
+		snprintf(form, sizeof(form), "--%s%s%s", table->name,
+		    table->arg == NULL ? "" : "=",
+		    table->arg == NULL ? "" : table->arg);
+		if (table->key <= UCHAR_MAX)
+			fprintf(stream, "  -%c, ", table->key);
+		else
+			fprintf(stream, "      ");
+		fprintf(stream, "%-18s %s\n", form, table->help);
+	}
+}
+
+/* ---- time ---------------------------------------------------------- */
+
+static int64_t
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * SECOND + t.tv_nsec / 1000000;
+}
+
+int64_t
+deadline_in(int64_t ms)
+{
+	int64_t start = now();
+
+	return ms >= DEADLINE_NEVER - start ? DEADLINE_NEVER : start + ms;
+}
+
+int
+deadline_left(int64_t deadline)
+{
+	int64_t left;
+
+	if (deadline == DEADLINE_NEVER)
+		return -1;
+	left = deadline - now();
+	if (left < 0)
+		return 0;
+	return left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* ---- files --------------------------------------------------------- */
+
+void
+fd_close(int *fd)
+{
+	int keep = errno;
+
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+	errno = keep;
+}
+
+/* What close_range(2) does, before Linux 5.9. */
+static void
+close_from(int first)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	for (int fd = first; fd < max; fd++)
+		close(fd);
+}
+
+int
+fds_tidy(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd != -1 && fd <= STDERR_FILENO);
+	if (fd == -1)
+		return -1;
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, UINT_MAX, 0) == -1)
+		close_from(STDERR_FILENO + 1);
+	return 0;
+}
+
+ssize_t
+file_read(int dir, const char *path, char *buffer, size_t size)
+{
+	size_t used = 0;
+	ssize_t n;
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd == -1)
+		return -1;
+	while (used < size && (n = read(fd, buffer + used, size - used)) != 0) {
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1) {
+			fd_close(&fd);
+			return -1;
+		}
+		used += (size_t)n;
+	}
+	fd_close(&fd);
+	if (used == size) {
+		buffer[size - 1] = '\0';
+		errno = EFBIG;
+		return -1;
+	}
+	buffer[used] = '\0';
+	return (ssize_t)used;
+}
+
+struct sys_open_how {
+	uint64_t	flags, mode, resolve;
+};
+
+static int
+sys_openat2(int dir, const char *path, struct sys_open_how *how)
+{
+	return (int)syscall(SYS_openat2, dir, path, how, sizeof(*how));
+}
+
+int
+file_open_in_root(int root, const char *path)
+{
+	struct sys_open_how how = {
+		/* O_NONBLOCK: a FIFO in its place must not hold us up. */
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.resolve = SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS,
+	};
+	struct stat st;
+	int fd = sys_openat2(root, path, &how);
+
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	fd_close(&fd);
+	errno = EINVAL;
+	return -1;
+}
+
+/* ---- helper -------------------------------------------------------- */
+
+/* Starts the program of argv with out as its stdout. */
+static int
+helper_start(const char *const argv[], int out, pid_t *pid)
+{
+	posix_spawn_file_actions_t actions;
+	int error = posix_spawn_file_actions_init(&actions);
+
+	if (error == 0) {
+		error = posix_spawn_file_actions_addopen(&actions,
+		    STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+		if (error == 0)
+			error = posix_spawn_file_actions_addopen(&actions,
+			    STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+		if (error == 0)
+			error = posix_spawn_file_actions_adddup2(&actions,
+			    out, STDOUT_FILENO);
+		if (error == 0)	/* posix_spawn(3) never changes the words */
+			error = posix_spawnp(pid, argv[0], &actions, NULL,
+			    (char *const *)(uintptr_t)argv, environ);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+/*
+ * Reads what is there now; where output is full the rest is dropped.
+ * Returns false at the end.
+ */
+static bool
+helper_read(int fd, char *output, size_t size, size_t *used)
+{
+	char rest[512];
+	ssize_t n = size - *used > 1 ?
+	    read(fd, output + *used, size - *used - 1) :
+	    read(fd, rest, sizeof(rest));
+
+	if (n == -1)
+		return errno == EAGAIN || errno == EINTR;
+	if (size - *used > 1)
+		*used += (size_t)n;
+	return n > 0;
+}
+
+/* Collects output until helper has ended.  Says whether it did in time. */
+static bool
+helper_wait(const struct process *helper, int out, int64_t deadline,
+    char *output, size_t size)
+{
+	struct pollfd fds[] = {
+		{ .fd = helper->fd, .events = POLLIN },
+		{ .fd = out, .events = POLLIN },
+	};
+	size_t used = 0;
+	int n;
+
+	do {
+		n = poll(fds, 2, deadline_left(deadline));
+		if (n > 0 && fds[1].revents != 0 &&
+		    !helper_read(out, output, size, &used))
+			fds[1].fd = -1;
+	} while ((n == -1 && errno == EINTR) ||
+	    (n > 0 && (fds[0].revents == 0 || fds[1].revents & POLLIN)));
+	output[used] = '\0';
+	return n > 0;
+}
+
+int
+run(const char *const argv[], int64_t deadline, char *output, size_t size)
+{
+	struct process helper = PROCESS_NONE;
+	int pipefd[2], status, result = -1;
+	pid_t pid;
+
+	if (pipe2(pipefd, O_CLOEXEC | O_NONBLOCK) == -1)
+		return -1;
+	if (helper_start(argv, pipefd[1], &pid) == -1)
+		goto out;
+	fd_close(&pipefd[1]);
+	/* Our own child until waitpid(): its number cannot be another's. */
+	bool ended = process_open(pid, &helper) == 0 &&
+	    helper_wait(&helper, pipefd[0], deadline, output, size);
+	int error = helper.fd == -1 ? errno : ETIMEDOUT;
+
+	if (!ended)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
+		;
+	if (ended)
+		result = exit_status(status);
+	else
+		errno = error;
+out:
+	process_close(&helper);
+	fd_close(&pipefd[0]);
+	fd_close(&pipefd[1]);
+	return result;
+}
+
+/* ---- process ------------------------------------------------------- */
+
+int
+process_open(pid_t pid, struct process *process)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd == -1)
+		return -1;
+	*process = (struct process){ .pid = pid, .fd = fd };
+	return 0;
+}
+
+bool
+process_alive(const struct process *process)
+{
+	struct pollfd fd = { .fd = process->fd, .events = POLLIN };
+
+	return process->fd != -1 && poll(&fd, 1, 0) == 0;
+}
+
+int
+process_signal(const struct process *process, int signal)
+{
+	return (int)syscall(SYS_pidfd_send_signal, process->fd, signal, NULL,
+	    0);
+}
+
+/* Takes out those that have ended, and counts the others. */
+static int
+processes_left(struct pollfd *fds, size_t count)
+{
+	int left = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i].revents != 0)
+			fds[i].fd = -1;
+		left += fds[i].fd != -1;
+	}
+	return left;
+}
+
+int
+processes_wait(struct pollfd *fds, size_t count, int64_t deadline)
+{
+	int n, left;
+
+	do {
+		for (size_t i = 0; i < count; i++)
+			fds[i].revents = 0;
+		left = processes_left(fds, count);
+		if (left == 0)
+			return 0;
+		n = poll(fds, (nfds_t)count, deadline_left(deadline));
+		if (n == -1 && errno != EINTR)
+			return -1;
+		if (n > 0)
+			left = processes_left(fds, count);
+	} while (left > 0 && (n != 0 || deadline_left(deadline) != 0));
+	return left;
+}
+
+void
+process_close(struct process *process)
+{
+	fd_close(&process->fd);
+	process->pid = 0;
+}
+
+int
+exit_status(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+	    WEXITSTATUS(status);
+}
+
+/* Finds the line of text that begins with key, and gives what follows. */
+static const char *
+line_value(const char *text, const char *key)
+{
+	size_t length = strlen(key);
+
+	while (text != NULL && strncmp(text, key, length) != 0) {
+		text = strchr(text, '\n');
+		if (text != NULL)
+			text++;
+	}
+	return text == NULL ? NULL : text + length;
+}
+
+/*
+ * Takes the next number of a line, with the blanks before it.  Gives false at
+ * the line's end and for anything else.
+ */
+static bool
+line_number(const char **line, uint64_t *number)
+{
+	char digits[24];
+	size_t length;
+
+	*line += strspn(*line, " \t");
+	length = strspn(*line, "0123456789");
+	if (length >= sizeof(digits))
+		return false;
+	memcpy(digits, *line, length);
+	digits[length] = '\0';
+	*line += length;
+	return number_parse(digits, UINT32_MAX, number) == 0;
+}
+
+int
+process_status_parse(const char *text, struct process_status *status)
+{
+	const char *ppid = line_value(text, "PPid:");
+	const char *uid = line_value(text, "Uid:");
+	const char *inner = line_value(text, "NSpid:");
+	struct process_status s = { .depth = 0 };
+	uint64_t n;
+
+	errno = EINVAL;
+	if (ppid == NULL || !line_number(&ppid, &n) || n > INT_MAX)
+		return -1;
+	s.ppid = (pid_t)n;
+	if (uid == NULL || !line_number(&uid, &n))
+		return -1;
+	s.uid = (uid_t)n;
+	while (inner != NULL && line_number(&inner, &n) && n <= INT_MAX) {
+		s.inner = (pid_t)n;
+		s.depth++;
+	}
+	if (s.depth == 0)
+		return -1;
+	*status = s;
+	return 0;
+}
+
+/* ---- machine ------------------------------------------------------- */
+
+/* Compares a part of a path with a whole word. */
+static bool
+part_is(const char *part, size_t length, const char *word)
+{
+	return strlen(word) == length && memcmp(part, word, length) == 0;
+}
+
+/* Says whether a folder below the slices is the unit of the machine. */
+static bool
+part_is_unit(const char *part, size_t length, const char *name)
+{
+	char escaped[4 * MACHINE_NAME_MAX + 1], unit[UNIT_NAME_MAX];
+	const struct {
+		const char *prefix, *name, *suffix;
+	} units[] = {
+		{ "machine-", escaped, ".scope" },
+		{ "", name, ".scope" },
+		{ "systemd-nspawn@", name, ".service" },
+		{ "systemd-nspawn@", escaped, ".service" },	/* long ago */
+	};
+
+	if (unit_name_escape(name, escaped, sizeof(escaped)) == -1)
+		return false;
+	if (length > 0 && *part == '_') {	/* systemd's own escape */
+		part++;
+		length--;
+	}
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		snprintf(unit, sizeof(unit), "%s%s%s", units[i].prefix,
+		    units[i].name, units[i].suffix);
+		if (part_is(part, length, unit))
+			return true;
+	}
+	return false;
+}
+
+/* Judges one cgroup's path, which ends at the end of its line. */
+static bool
+path_in_machine(const char *path, const char *name)
+{
+	static const char slice[] = ".slice";
+	const size_t tail = sizeof(slice) - 1;
+	size_t length;
+
+	do {
+		path += *path == '/';
+		length = strcspn(path, "/\n");
+		if (length < tail || !part_is(path + length - tail, tail,
+		    slice))
+			break;
+		path += length;
+	} while (*path == '/');
+	if (path[length] != '/' || !part_is_unit(path, length, name))
+		return false;
+	path += length + 1;
+	return part_is(path, strcspn(path, "/\n"), "payload");
+}
+
+bool
+cgroup_in_machine(const char *text, const char *name)
+{
+	if (!machine_name_valid(name))
+		return false;
+	while (text != NULL && *text != '\0') {
+		const char *kind = text + strcspn(text, ":\n");
+		bool ours = strncmp(text, "0::", 3) == 0 ||
+		    strncmp(kind, ":name=systemd:", 14) == 0;
+
+		if (ours && path_in_machine(strchr(kind + 1, ':') + 1, name))
+			return true;
+		text = strchr(text, '\n');
+		if (text != NULL)
+			text++;
+	}
+	return false;
+}
+
+/*
+ * Finds the option that word, up to length, is or abbreviates.  NULL for one
+ * that no release has.
+ */
+static const char *
+nspawn_option(const char *word, size_t length)
+{
+	const char *found = NULL;
+
+	for (size_t i = 0; i < NSPAWN_OPTIONS; i++) {
+		const char *option = nspawn_options[i];
+
+		if (strncmp(option, word, length) != 0)
+			continue;
+		if (option[length] == '\0' || option[length] == '=')
+			return option;
+		if (found == NULL)
+			found = option;
+	}
+	return found;
+}
+
+/* Keeps what concerns us of an option; letter is 0 where it is a long one. */
+static void
+nspawn_option_keep(const char *option, char letter, const char *value,
+    struct nspawn_words *words)
+{
+	if (letter == 'M' || strcmp(option, "machine=") == 0)
+		words->machine = *value == '\0' ? NULL : value;
+	else if (letter == 'D' || strcmp(option, "directory=") == 0)
+		words->directory = value;
+	else if (letter == 'i' || strcmp(option, "image=") == 0)
+		words->image = value;
+	else if (strcmp(option, "kill-signal=") == 0)
+		words->kill_signal = value;
+	else if (letter == 'x' || strcmp(option, "ephemeral") == 0)
+		words->ephemeral = true;
+}
+
+/*
+ * Reads a word of short options; next is the word behind it.  Says whether
+ * that is the argument of the last.
+ */
+static bool
+nspawn_shorts(const char *word, const char *next, struct nspawn_words *words)
+{
+	for (word++; *word != '\0'; word++) {
+		if (strchr(NSPAWN_SHORT_ARG, *word) == NULL) {
+			nspawn_option_keep("", *word, "", words);
+			continue;
+		}
+		nspawn_option_keep("", *word, word[1] == '\0' ? next : word + 1,
+		    words);
+		return word[1] == '\0';
+	}
+	return false;
+}
+
+/* The same for a word that is a long option. */
+static bool
+nspawn_long(const char *word, const char *next, struct nspawn_words *words)
+{
+	size_t length = strcspn(word + 2, "=");
+	const char *value = word + 2 + length;
+	const char *option = nspawn_option(word + 2, length);
+
+	if (option == NULL)
+		return false;
+	if (*value == '=') {
+		nspawn_option_keep(option, 0, value + 1, words);
+		return false;
+	}
+	bool takes = option[strlen(option) - 1] == '=';
+
+	nspawn_option_keep(option, 0, takes ? next : "", words);
+	return takes;
+}
+
+void
+nspawn_words_parse(const char *text, size_t length, struct nspawn_words *words)
+{
+	const char *end = text + length;
+	const char *word = text + strlen(text) + 1;	/* behind argv[0] */
+
+	*words = (struct nspawn_words){ .machine = NULL };
+	while (word < end && word[0] == '-' && word[1] != '\0') {
+		const char *next = word + strlen(word) + 1;
+		const char *value = next < end ? next : "";
+		bool taken;
+
+		if (strcmp(word, "--") == 0)
+			break;
+		taken = word[1] == '-' ? nspawn_long(word, value, words) :
+		    nspawn_shorts(word, value, words);
+		word = taken && next < end ? next + strlen(next) + 1 : next;
+	}
+}
+
+/*
+ * Compares a name with what systemd-nspawn makes of a path: its last part,
+ * without suffix, without what no name has.  What name has more is in *rest.
+ */
+static bool
+path_names(const char *path, const char *suffix, const char *name,
+    const char **rest)
+{
+	size_t end = strlen(path), tail = strlen(suffix), start;
+
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	for (start = end; start > 0 && path[start - 1] != '/'; start--)
+		;
+	if (end - start > tail && memcmp(path + end - tail, suffix, tail) == 0)
+		end -= tail;
+	for (; start < end; start++) {
+		if (!is_alnum(path[start]) && strchr("-.", path[start]) == NULL)
+			continue;
+		if (*name != path[start])
+			return false;
+		name++;
+	}
+	*rest = name;
+	return true;
+}
+
+/* Says whether text is what --ephemeral appends: '-' and 16 digits. */
+static bool
+is_ephemeral_tail(const char *text)
+{
+	return text[0] == '-' && strlen(text) == 17 &&
+	    strspn(text + 1, "0123456789abcdef") == 16;
+}
+
+/* Says whether the last part of path is one that has no name of its own. */
+static bool
+path_nameless(const char *path)
+{
+	size_t end = strlen(path);
+	size_t dots = 0;
+
+	while (end > 0 && path[end - 1] == '/')
+		end--;
+	while (end > 0 && path[end - 1] == '.') {
+		end--;
+		dots++;
+	}
+	return dots <= 2 && (end == 0 || path[end - 1] == '/');
+}
+
+enum naming
+nspawn_words_name(const struct nspawn_words *words, const char *name)
+{
+	const char *path = words->image != NULL ? words->image :
+	    words->directory;
+	const char *suffix = words->image != NULL ? ".raw" : "";
+	const char *rest;
+	bool same;
+
+	if (words->machine != NULL)
+		return strcmp(words->machine, name) == 0 ? NAMES_IT :
+		    NAMES_OTHER;
+	if (path == NULL || path_nameless(path))
+		return NAMES_NONE;
+	same = path_names(path, suffix, name, &rest) &&
+	    (words->ephemeral ? is_ephemeral_tail(rest) : *rest == '\0');
+	return same ? NAMES_IT : NAMES_OTHER;
+}
+
+/* Reads the file of a process below proc. */
+static ssize_t
+proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%d/%s", pid, file);
+	return file_read(proc, path, buffer, size);
+}
+
+static int
+proc_status(int proc, pid_t pid, struct process_status *status)
+{
+	char text[STATUS_SIZE];
+
+	if (proc_read(proc, pid, "status", text, sizeof(text)) == -1)
+		return -1;
+	return process_status_parse(text, status);
+}
+
+/* Says how many pid namespaces the caller is in, as proc sees it. */
+static int
+proc_depth(int proc, unsigned *depth)
+{
+	char text[STATUS_SIZE];
+	struct process_status status;
+
+	if (file_read(proc, "self/status", text, sizeof(text)) == -1 ||
+	    process_status_parse(text, &status) == -1)
+		return -1;
+	*depth = status.depth;
+	return 0;
+}
+
+/*
+ * Compares a namespace of a process with the caller's.
+ * Returns 1 for the same, 0 for another, -1 where one cannot be seen.
+ */
+static int
+namespace_same(int proc, pid_t pid, const char *file)
+{
+	char path[64], own[64];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "%d/ns/%s", pid, file);
+	snprintf(own, sizeof(own), "self/ns/%s", file);
+	if (fstatat(proc, own, &ours, 0) == -1 ||
+	    fstatat(proc, path, &theirs, 0) == -1)
+		return -1;
+	return ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+/*
+ * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
+ * the next one below the caller's.
+ * errors   ESRCH    when it is something else or has ended
+ *          ENOTSUP  when it is in the caller's own pid namespace
+ */
+static int
+leader_open(int proc, pid_t pid, struct process *leader)
+{
+	struct process_status status;
+	struct process p = PROCESS_NONE;
+	unsigned depth;
+	int same;
+
+	if (proc_depth(proc, &depth) == -1 || process_open(pid, &p) == -1)
+		return -1;
+	same = namespace_same(proc, pid, "pid");
+	if (same == -1)
+		goto out;
+	errno = ESRCH;
+	if (proc_status(proc, pid, &status) == -1 || !process_alive(&p))
+		errno = ESRCH;
+	else if (same == 1)
+		errno = ENOTSUP;
+	else if (status.inner == 1 && status.depth == depth + 1) {
+		*leader = p;
+		return 0;
+	}
+out:
+	if (errno == ENOENT)
+		errno = ESRCH;
+	process_close(&p);
+	return -1;
+}
+
+/* Says whether a process is a systemd-nspawn of the caller's pid namespace. */
+static bool
+is_supervisor(int proc, pid_t pid)
+{
+	static const char deleted[] = " (deleted)", program[] =
+	    "systemd-nspawn";
+	char path[32], text[PATH_MAX + sizeof(deleted)];
+	const char *base;
+	ssize_t n;
+
+	n = proc_read(proc, pid, "comm", text, sizeof(text));
+	if (n <= 0 || !part_is(text, (size_t)n - 1, program))
+		return false;
+	snprintf(path, sizeof(path), "%d/exe", pid);
+	n = readlinkat(proc, path, text, sizeof(text) - 1);
+	if (n == -1)
+		return false;
+	text[n] = '\0';
+	n -= (ssize_t)sizeof(deleted) - 1;
+	if (n > 0 && strcmp(text + n, deleted) == 0)
+		text[n] = '\0';
+	base = strrchr(text, '/');
+	return base != NULL && strcmp(base + 1, program) == 0 &&
+	    namespace_same(proc, pid, "pid") == 1;
+}
+
+/* Says what a supervisor's command line tells of the machine's name. */
+static enum naming
+supervisor_names(int proc, pid_t pid, const char *name)
+{
+	char text[CMDLINE_SIZE];
+	struct nspawn_words words;
+	ssize_t n = proc_read(proc, pid, "cmdline", text, sizeof(text));
+
+	if (n <= 0)
+		return NAMES_NONE;
+	nspawn_words_parse(text, (size_t)n, &words);
+	return nspawn_words_name(&words, name);
+}
+
+/*
+ * Finds who made the leader's user namespace, where it has one of its own;
+ * nobody but root can make a machine without one.
+ */
+static int
+leader_owner(int proc, pid_t leader, uid_t *owner)
+{
+	char path[64];
+	int fd, n;
+
+	*owner = 0;
+	if (namespace_same(proc, leader, "user") == 1)
+		return 0;
+	snprintf(path, sizeof(path), "%d/ns/user", leader);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	n = ioctl(fd, SYS_NS_GET_OWNER_UID, owner);
+	fd_close(&fd);
+	return n;
+}
+
+/*
+ * Fills machine, whose leader is held already, with what the leader's parent
+ * tells: the supervisor, if it is a systemd-nspawn, and the owner.
+ * errors   ESRCH  when the leader or its parent ended meanwhile
+ */
+static int
+machine_complete(int proc, struct machine *machine)
+{
+	struct process_status leader, parent;
+	struct process p = PROCESS_NONE;
+	pid_t pid = machine->leader.pid;
+	uid_t owner;
+
+	if (leader_owner(proc, pid, &owner) == -1 ||
+	    proc_status(proc, pid, &leader) == -1 ||
+	    process_open(leader.ppid, &p) == -1)
+		return -1;
+	bool nspawn = is_supervisor(proc, p.pid);
+
+	if (proc_status(proc, p.pid, &parent) == -1 || !process_alive(&p) ||
+	    proc_status(proc, pid, &leader) == -1 || leader.ppid != p.pid ||
+	    !process_alive(&machine->leader)) {
+		process_close(&p);
+		errno = ESRCH;
+		return -1;
+	}
+	machine->owner = owner != 0 ? owner : parent.uid;
+	if (nspawn)
+		machine->supervisor = p;
+	else
+		process_close(&p);
+	return 0;
+}
+
+/*
+ * Takes hold of the machine whose leader has the number pid.
+ * errors   as leader_open()
+ */
+static int
+machine_open(int proc, pid_t pid, struct machine *machine)
+{
+	struct machine m = MACHINE_NONE;
+
+	if (leader_open(proc, pid, &m.leader) == -1)
+		return -1;
+	if (machine_complete(proc, &m) == -1) {
+		machine_close(&m);
+		return -1;
+	}
+	*machine = m;
+	return 0;
+}
+
+/*
+ * Keeps one of the machine that is had (or the empty one) and another one that
+ * bears the same name.  A machine of a stranger never stands in the way of one
+ * that is root's or the caller's.
+ */
+static int
+machine_choose(struct machine *had, struct machine *other, pid_t suspects[2])
+{
+	bool both = had->leader.fd != -1 &&
+	    machine_foreign(had) == machine_foreign(other);
+
+	if (both) {
+		suspects[0] = had->leader.pid;
+		suspects[1] = other->leader.pid;
+		machine_close(other);
+		errno = ENOTUNIQ;
+		return -1;
+	}
+	if (had->leader.fd == -1 || machine_foreign(had)) {
+		machine_close(had);
+		*had = *other;
+	} else
+		machine_close(other);
+	return 0;
+}
+
+/* Gives the number of the next process of a proc directory, 0 at the end. */
+static pid_t
+proc_next(DIR *dir)
+{
+	const struct dirent *entry;
+	uint64_t pid;
+
+	while ((entry = readdir(dir)) != NULL)
+		if (number_parse(entry->d_name, INT_MAX, &pid) == 0)
+			return (pid_t)pid;
+	return 0;
+}
+
+/* Says whether a process is in the payload of the machine's unit. */
+static bool
+proc_in_unit(int proc, pid_t pid, const char *name)
+{
+	char text[CGROUP_SIZE];
+
+	return proc_read(proc, pid, "cgroup", text, sizeof(text)) != -1 &&
+	    cgroup_in_machine(text, name);
+}
+
+/* Says whether it is PID 1 of a supervisor whose command line says name. */
+static bool
+proc_in_supervisor(int proc, pid_t pid, const char *name)
+{
+	struct process_status status;
+
+	return proc_status(proc, pid, &status) == 0 && status.inner == 1 &&
+	    status.ppid != 0 && is_supervisor(proc, status.ppid) &&
+	    supervisor_names(proc, status.ppid, name) == NAMES_IT;
+}
+
+typedef bool proc_test(int proc, pid_t pid, const char *name);
+
+/* Takes hold of the machine whose leader pid is, if belongs still says so. */
+static int
+machine_try(int proc, pid_t pid, const char *name, proc_test *belongs,
+    struct machine *machine)
+{
+	struct machine m;
+
+	if (machine_open(proc, pid, &m) == -1)
+		return -1;
+	/*
+	 * The scope of a registered web and that of an unregistered
+	 * machine-web have one name: what the supervisor says decides.
+	 */
+	if (!belongs(proc, pid, name) || (m.supervisor.fd != -1 &&
+	    supervisor_names(proc, m.supervisor.pid, name) == NAMES_OTHER) ||
+	    !process_alive(&m.leader)) {
+		machine_close(&m);
+		errno = ESRCH;
+		return -1;
+	}
+	*machine = m;
+	return 0;
+}
+
+/* Finds the one machine among all processes whose leader belongs to name. */
+static int
+machine_scan(int proc, const char *name, proc_test *belongs,
+    struct machine *machine, pid_t suspects[2])
+{
+	struct machine found = MACHINE_NONE, m;
+	int fd = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	int error = 0;
+	pid_t pid;
+
+	if (dir == NULL) {
+		fd_close(&fd);
+		return -1;
+	}
+	while (error == 0 && (pid = proc_next(dir)) != 0) {
+		if (!belongs(proc, pid, name))
+			continue;
+		if (machine_try(proc, pid, name, belongs, &m) == -1)
+			/* Others of the machine, and what just ended. */
+			error = errno == ESRCH || errno == ENOTSUP ||
+			    errno == ENOENT ? 0 : errno;
+		else if (machine_choose(&found, &m, suspects) == -1)
+			error = errno;
+	}
+	closedir(dir);
+	if (error == 0 && found.leader.fd != -1) {
+		*machine = found;
+		return 0;
+	}
+	machine_close(&found);
+	errno = error == 0 ? ESRCH : error;
+	return -1;
+}
+
+/*
+ * Runs machinectl, as long as machined has not hung.
+ * Returns  as run()
+ */
+static int
+machined_run(const char *const argv[], struct machined *machined, char *output,
+    size_t size)
+{
+	int status;
+
+	if (machined->hung) {
+		errno = ETIMEDOUT;
+		return -1;
+	}
+	status = run(argv, machined->deadline, output, size);
+	if (status == -1 && errno == ETIMEDOUT)
+		machined->hung = true;
+	return status;
+}
+
+/* Asks machined for the leader of a machine.  ESRCH where it has no answer. */
+static int
+machined_leader(const char *name, struct machined *machined, pid_t *leader)
+{
+	const char *const argv[] = {
+		"machinectl", "show", "-p", "Leader", "--value", name, NULL
+	};
+	char output[32];
+	uint64_t pid;
+	int status = machined_run(argv, machined, output, sizeof(output));
+
+	if (status == -1 && errno == ETIMEDOUT)
+		return -1;
+	output[status == 0 ? strcspn(output, "\n") : 0] = '\0';
+	if (number_parse(output, INT_MAX, &pid) == -1 || pid <= 1) {
+		errno = ESRCH;
+		return -1;
+	}
+	*leader = (pid_t)pid;
+	return 0;
+}
+
+static int
+machine_ask(int proc, const char *name, struct machined *machined,
+    struct machine *machine, pid_t suspects[2])
+{
+	pid_t pid;
+
+	if (machined_leader(name, machined, &pid) == -1)
+		return -1;
+	if (machine_open(proc, pid, machine) == 0)
+		return 0;
+	if (errno == ENOTSUP)
+		suspects[0] = pid;
+	return -1;
+}
+
+int
+machine_find(int proc, const char *name, struct machined *machined,
+    struct machine *machine, pid_t suspects[2])
+{
+	int asked;
+
+	if (machine_scan(proc, name, proc_in_unit, machine, suspects) == 0)
+		return 0;
+	if (errno != ESRCH)
+		return -1;
+	if (machine_ask(proc, name, machined, machine, suspects) == 0)
+		return 0;
+	asked = errno;
+	if (asked != ESRCH && asked != ETIMEDOUT)
+		return -1;
+	if (machine_scan(proc, name, proc_in_supervisor, machine,
+	    suspects) == 0)
+		return 0;
+	if (errno == ESRCH)
+		errno = asked;
+	return -1;
+}
+
+const char *
+machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
+{
+	switch (error) {
+	case ESRCH:
+		snprintf(text, size, "no such machine is running");
+		break;
+	case ETIMEDOUT:
+		snprintf(text, size, "cannot tell whether it is running: "
+		    "/proc does not show it, and machinectl did not answer");
+		break;
+	case ENOTUNIQ:
+		snprintf(text, size, "two machines have that name: "
+		    "their leaders are %d and %d", suspects[0], suspects[1]);
+		break;
+	case ENOTSUP:
+		snprintf(text, size, "is no container: its leader %d is in "
+		    "our own pid namespace", suspects[0]);
+		break;
+	case ENOSYS:
+		snprintf(text, size, "cannot hold on to its leader: "
+		    "pidfd_open(2) needs Linux 5.3 or later");
+		break;
+	default:
+		snprintf(text, size, "cannot find its leader: %s",
+		    strerror(error));
+	}
+	return text;
+}
+
+bool
+machine_foreign(const struct machine *machine)
+{
+	return machine->owner != 0 && machine->owner != geteuid();
+}
+
+/* Sends it through machined, if that knows the leader by this name. */
+static int
+machined_signal(const struct machine *machine, const char *name, int signal,
+    struct machined *machined)
+{
+	char option[32], output[8];
+	const char *const argv[] = {
+		"machinectl", "kill", name, "--kill-who=leader", option, NULL
+	};
+	pid_t leader;
+
+	if (machined_leader(name, machined, &leader) == -1 ||
+	    leader != machine->leader.pid || !process_alive(&machine->leader))
+		return -1;
+	snprintf(option, sizeof(option), "--signal=%d", signal);
+	return machined_run(argv, machined, output, sizeof(output)) == 0 ? 0 :
+	    -1;
+}
+
+int
+machine_signal(const struct machine *machine, const char *name, int signal,
+    struct machined *machined)
+{
+	if (machined_signal(machine, name, signal, machined) == 0)
+		return 0;
+	return process_signal(&machine->leader, signal);
+}
+
+void
+machine_close(struct machine *machine)
+{
+	process_close(&machine->leader);
+	process_close(&machine->supervisor);
+}
+
+/* ---- namespaces ---------------------------------------------------- */
+
+int
+namespace_number(const char *name, size_t length)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (part_is(name, length, namespace_kinds[i].name) ||
+		    part_is(name, length, namespace_kinds[i].file))
+			return i;
+	return -1;
+}
+
+/* Opens one of them; fd becomes -1 where there is nothing to join. */
+static int
+namespace_open(int proc, pid_t pid, const char *file, int *fd)
+{
+	char path[64];
+	int same = namespace_same(proc, pid, file);
+
+	*fd = -1;
+	if (same == 1 || (same == -1 && errno == ENOENT))
+		return 0;
+	if (same == -1)
+		return -1;
+	snprintf(path, sizeof(path), "%d/ns/%s", pid, file);
+	*fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	return *fd == -1 ? -1 : 0;
+}
+
+int
+namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES])
+{
+	int opened[NAMESPACES], error = 0;
+
+	for (int i = 0; i < NAMESPACES; i++) {
+		opened[i] = -1;
+		if (error == 0 && (wanted & 1u << i) != 0 &&
+		    namespace_open(proc, process->pid, namespace_kinds[i].file,
+		    &opened[i]) == -1)
+			error = errno;
+	}
+	/* What is missing for a living process is unknown to the kernel. */
+	if (!process_alive(process))
+		error = ESRCH;
+	for (int i = 0; i < NAMESPACES; i++) {
+		if (error != 0)
+			fd_close(&opened[i]);
+		else
+			fds[i] = opened[i];
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+int
+namespaces_join(const int fds[NAMESPACES], int *failed)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (fds[i] != -1 &&
+		    setns(fds[i], namespace_kinds[i].flag) == -1) {
+			*failed = i;
+			return -1;
+		}
+	return 0;
+}
+
+/* ---- user ---------------------------------------------------------- */
+
+/*
+ * Copies the next field of a line of passwd(5) and steps behind it.
+ * Returns false where it is not there or too long.
+ */
+static bool
+field_next(const char **line, char *field, size_t size)
+{
+	size_t length = strcspn(*line, ":\n");
+
+	if (**line == '\n' || **line == '\0' || length >= size)
+		return false;
+	memcpy(field, *line, length);
+	field[length] = '\0';
+	*line += length + ((*line)[length] == ':');
+	return true;
+}
+
+/* Reads one line; says whether it is a sound one of the user with that uid. */
+static bool
+user_line(const char *line, uid_t uid, struct user *user)
+{
+	char password[USER_TEXT_MAX], id[16], gid[16], gecos[USER_TEXT_MAX];
+	uint64_t n;
+
+	if (!field_next(&line, user->name, sizeof(user->name)) ||
+	    !field_next(&line, password, sizeof(password)) ||
+	    !field_next(&line, id, sizeof(id)) ||
+	    number_parse(id, UINT32_MAX, &n) == -1 || n != uid ||
+	    !field_next(&line, gid, sizeof(gid)) ||
+	    !field_next(&line, gecos, sizeof(gecos)) ||
+	    !field_next(&line, user->home, sizeof(user->home)))
+		return false;
+	user->shell[0] = '\0';	/* an empty one at the end of the line */
+	return *line == '\n' ||
+	    field_next(&line, user->shell, sizeof(user->shell));
+}
+
+int
+user_parse(const char *text, uid_t uid, struct user *user)
+{
+	struct user found;
+	const char *end;
+
+	for (; (end = strchr(text, '\n')) != NULL; text = end + 1) {
+		if (user_line(text, uid, &found)) {
+			*user = found;
+			return 0;
+		}
+	}
+	errno = ENOENT;
+	return -1;
+}

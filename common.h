@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * What programs about systemd-nspawn machines share: names, deadlines,
+ * processes held by pidfd, a machine's leader, its namespaces.
+ *
+ * The library prints nothing, never exits and has no settings.  Unless a
+ * contract says otherwise a function returns 0, or -1 with errno set, and
+ * touches its outputs only when it succeeds.
+ *
+ * A time is an int64_t of milliseconds.  A deadline is such a time on
+ * CLOCK_MONOTONIC; DEADLINE_NEVER never comes.
+ *
+ * A "proc" argument is the descriptor of a directory with the layout of
+ * proc(5), usually "/proc" itself.
+ */
+#ifndef COMMON_H
+#define COMMON_H
+
+#include <sys/types.h>
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* ---- text ---------------------------------------------------------- */
+
+#define MACHINE_NAME_MAX	64	/* bytes, without the final NUL */
+#define UNIT_NAME_MAX		(4 * MACHINE_NAME_MAX + 32)
+
+/* The kernel's real-time signals, which systemd means on every libc. */
+#define SIGNAL_RTMIN		34
+#define SIGNAL_RTMAX		64
+#define SIGNAL_NAME_SIZE	16	/* "SIGRTMIN+30" and its NUL */
+
+/*
+ * Says whether name can be the name of a machine: labels of [A-Za-z0-9-],
+ * none empty, none with '-' at an end, separated by dots, MACHINE_NAME_MAX
+ * bytes at most.  The reserved name ".host" is none.
+ * Returns  true or false
+ * source   machinectl(1), hostname(7)
+ */
+bool machine_name_valid(const char *name);
+
+/*
+ * Writes text to escaped as a part of a unit's name: every byte outside
+ * [A-Za-z0-9:_.] becomes \xHH in lower case.
+ *   size     of escaped; 4 * strlen(text) + 1 is always enough
+ * errors   ENAMETOOLONG  when size is too small
+ * source   systemd.unit(5), "String escaping"
+ */
+int unit_name_escape(const char *text, char *escaped, size_t size);
+
+/*
+ * Reads the whole of text as a decimal number from 0 to max.
+ * errors   EINVAL  when text is empty or has anything but digits
+ *          ERANGE  when the number is above max
+ */
+int number_parse(const char *text, uint64_t max, uint64_t *number);
+
+/*
+ * Reads a span of time: seconds with an optional fraction, and an optional
+ * unit "s", "min" or "h" right behind; or "infinity".  A span of less than a
+ * millisecond that is not 0 becomes one.
+ *   ms       milliseconds; INT64_MAX for infinity
+ * errors   EINVAL  when text is no span of time
+ *          ERANGE  when it is more than about 31 years
+ */
+int time_parse(const char *text, int64_t *ms);
+
+/*
+ * Finds the number of the signal that text names: TERM, SIGTERM, 15, RTMIN+3,
+ * RTMAX-1, in upper or lower case.
+ * Returns  the kernel's number from 1 to SIGNAL_RTMAX; -1 for anything else
+ * source   signal(7), kill(1)
+ */
+int signal_number(const char *text);
+
+/*
+ * Writes the name of a signal to name: "SIGTERM", "SIGRTMIN+4", or its number
+ * where it has no name.
+ * Returns  name
+ */
+const char *signal_name(int signal, char name[SIGNAL_NAME_SIZE]);
+
+/*
+ * Writes text to clean in a form that is safe to show on a terminal: printable
+ * ASCII stays, every other byte and the backslash become \xHH.  What does not
+ * fit is cut.
+ *   size     of clean, at least 1
+ * Returns  clean
+ */
+const char *printable(const char *text, char *clean, size_t size);
+
+/* ---- options ------------------------------------------------------- */
+
+/*
+ * One option of a command line.  A table of them ends with an entry without a
+ * name; the same table drives getopt_long(3) and the text of --help.
+ */
+struct option_spec {
+	const char	*name;	/* the long form, without "--" */
+	int		 key;	/* the short form's letter, or above 255 */
+	const char	*arg;	/* how --help calls its argument, or NULL */
+	const char	*help;	/* one line of --help */
+};
+
+#define OPTIONS_MAX	32
+#define OPTION_WORD	1	/* what option_next says of another word */
+
+/*
+ * Takes the next option off a command line, or the next other word, in the
+ * order in which they stand.  optarg is the option's argument, or the word.
+ * A mistake is reported on stderr by getopt_long(3) itself.
+ * Returns  the option's key; OPTION_WORD; '?' for a mistake; -1 at the end or
+ *          behind "--", from where argv[optind] goes on
+ * source   getopt_long(3)
+ */
+int option_next(int argc, char **argv, const struct option_spec *table);
+
+/*
+ * Prints the options of table to stream, a line each.
+ */
+void option_help(FILE *stream, const struct option_spec *table);
+
+/* ---- time ---------------------------------------------------------- */
+
+#define DEADLINE_NEVER	INT64_MAX
+
+/*
+ * Says when ms milliseconds from now will be.
+ * Returns  a deadline; DEADLINE_NEVER where ms reaches too far
+ */
+int64_t deadline_in(int64_t ms);
+
+/*
+ * Says how long it is until deadline, in the form that poll(2) takes.
+ * Returns  ms; 0 when it is over; -1 for DEADLINE_NEVER
+ */
+int deadline_left(int64_t deadline);
+
+/* ---- files --------------------------------------------------------- */
+
+/*
+ * Closes *fd unless it is -1, and makes it -1.  Keeps errno.
+ */
+void fd_close(int *fd);
+
+/*
+ * Makes 0, 1 and 2 the only descriptors of this process, which is to be done
+ * before it opens any: a missing one becomes /dev/null, others are closed.
+ */
+int fds_tidy(void);
+
+/*
+ * Reads the file path below the directory dir into buffer, and ends it with a
+ * NUL.
+ *   size     of buffer: the longest acceptable file and one byte more
+ * Returns  the file's length in bytes, or -1
+ * errors   EFBIG  when the file is longer; buffer then holds its beginning
+ */
+ssize_t file_read(int dir, const char *path, char *buffer, size_t size);
+
+/*
+ * Opens the regular file path as a process whose root directory is root would
+ * see it: no symbolic link and no ".." leads out of there, and no link of
+ * /proc is followed.
+ * Returns  a descriptor for reading, or -1
+ * errors   EINVAL  when path is no regular file
+ *          ENOSYS  before Linux 5.6
+ * source   openat2(2)
+ */
+int file_open_in_root(int root, const char *path);
+
+/* ---- helper -------------------------------------------------------- */
+
+/*
+ * Runs a program that is looked up on PATH, with /dev/null as its input and
+ * its error output, and waits for its end.  At the deadline it is killed.
+ *   argv     its words; ends with NULL
+ *   output   what it wrote to stdout, ended with a NUL and cut at size - 1
+ * Returns  its exit status as exit_status() gives it, or -1
+ * errors   ENOENT     when there is no such program
+ *          ETIMEDOUT  when it had not ended by the deadline
+ */
+int run(const char *const argv[], int64_t deadline, char *output, size_t size);
+
+/* ---- process ------------------------------------------------------- */
+
+/*
+ * A process that cannot be mistaken for another: the pidfd holds on to it when
+ * the number is given to somebody else.  Empty: PROCESS_NONE.  Who has it
+ * closes it, with process_close().
+ */
+struct process {
+	pid_t	pid;
+	int	fd;
+};
+
+#define PROCESS_NONE	((struct process){ .pid = 0, .fd = -1 })
+
+/*
+ * Takes hold of the process that has the number pid now.
+ * errors   ESRCH   when there is none
+ *          ENOSYS  before Linux 5.3
+ * source   pidfd_open(2)
+ */
+int process_open(pid_t pid, struct process *process);
+
+/*
+ * Says whether process has not ended.  A zombie has.
+ * Returns  true or false; false for the empty process
+ */
+bool process_alive(const struct process *process);
+
+/*
+ * Sends a signal to process.
+ * errors   ESRCH   when it has been reaped
+ *          EPERM   when the caller may not
+ * source   pidfd_send_signal(2)
+ */
+int process_signal(const struct process *process, int signal);
+
+/*
+ * Waits until all processes have ended, by their pidfds.
+ *   fds      a pollfd each, with the pidfd (or -1) and POLLIN; the descriptor
+ *            of each that has ended becomes -1.  The pidfds stay open.
+ * Returns  how many had not ended by the deadline, or -1
+ */
+int processes_wait(struct pollfd *fds, size_t count, int64_t deadline);
+
+/*
+ * Lets go of process, which becomes empty.  Keeps errno.
+ */
+void process_close(struct process *process);
+
+/*
+ * Says what a shell would make of a status of wait(2).
+ * Returns  the exit status, or 128 + n for the end by signal n
+ */
+int exit_status(int status);
+
+/* What /proc/PID/status says of a process. */
+struct process_status {
+	pid_t		ppid;
+	uid_t		uid;		/* the real one */
+	unsigned	depth;		/* numbers it has: pid namespaces */
+	pid_t		inner;		/* its number in the innermost */
+};
+
+/*
+ * Reads the text of a /proc/PID/status.
+ * errors   EINVAL  when a line is missing or is no such line
+ * source   proc_pid_status(5)
+ */
+int process_status_parse(const char *text, struct process_status *status);
+
+/* ---- machine ------------------------------------------------------- */
+
+/*
+ * A running machine: its leader (the PID 1 of its pid namespace) and its
+ * supervisor (the systemd-nspawn process; empty where that has been killed).
+ * Empty: MACHINE_NONE.  Who has it closes it, with machine_close().
+ */
+struct machine {
+	struct process	leader;
+	struct process	supervisor;
+	uid_t		owner;	/* who started it; 0 is root */
+};
+
+#define MACHINE_NONE	((struct machine){ PROCESS_NONE, PROCESS_NONE, 0 })
+
+/*
+ * What is left of a program's patience with machined: machinectl is run until
+ * the deadline at most, and never again after it hung.
+ */
+struct machined {
+	int64_t	deadline;
+	bool	hung;
+};
+
+/*
+ * Finds the running machine of that name, and takes hold of it.  In this
+ * order, and the first that yields a leader ends it: the process whose cgroup
+ * is the machine's unit; what machinectl says; the child of a systemd-nspawn
+ * whose command line names the machine.
+ *   suspects on ENOTUNIQ the two leaders, on ENOTSUP the process in question
+ * errors   ESRCH      when no machine of that name is running
+ *          ETIMEDOUT  when machinectl hung and so nobody can tell
+ *          ENOTUNIQ   when two machines have that name
+ *          ENOTSUP    when it is no container: its leader is in the caller's
+ *                     own pid namespace (a virtual machine, say)
+ *          ENOSYS     before Linux 5.3
+ */
+int machine_find(int proc, const char *name, struct machined *machined,
+    struct machine *machine, pid_t suspects[2]);
+
+/*
+ * Says in words what an error of machine_find() means.
+ * Returns  text
+ */
+const char *machine_strerror(int error, const pid_t suspects[2],
+    char *text, size_t size);
+
+/*
+ * Says whether machine belongs to neither root nor the caller.
+ */
+bool machine_foreign(const struct machine *machine);
+
+/*
+ * Sends a signal to the leader of machine: through machinectl(1) where that
+ * means the same leader by name, else by the pidfd.
+ * errors   as process_signal()
+ */
+int machine_signal(const struct machine *machine, const char *name,
+    int signal, struct machined *machined);
+
+/*
+ * Lets go of machine, which becomes empty.  Keeps errno.
+ */
+void machine_close(struct machine *machine);
+
+/*
+ * Says whether a process is one of a machine's own: the text of its
+ * /proc/PID/cgroup has it in the payload of a unit that is named after the
+ * machine.
+ * Returns  true or false
+ */
+bool cgroup_in_machine(const char *text, const char *name);
+
+/* What a command line of systemd-nspawn says, as pointers into it. */
+struct nspawn_words {
+	const char	*machine;	/* NULL: not said */
+	const char	*directory;
+	const char	*image;
+	const char	*kill_signal;
+	bool		 ephemeral;
+};
+
+/*
+ * Reads a command line of systemd-nspawn up to its payload's.
+ *   text     the words, each ended with a NUL, as in /proc/PID/cmdline
+ *   length   of text; text[length] is a NUL too
+ * source   systemd-nspawn(1)
+ */
+void nspawn_words_parse(const char *text, size_t length,
+    struct nspawn_words *words);
+
+enum naming { NAMES_NONE, NAMES_IT, NAMES_OTHER };
+
+/*
+ * Says what a command line tells of the machine's name: by --machine, else by
+ * what systemd-nspawn makes of its directory or image.
+ * Returns  NAMES_IT, NAMES_OTHER; NAMES_NONE where it does not say
+ */
+enum naming nspawn_words_name(const struct nspawn_words *words,
+    const char *name);
+
+/* ---- namespaces ---------------------------------------------------- */
+
+/* The kinds of namespaces, in the order in which root joins them. */
+enum {
+	NAMESPACE_MOUNT,
+	NAMESPACE_UTS,
+	NAMESPACE_IPC,
+	NAMESPACE_NETWORK,
+	NAMESPACE_PID,
+	NAMESPACE_CGROUP,
+	NAMESPACE_TIME,
+	NAMESPACE_USER,	/* last: only before it root may do the others */
+	NAMESPACES
+};
+
+#define NAMESPACES_ALL	((1u << NAMESPACES) - 1)
+
+struct namespace_kind {
+	const char	*name;		/* ours */
+	const char	*file;		/* the kernel's, below /proc/PID/ns */
+	int		 flag;		/* CLONE_NEW… */
+	const char	*option;	/* of a tool, to leave it out */
+	int		 key;		/* that option's short form */
+	const char	*help;
+};
+
+extern const struct namespace_kind namespace_kinds[NAMESPACES];
+
+/*
+ * Finds the kind of namespace that name means: ours or the kernel's.
+ *   length   of name
+ * Returns  its place in namespace_kinds, or -1
+ */
+int namespace_number(const char *name, size_t length);
+
+/*
+ * Opens those namespaces of process that differ from the caller's.
+ *   proc     where /proc/self is the caller
+ *   wanted   a set: 1u << place in namespace_kinds
+ *   fds      a descriptor each for the caller to close, -1 where the namespace
+ *            is not wanted, is the same, or unknown to the kernel
+ * errors   ESRCH   when the process has ended
+ *          EACCES  when the caller may not look
+ */
+int namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES]);
+
+/*
+ * Joins the namespaces of fds.  That of pids is joined by the caller's
+ * children only.
+ *   failed   which one could not be joined, on failure
+ * source   setns(2)
+ */
+int namespaces_join(const int fds[NAMESPACES], int *failed);
+
+/* ---- user ---------------------------------------------------------- */
+
+#define USER_TEXT_MAX	256
+
+/* A user of a machine. */
+struct user {
+	char	name[USER_TEXT_MAX];
+	char	home[USER_TEXT_MAX];
+	char	shell[USER_TEXT_MAX];
+};
+
+/*
+ * Looks up the user with the number uid in the text of a passwd(5).
+ * errors   ENOENT  when no whole line has it, or its line is nonsense
+ */
+int user_parse(const char *text, uid_t uid, struct user *user);
+
+#endif
