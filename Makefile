@@ -18,11 +18,18 @@ NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wundef \
 	-Wvla -Wcast-qual -Wpointer-arith
-COMPILE = $(CC) $(NEEDED) $(WARNINGS) $(CFLAGS) $(LDFLAGS)
+COMPILER = $(CC)
+COMPILE = $(COMPILER) $(NEEDED) $(WARNINGS) $(CFLAGS) $(LDFLAGS)
 
-STATIC_CC = $(if $(shell command -v musl-gcc),musl-gcc,$(CC))
+# Static: with musl where it is there.  Its compiler wrapper does not know
+# -static-pie, so the start-up code that relocates itself is named to it.
+MUSL = $(shell command -v musl-gcc)
+MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell $(CC) -dumpmachine))
+MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
+	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text
+STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 STATIC_CFLAGS = -Os -fPIE
-STATIC_LDFLAGS = -static-pie -s
+STATIC_LDFLAGS = -s -Wl,-z,relro,-z,now $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # The sanitized programs bring their own way to the libc of where they were
 # built, so that they run in a test host that has an elder one.
@@ -38,24 +45,32 @@ all: $(PROGRAMS)
 $(PROGRAMS): %: %.c common.c common.h Makefile
 	$(COMPILE) -o $@ $< common.c
 
-static: build/static/nspawn-enter build/static/nspawn-stop
-sanitized: build/sanitized/nspawn-enter build/sanitized/nspawn-stop
+static: $(PROGRAMS:%=build/static/%)
+sanitized: $(PROGRAMS:%=build/sanitized/%)
+
+build/static/%: COMPILER = $(STATIC_CC)
+build/static/%: CFLAGS = $(STATIC_CFLAGS)
+build/static/%: LDFLAGS = $(STATIC_LDFLAGS)
+build/sanitized/%: CFLAGS = $(SANITIZE)
+
+define compile_into
+@mkdir -p $(@D)
+$(COMPILE) -o $@ $< common.c
+endef
 
 build/static/%: %.c common.c common.h Makefile
-	@mkdir -p $(@D)
-	$(MAKE) --no-print-directory compile CC='$(STATIC_CC)' \
-	    CFLAGS='$(STATIC_CFLAGS)' LDFLAGS='$(STATIC_LDFLAGS)' \
-	    OUT=$@ MAIN=$<
+	$(compile_into)
 
 build/sanitized/%: %.c common.c common.h Makefile
-	@mkdir -p $(@D)
-	$(MAKE) --no-print-directory compile CFLAGS='$(SANITIZE)' \
-	    OUT=$@ MAIN=$<
+	$(compile_into)
 
-compile:
-	$(COMPILE) -o $(OUT) $(MAIN) common.c
+# The tests' way to the functions of common.h.
+build/static/library build/sanitized/library: build/%/library: t/library.c \
+    common.c common.h Makefile
+	$(compile_into)
 
 clean:
 	rm -rf build $(PROGRAMS)
 
-.PHONY: all static sanitized compile check analyze demo clean
+
+.PHONY: all static sanitized check analyze demo clean

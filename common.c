@@ -600,8 +600,11 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 	int pipefd[2], status, result = -1;
 	pid_t pid;
 
-	if (pipe2(pipefd, O_CLOEXEC | O_NONBLOCK) == -1)
+	if (pipe2(pipefd, O_CLOEXEC) == -1)
 		return -1;
+	/* Our end alone: the helper's descriptor is like any other. */
+	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
+		goto out;
 	if (helper_start(argv, pipefd[1], &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
@@ -742,21 +745,19 @@ process_status_parse(const char *text, struct process_status *status)
 	const char *uid = line_value(text, "Uid:");
 	const char *inner = line_value(text, "NSpid:");
 	struct process_status s = { .depth = 0 };
-	uint64_t n;
+	uint64_t parent, user, n;
 
-	errno = EINVAL;
-	if (ppid == NULL || !line_number(&ppid, &n) || n > INT_MAX)
-		return -1;
-	s.ppid = (pid_t)n;
-	if (uid == NULL || !line_number(&uid, &n))
-		return -1;
-	s.uid = (uid_t)n;
-	while (inner != NULL && line_number(&inner, &n) && n <= INT_MAX) {
+	while (inner != NULL && line_number(&inner, &n) && n < INT_MAX) {
 		s.inner = (pid_t)n;
 		s.depth++;
 	}
-	if (s.depth == 0)
+	if (s.depth == 0 || ppid == NULL || !line_number(&ppid, &parent) ||
+	    parent >= INT_MAX || uid == NULL || !line_number(&uid, &user)) {
+		errno = EINVAL;
 		return -1;
+	}
+	s.ppid = (pid_t)parent;
+	s.uid = (uid_t)user;
 	*status = s;
 	return 0;
 }
@@ -1072,24 +1073,24 @@ leader_open(int proc, pid_t pid, struct process *leader)
 	struct process_status status;
 	struct process p = PROCESS_NONE;
 	unsigned depth;
-	int same;
 
 	if (proc_depth(proc, &depth) == -1 || process_open(pid, &p) == -1)
 		return -1;
-	same = namespace_same(proc, pid, "pid");
-	if (same == -1)
-		goto out;
-	errno = ESRCH;
-	if (proc_status(proc, pid, &status) == -1 || !process_alive(&p))
-		errno = ESRCH;
-	else if (same == 1)
-		errno = ENOTSUP;
-	else if (status.inner == 1 && status.depth == depth + 1) {
-		*leader = p;
-		return 0;
+	int same = namespace_same(proc, pid, "pid");
+
+	if (same == -1 && errno != ENOENT) {
+		process_close(&p);
+		return -1;
 	}
-out:
-	if (errno == ENOENT)
+	if (same != -1 && proc_status(proc, pid, &status) == 0 &&
+	    process_alive(&p)) {
+		if (same == 0 && status.inner == 1 &&
+		    status.depth == depth + 1) {
+			*leader = p;
+			return 0;
+		}
+		errno = same == 1 ? ENOTSUP : ESRCH;
+	} else
 		errno = ESRCH;
 	process_close(&p);
 	return -1;

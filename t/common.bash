@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# What all tests share.  BUILD is the folder of the programs under test.
+
+bats_require_minimum_version 1.5.0
+
+TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+: "${BUILD:=$TOP/build/static}"
+
+# A process that joins a pid namespace hangs in the search for leaks.
+export ASAN_OPTIONS=detect_leaks=0
+
+# Skips a test, or with STRICT=1 fails it.
+cannot()
+{
+	if [ "${STRICT:-0}" = 1 ]; then
+		echo "cannot run here: $1" >&2
+		return 1
+	fi
+	skip "$1"
+}
+
+# Waits until a command succeeds, for 20 seconds at most.
+until_true()
+{
+	local end=$((SECONDS + 20))
+
+	until "$@"; do
+		if [ "$SECONDS" -ge "$end" ]; then
+			echo "this did not come true: $*" >&2
+			return 1
+		fi
+		sleep 0.02
+	done
+}

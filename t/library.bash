@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# For the tests of common.h: its command line, and proc directories of the
+# tests' own making.  Their processes are real, since the library opens them by
+# pidfd: idle ones, each of which ends with the test.
+
+library()
+{
+	"$BUILD/library" "$@"
+}
+
+# Starts an idle process; its number is then in $idle.
+idle_start()
+{
+	sleep 600 3>&- &
+	idle=$!
+	idles+=("$idle")
+}
+
+idles_end()
+{
+	local pid
+
+	for pid in "${idles[@]}"; do
+		kill "$pid"
+		wait "$pid" || true
+	done 2>/dev/null
+	idles=()
+}
+
+# Makes an empty proc directory in which the caller has one pid namespace.
+proc_make()
+{
+	proc=$BATS_TEST_TMPDIR/proc
+	mkdir -p "$proc/self/ns"
+	status_write "$proc/self/status" 1 0 "$$"
+	: >"$proc/self/ns/pid"
+	: >"$proc/self/ns/user"
+}
+
+# status_write FILE PPID UID NSPID...
+status_write()
+{
+	local file=$1 ppid=$2 uid=$3
+	shift 3
+
+	printf 'Name:\tx\nPPid:\t%s\nUid:\t%s\t0\t0\t0\nNSpid:' \
+	    "$ppid" "$uid" >"$file"
+	printf '\t%s' "$@" >>"$file"
+	printf '\n' >>"$file"
+}
+
+# proc_leader PID PPID CGROUP [NSPID...]: a leader, in pid namespace "inner"
+proc_leader()
+{
+	local pid=$1 ppid=$2 cgroup=$3
+	shift 3
+
+	mkdir -p "$proc/$pid/ns"
+	status_write "$proc/$pid/status" "$ppid" 0 "$pid" "${@:-1}"
+	printf '%s\n' "$cgroup" >"$proc/$pid/cgroup"
+	echo x >"$proc/$pid/comm"
+	: >"$proc/$pid/ns/pid"
+	ln -s ../../self/ns/user "$proc/$pid/ns/user"
+}
+
+# proc_supervisor PID UID WORD...: a systemd-nspawn of the caller's namespace
+proc_supervisor()
+{
+	local pid=$1 uid=$2
+	shift 2
+
+	mkdir -p "$proc/$pid/ns"
+	status_write "$proc/$pid/status" 1 "$uid" "$pid"
+	echo '0::/user.slice' >"$proc/$pid/cgroup"
+	echo systemd-nspawn >"$proc/$pid/comm"
+	printf '%s\0' systemd-nspawn "$@" >"$proc/$pid/cmdline"
+	ln -s /usr/bin/systemd-nspawn "$proc/$pid/exe"
+	ln -s ../../self/ns/pid "$proc/$pid/ns/pid"
+}
+
+# Puts a machinectl of that text before the real one; without text, none.
+machinectl_make()
+{
+	mkdir -p "$BATS_TEST_TMPDIR/bin"
+	cat >"$BATS_TEST_TMPDIR/bin/machinectl"
+	chmod +x "$BATS_TEST_TMPDIR/bin/machinectl"
+	PATH=$BATS_TEST_TMPDIR/bin:$PATH
+}
+
+machinectl_knows_nothing()
+{
+	machinectl_make <<-'END'
+	#!/bin/sh
+	exit 1
+	END
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * Gives the functions of common.h a command line, so that the tests reach them
+ * one by one and without root.  The first word names the function, the others
+ * are its arguments; what it returns is printed, and an error by its name.
+ */
+#include "../common.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Prints the name of errno; the status of all that fails is 1. */
+static int
+failed(void)
+{
+	static const struct {
+		int error;
+		const char *name;
+	} names[] = {
+		{ EINVAL, "EINVAL" }, { ERANGE, "ERANGE" },
+		{ ENAMETOOLONG, "ENAMETOOLONG" }, { EFBIG, "EFBIG" },
+		{ ENOENT, "ENOENT" }, { ETIMEDOUT, "ETIMEDOUT" },
+		{ ESRCH, "ESRCH" }, { ENOTUNIQ, "ENOTUNIQ" },
+		{ ENOTSUP, "ENOTSUP" }, { EACCES, "EACCES" },
+		{ EPERM, "EPERM" }, { ELOOP, "ELOOP" }, { EXDEV, "EXDEV" },
+		{ ENXIO, "ENXIO" },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].error == errno) {
+			puts(names[i].name);
+			return 1;
+		}
+	printf("errno %d\n", errno);
+	return 1;
+}
+
+static int
+yes_or_no(bool value)
+{
+	puts(value ? "yes" : "no");
+	return 0;
+}
+
+/* All of stdin, with its length. */
+static char *
+input(size_t *length)
+{
+	static char text[1 << 20];
+
+	*length = fread(text, 1, sizeof(text) - 1, stdin);
+	return text;
+}
+
+static int
+do_name(char **arg)
+{
+	return yes_or_no(machine_name_valid(arg[0]));
+}
+
+static int
+do_escape(char **arg)
+{
+	char escaped[64];
+
+	if (unit_name_escape(arg[0], escaped, sizeof(escaped)) == -1)
+		return failed();
+	puts(escaped);
+	return 0;
+}
+
+static int
+do_number(char **arg)
+{
+	uint64_t number;
+
+	if (number_parse(arg[0], strtoull(arg[1], NULL, 10), &number) == -1)
+		return failed();
+	printf("%" PRIu64 "\n", number);
+	return 0;
+}
+
+static int
+do_time(char **arg)
+{
+	int64_t ms;
+
+	if (time_parse(arg[0], &ms) == -1)
+		return failed();
+	printf("%" PRId64 "\n", ms);
+	return 0;
+}
+
+static int
+do_signal(char **arg)
+{
+	char name[SIGNAL_NAME_SIZE];
+	int number = signal_number(arg[0]);
+
+	printf("%d %s\n", number, number == -1 ? "" :
+	    signal_name(number, name));
+	return 0;
+}
+
+static int
+do_printable(char **arg)
+{
+	char clean[64];
+
+	puts(printable(arg[0], clean, (size_t)atoi(arg[1])));
+	return 0;
+}
+
+/* How long a deadline that comes in so many ms has left, at most and least. */
+static int
+do_deadline(char **arg)
+{
+	int64_t ms = strtoll(arg[0], NULL, 10);
+	int64_t deadline = deadline_in(ms);
+	int left = deadline_left(deadline);
+
+	if (left == -1)
+		puts("never");
+	else
+		puts(left == 0 ? "over" : left <= ms ? "left" : "too long");
+	return 0;
+}
+
+static int
+do_read(char **arg)
+{
+	char text[64];
+	ssize_t length = file_read(AT_FDCWD, arg[0], text,
+	    (size_t)atoi(arg[1]));
+
+	if (length == -1)
+		return failed();
+	printf("%zd %s\n", length, text);
+	return 0;
+}
+
+static int
+do_in_root(char **arg)
+{
+	char text[64] = "";
+	int root = open(arg[0], O_PATH | O_DIRECTORY);
+	int fd = file_open_in_root(root, arg[1]);
+
+	if (fd == -1)
+		return failed();
+	if (read(fd, text, sizeof(text) - 1) == -1)
+		return failed();
+	printf("%s", text);
+	return 0;
+}
+
+/* ms, then a command: its status, its output, and no child left of it. */
+static int
+do_run(char **arg)
+{
+	char output[16];
+	int status = run((const char *const *)(arg + 1),
+	    deadline_in(atoi(arg[0])), output, sizeof(output));
+
+	if (status == -1)
+		failed();
+	else
+		printf("%d %s\n", status, output);
+	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 2;
+}
+
+/* Waits ms for all processes named; how many are left. */
+static int
+do_wait(char **arg)
+{
+	struct pollfd fds[8];
+	int64_t deadline = deadline_in(atoi(arg[0]));
+	size_t count = 0;
+
+	for (arg++; *arg != NULL && count < 8; arg++, count++) {
+		struct process process;
+
+		if (process_open(atoi(*arg), &process) == -1)
+			return failed();
+		fds[count] = (struct pollfd){ process.fd, POLLIN, 0 };
+	}
+	printf("%d\n", processes_wait(fds, count, deadline));
+	return 0;
+}
+
+static int
+do_signalled(char **arg)
+{
+	struct process process;
+
+	if (process_open(atoi(arg[0]), &process) == -1)
+		return failed();
+	if (process_signal(&process, atoi(arg[1])) == -1)
+		return failed();
+	return 0;
+}
+
+static int
+do_status(char **arg)
+{
+	struct process_status s;
+	size_t length;
+
+	(void)arg;
+	if (process_status_parse(input(&length), &s) == -1)
+		return failed();
+	printf("ppid %d uid %u depth %u inner %d\n", s.ppid, s.uid, s.depth,
+	    s.inner);
+	return 0;
+}
+
+static int
+do_cgroup(char **arg)
+{
+	size_t length;
+
+	return yes_or_no(cgroup_in_machine(input(&length), arg[0]));
+}
+
+/* What a command line says, and whether it names a machine. */
+static int
+do_nspawn(char **arg)
+{
+	static const char *const words[] = { "none", "it", "other" };
+	struct nspawn_words w;
+	size_t length;
+	char *text = input(&length);
+
+	nspawn_words_parse(text, length, &w);
+	printf("%s kill-signal=%s\n", words[nspawn_words_name(&w, arg[0])],
+	    w.kill_signal == NULL ? "" : w.kill_signal);
+	return 0;
+}
+
+/* A proc directory and a name. */
+static int
+do_find(char **arg)
+{
+	struct machined machined = { .deadline = deadline_in(500) };
+	struct machine machine;
+	pid_t suspects[2] = { 0, 0 };
+	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+	char text[160];
+
+	if (machine_find(proc, arg[1], &machined, &machine, suspects) == -1) {
+		int error = errno;
+
+		failed();
+		puts(machine_strerror(error, suspects, text, sizeof(text)));
+		return 1;
+	}
+	printf("leader %d supervisor %d owner %u %s\n", machine.leader.pid,
+	    machine.supervisor.pid, machine.owner,
+	    machine_foreign(&machine) ? "foreign" : "ours");
+	machine_close(&machine);
+	machine_close(&machine);
+	return 0;
+}
+
+static int
+do_namespace(char **arg)
+{
+	int number = namespace_number(arg[0], strlen(arg[0]));
+
+	puts(number == -1 ? "none" : namespace_kinds[number].file);
+	return 0;
+}
+
+static int
+do_user(char **arg)
+{
+	struct user user;
+	size_t length;
+
+	if (user_parse(input(&length), (uid_t)atoi(arg[0]), &user) == -1)
+		return failed();
+	printf("%s %s %s\n", user.name, user.home, user.shell);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int arguments;
+	int (*function)(char **arg);
+} functions[] = {
+	{ "name", 1, do_name }, { "escape", 1, do_escape },
+	{ "number", 2, do_number }, { "time", 1, do_time },
+	{ "signal", 1, do_signal }, { "printable", 2, do_printable },
+	{ "deadline", 1, do_deadline }, { "read", 2, do_read },
+	{ "in-root", 2, do_in_root }, { "run", 2, do_run },
+	{ "wait", 2, do_wait }, { "signalled", 2, do_signalled },
+	{ "status", 0, do_status }, { "cgroup", 1, do_cgroup },
+	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
+	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
+};
+
+int
+main(int argc, char **argv)
+{
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+		if (argc >= 2 && strcmp(argv[1], functions[i].name) == 0 &&
+		    argc - 2 >= functions[i].arguments)
+			return functions[i].function(argv + 2);
+	errx(64, "no such function of common.h, or too few arguments");
+}
