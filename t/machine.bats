@@ -1,0 +1,319 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+
+load common
+load library
+
+setup()
+{
+	idles=()
+	proc_make
+	machinectl_knows_nothing
+}
+
+teardown()
+{
+	idles_end
+}
+
+in_machine()
+{
+	run -0 library cgroup "$1" <<<"$2"
+	[ "$output" = "$3" ]
+}
+
+@test "a cgroup is the machine's when its unit's payload follows the slices" {
+	in_machine web '0::/machine.slice/machine-web.scope/payload' yes
+	in_machine web '0::/machine.slice/machine-web.scope/payload/init' yes
+	in_machine web '0::/machine.slice/web.scope/payload' yes
+	in_machine web '0::/machine-web.scope/payload' yes
+	in_machine web '0::/a.slice/a-b.slice/web.scope/payload' yes
+	in_machine web \
+	    '0::/machine.slice/systemd-nspawn@web.service/payload' yes
+	in_machine my-box.x \
+	    '0::/machine.slice/machine-my\x2dbox.x.scope/payload' yes
+	in_machine my-box.x '0::/machine.slice/my-box.x.scope/payload' yes
+	in_machine my-box.x \
+	    '0::/machine.slice/systemd-nspawn@my\x2dbox.x.service/payload' yes
+	in_machine memory '0::/machine.slice/_memory.scope/payload' yes
+}
+
+@test "a hybrid host shows it in one hierarchy among others" {
+	in_machine web \
+	    $'9:name=systemd:/machine.slice/web.scope/payload\n0::/' yes
+	in_machine web $'4:memory:/machine.slice/web.scope/payload\n0::/' no
+}
+
+@test "a cgroup that only looks like the machine's is not" {
+	in_machine web '0::/machine.slice/machine-web.scope' no
+	in_machine web '0::/machine.slice/machine-web.scope/supervisor' no
+	in_machine web '0::/machine.slice/machine-web.scope/.control' no
+	in_machine web '0::/machine.slice/machine-web.scope/payloads' no
+	in_machine web '0::/machine.slice/machine-webs.scope/payload' no
+	in_machine web '0::/machine.slice/xmachine-web.scope/payload' no
+	in_machine web \
+	    '0::/machine.slice/x.scope/payload/machine.slice/web.scope/payload' \
+	    no
+	in_machine web \
+	    '0::/user.slice/user@1.service/app.slice/web.scope/payload' no
+	in_machine web '0::/' no
+	in_machine web '' no
+	in_machine web 'nonsense' no
+	in_machine web '0::machine.slice' no
+	in_machine web ':name=systemd:' no
+	in_machine '../web' '0::/machine.slice/../web.scope/payload' no
+}
+
+# names NAME EXPECTED WORD...
+names()
+{
+	local name=$1 expected=$2
+	shift 2
+
+	run -0 library nspawn "$name" < <(printf '%s\0' systemd-nspawn "$@")
+	[ "$output" = "$expected" ]
+}
+
+@test "a command line names the machine in every form that nspawn takes" {
+	names web 'it kill-signal=' -M web
+	names web 'it kill-signal=' -Mweb
+	names web 'it kill-signal=' -bM web
+	names web 'it kill-signal=' -qbMweb -D /x/other
+	names web 'it kill-signal=' --machine=web
+	names web 'it kill-signal=' --machine web
+	names web 'it kill-signal=' --mach=web
+	names web 'it kill-signal=' -M x -M web
+	names web 'other kill-signal=' -M webs
+	names web 'other kill-signal=' -M web -M x
+	names web 'it kill-signal=37' --kill-signal=37 -M web
+	names web 'it kill-signal=KILL' -u root --kill-signal KILL -M web
+}
+
+@test "without a name the directory or the image gives it" {
+	names web 'it kill-signal=' -D /var/lib/machines/web
+	names web 'it kill-signal=' -D /var/lib/machines/web/ -b
+	names web 'it kill-signal=' --directory=web
+	names mybox 'it kill-signal=' -D /x/my_box
+	names web 'it kill-signal=' -i /x/web.raw
+	names web 'it kill-signal=' --image=/x/web
+	names web.raw 'it kill-signal=' -D /x/web.raw
+	names web-0123456789abcdef 'it kill-signal=' -x -D /x/web
+	names web-0123456789abcdef 'it kill-signal=' --ephemeral -D /x/web
+	names web 'other kill-signal=' --ephemeral -D /x/web
+	names web-0123456789abcdef 'other kill-signal=' -D /x/web
+	names we 'other kill-signal=' -D /x/web
+	names webs 'other kill-signal=' -D /x/web
+	names web 'it kill-signal=' -x -M web -D /x/other
+}
+
+@test "a command line that does not say gives no name" {
+	names web 'none kill-signal='
+	names web 'none kill-signal=' -b
+	names web 'none kill-signal=' -D .
+	names web 'none kill-signal=' -D /
+	names web 'none kill-signal=' -D ..
+	names web 'none kill-signal=' -M ''
+	names web 'none kill-signal=' -M
+}
+
+@test "the payload's own words are not read" {
+	names web 'none kill-signal=' -b /bin/sh -M web
+	names web 'none kill-signal=' -- -M web
+	names web 'none kill-signal=' -q --bind -M web
+	names web 'none kill-signal=' -Ebq -p -M web
+	names web 'it kill-signal=' --private-users -M web
+}
+
+@test "a machine is found by its unit" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" \
+	    '0::/machine.slice/machine-web.scope/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	run -1 library find "$proc" other
+	[ "${lines[0]}" = ESRCH ]
+}
+
+@test "of a machine's processes only PID 1 is its leader" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	unit='0::/machine.slice/machine-web.scope/payload'
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" "$unit"
+	idle_start
+	proc_leader "$idle" "$leader" "$unit" 7
+	idle_start
+	proc_leader "$idle" "$leader" "$unit/x" 8 1
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "a machine without a unit of its own is found by its supervisor" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -bD /x/web
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "a supervisor's program that was replaced still is one" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	ln -sfn '/usr/bin/systemd-nspawn (deleted)' "$proc/$nspawn/exe"
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "what only calls itself systemd-nspawn is no supervisor" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	ln -sfn /usr/bin/python3 "$proc/$nspawn/exe"
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ESRCH ]
+}
+
+@test "a leader whose supervisor was killed is found by its unit" {
+	idle_start; parent=$idle
+	idle_start; leader=$idle
+	mkdir -p "$proc/$parent/ns"
+	status_write "$proc/$parent/status" 0 0 "$parent"
+	echo init >"$proc/$parent/comm"
+	proc_leader "$leader" "$parent" \
+	    '0::/machine.slice/machine-web.scope/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor 0 owner 0 ours" ]
+}
+
+@test "two leaders of one name are an error that names both" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	idle_start; one=$idle
+	proc_leader "$one" "$nspawn" '0::/machine.slice/web.scope/payload'
+	idle_start; two=$idle
+	proc_leader "$two" "$nspawn" \
+	    '0::/machine.slice/machine-web.scope/payload'
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ENOTUNIQ ]
+	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
+}
+
+@test "a stranger's machine is told from ours, and never in its way" {
+	idle_start; theirs=$idle
+	proc_supervisor "$theirs" 4711 -M web
+	idle_start; leader=$idle
+	proc_leader "$leader" "$theirs" '0::/own.service/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $theirs owner 4711 foreign" ]
+
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	idle_start; leader=$idle
+	proc_leader "$leader" "$nspawn" '0::/other.service/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "a unit whose supervisor names another machine is another's" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 --register=no -M machine-web
+	proc_leader "$leader" "$nspawn" \
+	    '0::/machine.slice/machine-web.scope/payload'
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ESRCH ]
+	run -0 library find "$proc" machine-web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "machinectl is asked for what no unit shows" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	machinectl_make <<-END
+	#!/bin/sh
+	[ "\$*" = 'show -p Leader --value web' ] && echo $leader
+	END
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	run -1 library find "$proc" other
+	[ "${lines[0]}" = ESRCH ]
+}
+
+@test "an answer of machinectl that is none is not believed" {
+	for answer in '' 0 1 -1 x '12 34' 99999999999999999999; do
+		machinectl_make <<-END
+		#!/bin/sh
+		echo '$answer'
+		END
+		run -1 library find "$proc" web
+		[ "${lines[0]}" = ESRCH ]
+	done
+}
+
+@test "a machinectl that hangs leaves the question open" {
+	machinectl_make <<-'END'
+	#!/bin/sh
+	exec sleep 600
+	END
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ETIMEDOUT ]
+
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "a machine in our own pid namespace is no container" {
+	idle_start
+	proc_leader "$idle" 1 '0::/machine.slice/machine-qemu.scope'
+	ln -sfn ../../self/ns/pid "$proc/$idle/ns/pid"
+	machinectl_make <<-END
+	#!/bin/sh
+	echo $idle
+	END
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ENOTSUP ]
+	[[ "${lines[1]}" == *"$idle"* ]]
+}
+
+@test "a namespace has our name and the kernel's" {
+	for pair in mount:mnt uts:uts ipc:ipc network:net pid:pid \
+	    cgroup:cgroup user:user time:time mnt:mnt net:net; do
+		run -0 library namespace "${pair%:*}"
+		[ "$output" = "${pair#*:}" ]
+	done
+	for name in '' moun mounts netw all; do
+		run -0 library namespace "$name"
+		[ "$output" = none ]
+	done
+}
+
+@test "a user is found in a passwd by number" {
+	passwd=$'daemon:x:1:1::/:/bin/false\nroot:x:0:0:root:/root:/bin/zsh\n'
+	run -0 library user 0 <<<"$passwd"
+	[ "$output" = 'root /root /bin/zsh' ]
+	run -0 library user 0 <<<'r:x:0:0::/h:'
+	[ "$output" = 'r /h ' ]
+	run -1 library user 7 <<<"$passwd"
+	[ "$output" = ENOENT ]
+}
+
+@test "a passwd that is nonsense names nobody" {
+	for text in '' root root:x:0 root:x:0:0 :::::: 'root:x::0::/:/bin/sh' \
+	    'root:x:-0:0::/:/bin/sh' "root:x:0:0:$(printf 'a%.0s' {1..999}):/:" \
+	    'root:x:4294967296:0::/:/bin/sh'; do
+		run -1 library user 0 <<<"$text"
+		[ "$output" = ENOENT ]
+	done
+}

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# For the tests on real machines: each file of tests has a host of its own,
+# with the systemd that the file's name says, and each test machines in it.
+# Everything that they start ends with the host, at the latest.
+
+# Where a host sees the programs under test.
+BIN=/src/${BUILD#"$TOP"/}
+
+host_start()
+{
+	local suite
+
+	case $BATS_TEST_FILENAME in
+	*-252.bats) suite=bookworm ;;
+	*-257.bats) suite=trixie ;;
+	*-262.bats) suite=forky ;;
+	*) suite=bookworm ;;
+	esac
+	HOST=nt$$-$suite
+	export HOST
+	host boot "$HOST" "$suite"
+}
+
+host_stop()
+{
+	host off "$HOST"
+}
+
+host()
+{
+	"$TOP/t/host" "$@" 3>&-
+}
+
+on_host()
+{
+	host run "$HOST" "$@"
+}
+
+# Runs a script in the host, which is read from stdin.
+host_script()
+{
+	on_host sh -eu -s "$@"
+}
+
+enter()
+{
+	on_host "$BIN/nspawn-enter" "$@"
+}
+
+stop()
+{
+	on_host "$BIN/nspawn-stop" "$@"
+}
+
+# machine KIND NAME [OPTION]... [-- COMMAND...]; the test's end ends it.
+machine()
+{
+	machines+=("$2")
+	host machine "$HOST" "$@"
+}
+
+machines_end()
+{
+	local name
+
+	for name in "${machines[@]}"; do
+		host machine-off "$HOST" "$name"
+	done
+	machines=()
+}
+
+# The leader of a machine, as its starter knows it and not the tools.
+leader()
+{
+	on_host cut -d ' ' -f 1 "/run/nspawn-tools/$1/leader"
+}
+
+supervisor()
+{
+	on_host cut -d ' ' -f 1 "/run/nspawn-tools/$1/supervisor"
+}
+
+# Says whether a process of the host runs.
+lives()
+{
+	on_host kill -0 "$1" 2>/dev/null
+}
+
+# Whether a process of the host with just this command line runs.
+runs_in_host()
+{
+	on_host pgrep -x -f "$1" >/dev/null
+}
+
+# Starts a program of the host in the background; its PID (as we see it) is
+# then in $job, and its output in $job_log.  The host's number is in $job_inner.
+job_start()
+{
+	job_log=$BATS_TEST_TMPDIR/job
+	on_host sh -c 'echo $$; exec "$@"' job "$@" >"$job_log" 2>&1 3>&- &
+	job=$!
+	until_true test -s "$job_log"
+	job_inner=$(head -n 1 "$job_log")
+}
+
+# The status of the job, once it has ended.
+job_end()
+{
+	job_status=0
+	wait "$job" || job_status=$?
+}
+
+# Says whether a file of the machine's tree has that text.
+machine_file_is()
+{
+	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
+}
