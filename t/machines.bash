@@ -28,9 +28,10 @@ host_stop()
 	host off "$HOST"
 }
 
+# Nothing that a host is asked for takes two minutes, unless it hangs.
 host()
 {
-	"$TOP/t/host" "$@" 3>&-
+	timeout --foreground 120 "$TOP/t/host" "$@" 3>&-
 }
 
 on_host()
@@ -94,11 +95,13 @@ runs_in_host()
 	on_host pgrep -x -f "$1" >/dev/null
 }
 
-# Starts a program of the host in the background; its PID (as we see it) is
-# then in $job, and its output in $job_log.  The host's number is in $job_inner.
+# Starts a program of the host in the background.  Its output is in $job_log,
+# behind a line with its number in the host, which is also in $job_inner; job_end
+# waits for the status of $job.
 job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
+	rm -f "$job_log"
 	on_host sh -c 'echo $$; exec "$@"' job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
 	until_true test -s "$job_log"

@@ -1,0 +1,315 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# nspawn-enter in one machine that all tests share; web has no user namespace,
+# webu has one.
+
+load common
+load machines
+
+setup_file()
+{
+	host_start
+	host machine "$HOST" scope web
+	host machine "$HOST" scope webu -U
+}
+
+teardown_file()
+{
+	host_stop
+}
+
+setup()
+{
+	machines=()
+}
+
+teardown()
+{
+	machines_end
+}
+
+@test "a command's status is nspawn-enter's" {
+	for status in 0 1 3 124 125 255; do
+		run "-$status" enter web sh -c "exit $status"
+		[ "$output" = '' ]
+	done
+}
+
+@test "the end by a signal is passed on" {
+	for name in TERM KILL INT SEGV PIPE; do
+		number=$(kill -l "$name")
+		run "-$((128 + number))" enter web sh -c "kill -$name \$\$"
+	done
+	# It is a death, not a status: a parent that waits sees the signal.
+	run -0 on_host sh -c "'$BIN/nspawn-enter' web sh -c 'kill -USR1 \$\$' &
+	    wait \$! || kill -l \$?"
+	[[ "${lines[*]}" == *USR1* ]]
+}
+
+@test "a command that is not there is 127, one that cannot run 126" {
+	run -127 enter web no-such-command
+	[ "$output" = 'nspawn-enter: web: cannot execute no-such-command:'\
+' No such file or directory' ]
+	run -127 enter web /no/such/command
+	run -126 enter web /etc/passwd
+	[ "$output" = 'nspawn-enter: web: cannot execute /etc/passwd:'\
+' Permission denied' ]
+	run -126 enter web /etc
+}
+
+@test "options stand before and behind the machine, never in the command" {
+	run -0 enter -- web hostname
+	[ "$output" = web ]
+	run -0 enter web --no-pid -- hostname
+	[ "$output" = web ]
+	run -0 enter --no-time web --no-pid echo --no-uts -p --
+	[ "$output" = '--no-uts -p --' ]
+	run -0 enter web echo --help
+	[ "$output" = --help ]
+	run -127 enter -- web --help
+	run -127 enter web -- --no-pid
+	[ "$output" = 'nspawn-enter: web: cannot execute --no-pid:'\
+' No such file or directory' ]
+}
+
+@test "without a command root's login shell is run" {
+	for words in web '-- web' 'web --' 'web --no-pid' 'web --no-ipc --'; do
+		# shellcheck disable=SC2086
+		run -7 enter $words <<<'echo "$0 in $(hostname)"; exit 7'
+		[ "$output" = '-sh in web' ]
+	done
+}
+
+@test "the login shell is the machine's own, not the host's" {
+	on_host sh -c 'printf "%s\n" "root:x:0:0::/tmp:/bin/myshell" \
+	    >/var/lib/machines/web/etc/passwd
+	    printf "#!/bin/sh\necho my shell in \$PWD\n" \
+	    >/var/lib/machines/web/bin/myshell
+	    chmod +x /var/lib/machines/web/bin/myshell'
+	run -0 enter web
+	[ "$output" = 'my shell in /tmp' ]
+	on_host rm /var/lib/machines/web/etc/passwd
+	run -0 enter web <<<'echo "$0 in $PWD"'
+	[ "$output" = '-sh in /root' ]
+	on_host mkfifo /var/lib/machines/web/etc/passwd
+	run -0 enter web <<<'echo "$0 in $PWD"'
+	[ "$output" = '-sh in /root' ]
+	on_host sh -c 'rm /var/lib/machines/web/etc/passwd
+	    ln -s /proc/1/environ /var/lib/machines/web/etc/passwd'
+	run -0 enter web <<<'echo "$0 in $PWD"'
+	[ "$output" = '-sh in /root' ]
+	on_host sh -c 'rm /var/lib/machines/web/etc/passwd
+	    printf "root:x:0:0::/:/bin/\033[31m\n" \
+	    >/var/lib/machines/web/etc/passwd'
+	run -127 enter web
+	[ "$output" = 'nspawn-enter: web: cannot execute /bin/\x1b[31m:'\
+' No such file or directory' ]
+	on_host sh -c 'echo root:x:0:0:root:/root:/bin/sh \
+	    >/var/lib/machines/web/etc/passwd'
+}
+
+# Prints in which namespaces, of the host's names for them, a command is that
+# is started with these options: "mnt uts …"; host_script's text sees its PID.
+entered_namespaces()
+{
+	local machine=$1
+	shift
+
+	job_start "$BIN/nspawn-enter" "$@" "$machine" /bin/sleep 4321
+	until_true runs_in_host '/bin/sleep 4321'
+	on_host sh -c "cd /proc/$(on_host pgrep -x -f '/bin/sleep 4321')/ns
+	    for n in mnt uts ipc net pid cgroup user time; do
+		[ \"\$(readlink \$n)\" = \
+		    \"\$(readlink /proc/$(leader "$machine")/ns/\$n)\" ] &&
+		printf '%s ' \$n
+	    done; true"
+	kill_job
+}
+
+kill_job()
+{
+	on_host kill -TERM "$job_inner"
+	job_end
+	[ "$job_status" = 143 ]
+	run ! runs_in_host '/bin/sleep 4321'
+}
+
+@test "each namespace can be left out" {
+	# The machine's own user and time namespaces are the host's.
+	run -0 entered_namespaces web
+	[ "$output" = 'mnt uts ipc net pid cgroup user time ' ]
+	run -0 entered_namespaces web --no-mount
+	[ "$output" = 'uts ipc net pid cgroup user time ' ]
+	run -0 entered_namespaces web --no-uts
+	[ "$output" = 'mnt ipc net pid cgroup user time ' ]
+	run -0 entered_namespaces web --no-ipc
+	[ "$output" = 'mnt uts net pid cgroup user time ' ]
+	for option in -n --no-network; do
+		run -0 entered_namespaces web "$option"
+		[ "$output" = 'mnt uts ipc pid cgroup user time ' ]
+	done
+	for option in -p --no-pid; do
+		run -0 entered_namespaces web "$option"
+		[ "$output" = 'mnt uts ipc net cgroup user time ' ]
+	done
+	run -0 entered_namespaces web --no-cgroup
+	[ "$output" = 'mnt uts ipc net pid user time ' ]
+	run -0 entered_namespaces webu
+	[ "$output" = 'mnt uts ipc net pid cgroup user time ' ]
+	run -0 entered_namespaces webu --no-user --no-time
+	[ "$output" = 'mnt uts ipc net pid cgroup time ' ]
+}
+
+@test "a list says which namespaces to join instead" {
+	run -0 entered_namespaces web --only=uts
+	[ "$output" = 'uts user time ' ]
+	run -0 entered_namespaces web --only=mnt,net
+	[ "$output" = 'mnt net user time ' ]
+	run -0 entered_namespaces web --only=mount,network,pid --no-pid
+	[ "$output" = 'mnt net user time ' ]
+}
+
+@test "outside of the mount namespace shell and PATH are the host's" {
+	run -0 enter --no-mount web <<<'echo "$0 $PATH $PWD"; cat /etc/os-release'
+	[[ "${lines[0]}" == *sh" /usr/local/sbin:"*" /root" ]]
+	[[ "$output" == *ID=debian* ]]
+}
+
+@test "the environment is the machine's" {
+	run -0 host run "$HOST" env SECRET=1 LANG=C.UTF-8 TERM=vt100 PATH=/x \
+	    "$BIN/nspawn-enter" web env
+	[ "$(sort <<<"$output")" = "$(sort <<-'END'
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+	HOME=/root
+	USER=root
+	LOGNAME=root
+	SHELL=/bin/sh
+	TERM=vt100
+	LANG=C.UTF-8
+	container=systemd-nspawn
+	END
+	)" ]
+}
+
+@test "a command starts with no signal blocked or ignored, and as root" {
+	run -0 enter web cat /proc/self/status
+	[[ "$output" == *$'SigBlk:\t0000000000000000'* ]]
+	[[ "$output" == *$'SigIgn:\t0000000000000000'* ]]
+	[[ "$output" == *$'Uid:\t0\t0\t0\t0'* ]]
+	[[ "$output" == *$'Gid:\t0\t0\t0\t0'* ]]
+	[[ "$output" == *$'Groups:\t \n'* || "$output" == *$'Groups:\t'* ]]
+	run -0 enter web sh -c umask
+	[ "$output" = 0022 ]
+}
+
+@test "a command is root in a user namespace, with none of our groups" {
+	run -0 on_host setpriv --groups 4,5 "$BIN/nspawn-enter" webu id
+	[ "$output" = 'uid=0(root) gid=0(root)' ] ||
+		[ "$output" = 'uid=0(root) gid=0(root) groups=0(root)' ]
+}
+
+@test "exactly the three standard descriptors reach the command" {
+	run -0 on_host sh -c "'$BIN/nspawn-enter' web ls /proc/self/fd \
+	    7</etc/passwd 9>/dev/null"
+	# 3 is the descriptor of the directory that ls reads.
+	[ "$output" = $'0\n1\n2\n3' ]
+	run -0 on_host sh -c "'$BIN/nspawn-enter' web sh -c 'readlink \
+	    /proc/self/fd/0' <&-"
+	[ "$output" = /dev/null ]
+}
+
+@test "input, output and errors are the caller's own" {
+	run -0 --separate-stderr enter web sh -c 'cat; echo err >&2' <<<in
+	[ "$output" = in ]
+	[ "$stderr" = err ]
+	head -c 3000000 /dev/urandom >"$BATS_TEST_TMPDIR/data"
+	enter web cat <"$BATS_TEST_TMPDIR/data" >"$BATS_TEST_TMPDIR/copy"
+	cmp "$BATS_TEST_TMPDIR/data" "$BATS_TEST_TMPDIR/copy"
+}
+
+@test "signals to nspawn-enter reach the command" {
+	for name in TERM INT HUP QUIT USR1 USR2; do
+		job_start "$BIN/nspawn-enter" web sh -c \
+		    "trap 'echo got; exit 9' $name; echo ready
+		    while :; do sleep 1; done"
+		until_true grep -q ready "$job_log"
+		on_host kill "-$name" "$job_inner"
+		job_end
+		grep -q got "$job_log"
+		[ "$job_status" = 9 ]
+	done
+}
+
+@test "a signal that the command does not catch ends both" {
+	for name in TERM INT HUP; do
+		job_start "$BIN/nspawn-enter" web /bin/sleep 4322
+		until_true runs_in_host '/bin/sleep 4322'
+		on_host kill "-$name" "$job_inner"
+		job_end
+		[ "$job_status" = $((128 + $(kill -l "$name"))) ]
+		run ! runs_in_host '/bin/sleep 4322'
+	done
+}
+
+@test "a killed nspawn-enter hangs its command up" {
+	job_start "$BIN/nspawn-enter" web /bin/sleep 4323
+	until_true runs_in_host '/bin/sleep 4323'
+	on_host kill -KILL "$job_inner"
+	job_end
+	until_true sh -c "! '$TOP/t/host' run '$HOST' \
+	    pgrep -x -f '/bin/sleep 4323'"
+}
+
+@test "the keeper is in a session of its own, and the machine cannot see it" {
+	job_start "$BIN/nspawn-enter" web /bin/sleep 4324
+	until_true runs_in_host '/bin/sleep 4324'
+	command=$(on_host pgrep -x -f '/bin/sleep 4324')
+	keeper=$(on_host ps -o ppid= -p "$command" | tr -d ' ')
+	[ "$(on_host ps -o ppid= -p "$keeper" | tr -d ' ')" = "$job_inner" ]
+	[ "$(on_host ps -o sid= -p "$keeper" | tr -d ' ')" = "$keeper" ]
+	[ "$(on_host ps -o sid= -p "$command" | tr -d ' ')" = "$command" ]
+	run -0 enter web ps -o args
+	[[ "$output" == *'/bin/sleep 4324'* ]]
+	[[ "$output" != *nspawn-enter* ]]
+	# Nothing but KILL ends it before the command.
+	on_host kill -TERM "$keeper"
+	lives "$command"
+	on_host kill -KILL "$keeper"
+	job_end
+	[ "$job_status" = 125 ]
+	grep -q 'nspawn-enter: web: the keeper of the command was killed' \
+	    "$job_log"
+	until_true sh -c "! '$TOP/t/host' run '$HOST' kill -0 $command"
+}
+
+@test "a stopped nspawn-enter does not hold up the machine's end" {
+	machine scope short
+	# As a unit: nsenter, our way into the host, stops with its child.
+	on_host systemd-run --quiet --unit=stopped --property=Type=exec \
+	    "$BIN/nspawn-enter" short /bin/sleep 4325
+	pid=$(on_host systemctl show -p MainPID --value stopped)
+	until_true runs_in_host '/bin/sleep 4325'
+	on_host kill -STOP "$pid"
+	run -0 stop --timeout 20 short
+	[ "$output" = '' ]
+	on_host grep -q 'State:.*T (stopped)' "/proc/$pid/status"
+	on_host kill -CONT "$pid"
+	until_true sh -c "! '$TOP/t/host' run '$HOST' kill -0 $pid"
+	[ "$(on_host systemctl show -p ExecMainStatus --value stopped)" = 9 ]
+}
+
+@test "a machine's own chroot is entered" {
+	machine scope rooted -- /bin/sh -c \
+	    'mkdir /jail && cp -a /usr /bin /lib /jail/ && exec chroot /jail \
+	    /bin/sh -c "echo here >/mark; exec sleep 600"'
+	until_true machine_file_is rooted jail/mark here
+	run -0 enter rooted cat /mark
+	[ "$output" = here ]
+}
+
+@test "an unknown machine is not entered, and nothing is run" {
+	run -125 enter nothing touch /tmp/run
+	[ "$output" = 'nspawn-enter: nothing: no such machine is running' ]
+	run ! on_host test -e /tmp/run
+}
