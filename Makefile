@@ -31,14 +31,14 @@ STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 STATIC_CFLAGS = -Os -fPIE
 STATIC_LDFLAGS = -s -Wl,-z,relro,-z,now $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
-# The sanitized programs bring their own way to the libc of where they were
-# built, so that they run in a test host that has an elder one.
+# With the sanitizers' own libraries inside, so that a test host needs none.
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
+SANITIZE_LDFLAGS = -static-libasan -static-libubsan
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-SCRIPTS = t/setup t/host t/demo t/*.bash .ci/run
+SCRIPTS = t/setup t/host t/demo .ci/run
 
 all: $(PROGRAMS)
 
@@ -52,10 +52,12 @@ build/static/%: COMPILER = $(STATIC_CC)
 build/static/%: CFLAGS = $(STATIC_CFLAGS)
 build/static/%: LDFLAGS = $(STATIC_LDFLAGS)
 build/sanitized/%: CFLAGS = $(SANITIZE)
+build/sanitized/%: LDFLAGS = $(SANITIZE_LDFLAGS)
+build/sanitized/nspawn-enter: MORE = t/no-leaks.c
 
 define compile_into
 @mkdir -p $(@D)
-$(COMPILE) -o $@ $< common.c
+$(COMPILE) -o $@ $< common.c $(MORE)
 endef
 
 build/static/%: %.c common.c common.h Makefile
@@ -69,8 +71,37 @@ build/static/library build/sanitized/library: build/%/library: t/library.c \
     common.c common.h Makefile
 	$(compile_into)
 
+check: static build/static/library
+	BUILD=$(CURDIR)/build/static bats t
+
+check-sanitized: sanitized build/sanitized/library
+	BUILD=$(CURDIR)/build/sanitized bats t
+
+demo: all
+	./t/demo
+
+TIDY_SOURCES = $(SOURCES) t/library.c
+
+# Variables that one file of the tests sets and another reads, what bats runs
+# in subshells, and scripts for a shell in a machine.
+ACROSS_FILES = SC2034,SC2154,SC2030,SC2031,SC2016
+
+analyze:
+	@mkdir -p build
+	for file in $(TIDY_SOURCES); do \
+	    gcc $(NEEDED) $(WARNINGS) -Werror -O2 -fanalyzer -c \
+	        -o build/analyzed.o $$file && \
+	    clang $(NEEDED) $(WARNINGS) -Werror -O2 -c \
+	        -o build/analyzed.o $$file || exit 1; \
+	done
+	clang-tidy --quiet --warnings-as-errors='*' $(TIDY_SOURCES) -- $(NEEDED)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+	    --enable=warning,performance,portability -D__linux__ \
+	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
+	shellcheck $(SCRIPTS)
+	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats
+
 clean:
 	rm -rf build $(PROGRAMS)
 
-
-.PHONY: all static sanitized check analyze demo clean
+.PHONY: all static sanitized check check-sanitized analyze demo clean

@@ -57,8 +57,6 @@
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
 
-extern char **environ;
-
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
 	    "stay in the caller's mount namespace" },

@@ -232,7 +232,7 @@ tell(const struct settings *settings, struct target *target,
 static void
 wait_all(const struct settings *settings, int64_t deadline)
 {
-	struct pollfd *fds = calloc(settings->count, 2 * sizeof(*fds));
+	struct pollfd *fds = calloc(2 * settings->count + 1, sizeof(*fds));
 
 	if (fds == NULL)
 		err(STATUS_FAILED, "cannot wait");

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -49,6 +50,17 @@ yes_or_no(bool value)
 	return 0;
 }
 
+/* An argument that is a number by the test's own word. */
+static int
+number(const char *text)
+{
+	uint64_t n;
+
+	if (number_parse(text, INT_MAX, &n) == -1)
+		err(64, "'%s'", text);
+	return (int)n;
+}
+
 /* All of stdin, with its length. */
 static char *
 input(size_t *length)
@@ -79,11 +91,11 @@ do_escape(char **arg)
 static int
 do_number(char **arg)
 {
-	uint64_t number;
+	uint64_t n;
 
-	if (number_parse(arg[0], strtoull(arg[1], NULL, 10), &number) == -1)
+	if (number_parse(arg[0], strtoull(arg[1], NULL, 10), &n) == -1)
 		return failed();
-	printf("%" PRIu64 "\n", number);
+	printf("%" PRIu64 "\n", n);
 	return 0;
 }
 
@@ -102,10 +114,9 @@ static int
 do_signal(char **arg)
 {
 	char name[SIGNAL_NAME_SIZE];
-	int number = signal_number(arg[0]);
+	int n = signal_number(arg[0]);
 
-	printf("%d %s\n", number, number == -1 ? "" :
-	    signal_name(number, name));
+	printf("%d %s\n", n, n == -1 ? "" : signal_name(n, name));
 	return 0;
 }
 
@@ -114,7 +125,7 @@ do_printable(char **arg)
 {
 	char clean[64];
 
-	puts(printable(arg[0], clean, (size_t)atoi(arg[1])));
+	puts(printable(arg[0], clean, (size_t)number(arg[1])));
 	return 0;
 }
 
@@ -138,7 +149,7 @@ do_read(char **arg)
 {
 	char text[64];
 	ssize_t length = file_read(AT_FDCWD, arg[0], text,
-	    (size_t)atoi(arg[1]));
+	    (size_t)number(arg[1]));
 
 	if (length == -1)
 		return failed();
@@ -167,7 +178,7 @@ do_run(char **arg)
 {
 	char output[16];
 	int status = run((const char *const *)(arg + 1),
-	    deadline_in(atoi(arg[0])), output, sizeof(output));
+	    deadline_in(number(arg[0])), output, sizeof(output));
 
 	if (status == -1)
 		failed();
@@ -181,13 +192,13 @@ static int
 do_wait(char **arg)
 {
 	struct pollfd fds[8];
-	int64_t deadline = deadline_in(atoi(arg[0]));
+	int64_t deadline = deadline_in(number(arg[0]));
 	size_t count = 0;
 
 	for (arg++; *arg != NULL && count < 8; arg++, count++) {
 		struct process process;
 
-		if (process_open(atoi(*arg), &process) == -1)
+		if (process_open(number(*arg), &process) == -1)
 			return failed();
 		fds[count] = (struct pollfd){ process.fd, POLLIN, 0 };
 	}
@@ -200,9 +211,9 @@ do_signalled(char **arg)
 {
 	struct process process;
 
-	if (process_open(atoi(arg[0]), &process) == -1)
+	if (process_open(number(arg[0]), &process) == -1)
 		return failed();
-	if (process_signal(&process, atoi(arg[1])) == -1)
+	if (process_signal(&process, number(arg[1])) == -1)
 		return failed();
 	return 0;
 }
@@ -272,9 +283,9 @@ do_find(char **arg)
 static int
 do_namespace(char **arg)
 {
-	int number = namespace_number(arg[0], strlen(arg[0]));
+	int n = namespace_number(arg[0], strlen(arg[0]));
 
-	puts(number == -1 ? "none" : namespace_kinds[number].file);
+	puts(n == -1 ? "none" : namespace_kinds[n].file);
 	return 0;
 }
 
@@ -284,7 +295,7 @@ do_user(char **arg)
 	struct user user;
 	size_t length;
 
-	if (user_parse(input(&length), (uid_t)atoi(arg[0]), &user) == -1)
+	if (user_parse(input(&length), (uid_t)number(arg[0]), &user) == -1)
 		return failed();
 	printf("%s %s %s\n", user.name, user.home, user.shell);
 	return 0;
