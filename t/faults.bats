@@ -1,0 +1,191 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What goes wrong around the two programs.  Only here a machinectl is made up.
+
+load common
+load machines
+
+setup_file()
+{
+	host_start
+}
+
+teardown_file()
+{
+	host_stop
+}
+
+setup()
+{
+	machines=()
+}
+
+teardown()
+{
+	machines_end
+}
+
+# Puts the script on stdin before the host's own machinectl; it can append to
+# /tmp/calls what it was called with.
+fake_machinectl()
+{
+	on_host sh -c 'mkdir -p /tmp/fake && cat >/tmp/fake/machinectl &&
+	    chmod +x /tmp/fake/machinectl && : >/tmp/calls'
+}
+
+# Stops with that machinectl on PATH.
+stop_faked()
+{
+	on_host env PATH=/tmp/fake:/usr/bin:/bin "$BIN/nspawn-stop" "$@"
+}
+
+@test "machinectl sends the signal where it knows the same leader" {
+	machine scope web
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	echo "$*" >>/tmp/calls
+	exec /usr/bin/machinectl "$@"
+	END
+	run -0 stop_faked --signal RTMIN+3 web
+	machine_file_is web signal 37
+	run -0 on_host cat /tmp/calls
+	[ "$output" = 'show -p Leader --value web
+kill web --kill-who=leader --signal=37' ]
+}
+
+@test "machinectl does not send it where it means another leader" {
+	machine scope web
+	machine scope other
+	fake_machinectl <<-END
+	#!/bin/sh
+	echo "\$*" >>/tmp/calls
+	[ "\$1" = show ] && echo $(leader other)
+	END
+	run -0 stop_faked web
+	machine_file_is web stopped stopped
+	run -0 on_host cat /tmp/calls
+	[ "$output" = 'show -p Leader --value web' ]
+	lives "$(leader other)"
+}
+
+@test "a machinectl that fails is replaced by the pidfd" {
+	machine scope web
+	fake_machinectl <<-END
+	#!/bin/sh
+	[ "\$1" = show ] && echo $(leader web) && exit
+	exit 1
+	END
+	run -0 stop_faked web
+	machine_file_is web signal 15
+}
+
+@test "a host without machinectl does as well" {
+	machine scope web
+	run -0 on_host env PATH=/nowhere "$BIN/nspawn-enter" web hostname
+	[ "$output" = web ]
+	run -0 on_host env PATH=/nowhere "$BIN/nspawn-stop" web nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+	machine_file_is web signal 15
+}
+
+@test "machinectl is not waited for again after it hung" {
+	machine scope one
+	machine scope two
+	machine scope three
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	echo "$*" >>/tmp/calls
+	exec sleep 600
+	END
+	SECONDS=0
+	run -0 stop_faked one two three
+	[ "$SECONDS" -lt 20 ]
+	run -0 on_host cat /tmp/calls
+	[ "${#lines[@]}" = 1 ]
+	for name in one two three; do
+		machine_file_is "$name" signal 15
+	done
+}
+
+@test "the answer of machinectl is verified" {
+	machine scope web
+	for answer in 1 "$(supervisor web)" 4194303 x; do
+		fake_machinectl <<-END
+		#!/bin/sh
+		echo $answer
+		END
+		run stop_faked other
+		[[ "$output" == *'is no container'* || \
+		    "$output" == *'is not running'* ]]
+	done
+	lives "$(leader web)"
+}
+
+@test "without pidfd_open nothing is entered or sent" {
+	# The host itself is a machine, as seen from outside.
+	for program in nspawn-enter nspawn-stop; do
+		run -125 strace -f -o /dev/null \
+		    -e inject=pidfd_open:error=ENOSYS "$BUILD/$program" "$HOST"
+		[ "$output" = "$program: $HOST: cannot hold on to its leader:\
+ pidfd_open(2) needs Linux 5.3 or later" ]
+	done
+	on_host true
+}
+
+@test "without close_range descriptors are closed all the same" {
+	run -0 strace -f -o /dev/null -e inject=close_range:error=ENOSYS \
+	    "$BUILD/nspawn-enter" "$HOST" ls /proc/self/fd 7</dev/null
+	[ "$output" = $'0\n1\n2\n3' ]
+}
+
+@test "a namespace that cannot be joined is named, and nothing is run" {
+	run -125 strace -f -o /dev/null -e inject=setns:error=EPERM:when=2 \
+	    "$BUILD/nspawn-enter" "$HOST" true
+	[ "$output" = "nspawn-enter: $HOST: cannot join its uts namespace:\
+ Operation not permitted" ]
+}
+
+@test "what keeps nspawn-enter from getting in is said, and nothing is run" {
+	for call in socketpair signalfd4 chroot fchdir setsid setgroups \
+	    setresuid; do
+		run -125 strace -f -o /dev/null \
+		    -e "inject=$call:error=EPERM" \
+		    "$BUILD/nspawn-enter" "$HOST" touch /tmp/has-run
+		[[ "${lines[0]}" == \
+		    'nspawn-enter: '*'cannot '*': Operation not permitted' ]]
+		[ "${#lines[@]}" = 1 ]
+	done
+	run ! on_host test -e /tmp/has-run
+}
+
+@test "a way in that hangs is given up, and no keeper is left" {
+	# As a file that blocks for ever would: the keeper reads passwd.
+	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
+	    -e inject=openat2:signal=SIGSTOP \
+	    "$BUILD/nspawn-enter" "$HOST" true
+	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s;\
+ something in it hangs" ]]
+	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
+}
+
+@test "two machines of one name are an error that names both" {
+	machine template twice
+	host_script <<-'END'
+	cp -a /var/lib/machines/twice /var/lib/machines/second
+	systemd-run --quiet --unit=second systemd-nspawn --quiet \
+	    --register=no --link-journal=no --console=pipe --private-network \
+	    -M twice -D /var/lib/machines/second /bin/sleep 4326
+	END
+	until_true runs_in_host '/bin/sleep 4326'
+	one=$(leader twice)
+	two=$(on_host pgrep -x -f '/bin/sleep 4326')
+	run -125 enter twice true
+	[[ "$output" == 'nspawn-enter: twice: two machines have that name: '* ]]
+	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
+	run -1 stop twice
+	[[ "$output" == 'nspawn-stop: twice: two machines have that name: '* ]]
+	lives "$one"
+	lives "$two"
+	on_host kill -KILL "$two"
+}
