@@ -20,6 +20,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <err.h>
@@ -331,14 +332,27 @@ environment_become(const struct user *user, bool inside)
 		environment_add("container", "systemd-nspawn");
 }
 
+/*
+ * Gives a signal its default disposition, by the kernel's number: a libc hides
+ * some from its users.
+ */
+static void
+sys_signal_default(int signal)
+{
+	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
+	static const uint64_t action[8];
+
+	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
+}
+
 /* Gives the command the signals as a login would find them. */
 static void
 signals_default(void)
 {
 	sigset_t none;
 
-	for (int n = 1; n < NSIG; n++)
-		signal(n, SIG_DFL);
+	for (int n = 1; n <= SIGNAL_RTMAX; n++)
+		sys_signal_default(n);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -193,12 +193,12 @@ kill_job()
 }
 
 @test "a command starts with no signal blocked or ignored, and as root" {
-	run -0 enter web cat /proc/self/status
+	run -0 on_host sh -c "trap '' HUP INT TERM PIPE USR1
+	    exec '$BIN/nspawn-enter' web cat /proc/self/status"
 	[[ "$output" == *$'SigBlk:\t0000000000000000'* ]]
 	[[ "$output" == *$'SigIgn:\t0000000000000000'* ]]
 	[[ "$output" == *$'Uid:\t0\t0\t0\t0'* ]]
 	[[ "$output" == *$'Gid:\t0\t0\t0\t0'* ]]
-	[[ "$output" == *$'Groups:\t \n'* || "$output" == *$'Groups:\t'* ]]
 	run -0 enter web sh -c umask
 	[ "$output" = 0022 ]
 }
