@@ -8,6 +8,9 @@ bats_require_minimum_version 1.5.0
 TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 : "${BUILD:=$TOP/build/static}"
 
+# No folder of the caller's own, which others may not look into.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
 # A process that joins a pid namespace hangs in the search for leaks.
 export ASAN_OPTIONS=detect_leaks=0
 

@@ -6,26 +6,6 @@
 load common
 load machines
 
-setup_file()
-{
-	host_start
-}
-
-teardown_file()
-{
-	host_stop
-}
-
-setup()
-{
-	machines=()
-}
-
-teardown()
-{
-	machines_end
-}
-
 # Puts the script on stdin before the host's own machinectl; it can append to
 # /tmp/calls what it was called with.
 fake_machinectl()

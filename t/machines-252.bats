@@ -7,26 +7,6 @@
 load common
 load machines
 
-setup_file()
-{
-	host_start
-}
-
-teardown_file()
-{
-	host_stop
-}
-
-setup()
-{
-	machines=()
-}
-
-teardown()
-{
-	machines_end
-}
-
 # Every namespace of a command in the machine is that of its leader.
 namespaces_are_the_leaders()
 {

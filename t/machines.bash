@@ -120,3 +120,24 @@ machine_file_is()
 {
 	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
 }
+
+# What bats calls around the tests of a file, and around each.
+setup_file()
+{
+	host_start
+}
+
+teardown_file()
+{
+	host_stop
+}
+
+setup()
+{
+	machines=()
+}
+
+teardown()
+{
+	machines_end
+}

@@ -14,21 +14,6 @@ setup_file()
 	host machine "$HOST" scope webu -U
 }
 
-teardown_file()
-{
-	host_stop
-}
-
-setup()
-{
-	machines=()
-}
-
-teardown()
-{
-	machines_end
-}
-
 @test "a command's status is nspawn-enter's" {
 	for status in 0 1 3 124 125 255; do
 		run "-$status" enter web sh -c "exit $status"
@@ -109,8 +94,8 @@ teardown()
 	    >/var/lib/machines/web/etc/passwd'
 }
 
-# Prints in which namespaces, of the host's names for them, a command is that
-# is started with these options: "mnt uts …"; host_script's text sees its PID.
+# Prints which of its namespaces a command shares with the machine's leader,
+# where nspawn-enter starts it with these options.
 entered_namespaces()
 {
 	local machine=$1
