@@ -524,6 +524,21 @@ file_open_in_root(int root, const char *path)
 
 /* ---- helper -------------------------------------------------------- */
 
+int
+child_wait(pid_t pid, int *status)
+{
+	pid_t n;
+	int wstatus;
+
+	do
+		n = waitpid(pid, &wstatus, 0);
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return -1;
+	*status = wstatus;
+	return 0;
+}
+
 /* Starts the program of argv with out as its stdout. */
 static int
 helper_start(const char *const argv[], int out, pid_t *pid)
@@ -613,12 +628,11 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 
 	if (!ended)
 		kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) == -1 && errno == EINTR)
-		;
-	if (ended)
-		result = exit_status(status);
-	else
+	if (child_wait(pid, &status) == 0) {
+		if (ended)
+			result = exit_status(status);
 		errno = error;
+	}
 out:
 	process_close(&helper);
 	fd_close(&pipefd[0]);
@@ -913,6 +927,9 @@ nspawn_long(const char *word, const char *next, struct nspawn_words *words)
 	}
 	bool takes = option[strlen(option) - 1] == '=';
 
+	/* Since 260 this one can do without, and then has another meaning. */
+	if (strcmp(option, "user=") == 0 && *next == '-')
+		takes = false;
 	nspawn_option_keep(option, 0, takes ? next : "", words);
 	return takes;
 }
@@ -1144,8 +1161,10 @@ leader_owner(int proc, pid_t leader, uid_t *owner)
 	char path[64];
 	int fd, n;
 
+	int same = namespace_same(proc, leader, "user");
+
 	*owner = 0;
-	if (namespace_same(proc, leader, "user") == 1)
+	if (same == 1 || (same == -1 && errno == ENOENT))
 		return 0;
 	snprintf(path, sizeof(path), "%d/ns/user", leader);
 	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);

@@ -176,10 +176,18 @@ int file_open_in_root(int root, const char *path);
 /* ---- helper -------------------------------------------------------- */
 
 /*
+ * Waits for the end of a child.
+ *   status   as wait(2) gives it
+ * errors   ECHILD  when it is no child, or SIGCHLD is ignored
+ */
+int child_wait(pid_t pid, int *status);
+
+/*
  * Runs a program that is looked up on PATH, with /dev/null as its input and
  * its error output, and waits for its end.  At the deadline it is killed.
  *   argv     its words; ends with NULL
  *   output   what it wrote to stdout, ended with a NUL and cut at size - 1
+ * SIGCHLD must not be ignored.
  * Returns  its exit status as exit_status() gives it, or -1
  * errors   ENOENT     when there is no such program
  *          ETIMEDOUT  when it had not ended by the deadline

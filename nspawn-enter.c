@@ -465,8 +465,8 @@ keeper_wait(int channel, pid_t command)
 		    !keeper_hear(channel, command))
 			fds[1].fd = -1;
 	} while (fds[0].revents == 0);
-	while (waitpid(command, &status, 0) == -1 && errno == EINTR)
-		;
+	if (child_wait(command, &status) == -1)
+		child_err("cannot wait for the command");
 	process_close(&process);
 	return status;
 }
@@ -616,8 +616,8 @@ enter(const struct settings *settings, const struct entry *entry)
 
 	if (late)
 		kill(keeper, SIGKILL);
-	while (waitpid(keeper, &keeper_status, 0) == -1 && errno == EINTR)
-		;
+	if (child_wait(keeper, &keeper_status) == -1)
+		err(STATUS_FAILED, "cannot wait for the keeper");
 	if (late)
 		warnx("%s: was not entered within %d s; something in it hangs",
 		    settings->name, ENTRY_TIME / 1000);
@@ -661,6 +661,7 @@ main(int argc, char **argv)
 	int proc, status;
 
 	parse_options(argc, argv, &settings);
+	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	if (fds_tidy() == -1)
 		err(STATUS_FAILED, "cannot open /dev/null");
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -25,7 +25,7 @@ enum {
 };
 
 #define TIMEOUT_DEFAULT	"60"
-#define MACHINED_TIME	5000	/* ms, for all calls of machinectl */
+#define MACHINED_TIME	5000	/* ms, at most, for all of machinectl */
 
 struct target {
 	const char	*name;
@@ -174,6 +174,17 @@ parse_options(int argc, char **argv, struct settings *settings)
 		    " machine; try it with sudo");
 }
 
+/*
+ * Says how long machinectl may take.  Half of the time is left to the machines;
+ * where nothing is waited for they still have to be told.
+ */
+static int64_t
+machined_deadline(int64_t timeout)
+{
+	return deadline_in(timeout > 0 && timeout / 2 < MACHINED_TIME ?
+	    timeout / 2 : MACHINED_TIME);
+}
+
 /* Takes hold of one machine.  Without one there is nothing to wait for. */
 static void
 find(const struct settings *settings, int proc, struct target *target,
@@ -305,7 +316,8 @@ main(int argc, char **argv)
 
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
-	machined.deadline = deadline_in(MACHINED_TIME);
+	machined.deadline = machined_deadline(settings.timeout);
+	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	if (fds_tidy() == -1)
 		err(STATUS_USAGE, "cannot open /dev/null");
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

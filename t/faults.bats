@@ -119,6 +119,16 @@ kill web --kill-who=leader --signal=37' ]
 	[ "$output" = $'0\n1\n2\n3' ]
 }
 
+@test "a caller that ignores the end of its children changes nothing" {
+	machine scope web
+	run -3 on_host env --ignore-signal=CHLD "$BIN/nspawn-enter" web \
+	    sh -c 'exit 3'
+	[ "$output" = '' ]
+	run -0 on_host env --ignore-signal=CHLD "$BIN/nspawn-stop" web
+	[ "$output" = '' ]
+	machine_file_is web signal 15
+}
+
 @test "a namespace that cannot be joined is named, and nothing is run" {
 	run -125 strace -f -o /dev/null -e inject=setns:error=EPERM:when=2 \
 	    "$BUILD/nspawn-enter" "$HOST" true

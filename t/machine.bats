@@ -122,6 +122,8 @@ names()
 	names web 'none kill-signal=' -q --bind -M web
 	names web 'none kill-signal=' -Ebq -p -M web
 	names web 'it kill-signal=' --private-users -M web
+	names web 'it kill-signal=' --user joe -M web
+	names web 'it kill-signal=' --user -M web
 }
 
 @test "a machine is found by its unit" {

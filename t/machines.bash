@@ -12,6 +12,7 @@ host_start()
 {
 	local suite
 
+	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	case $BATS_TEST_FILENAME in
 	*-252.bats) suite=bookworm ;;
 	*-257.bats) suite=trixie ;;
