@@ -129,6 +129,33 @@ static const char *const nspawn_options[] = {
 /* Its short options that take an argument. */
 #define NSPAWN_SHORT_ARG	"DuLMSZipEs"
 
+/*
+ * The inits that a signal stops in order, by the name of their program; where
+ * that is also something else (a script, whose program is its shell), by the
+ * first word of their command line; where some releases cannot, by a signal
+ * that only the others catch.
+ * What is not here stops by TERM, or not at all.
+ */
+static const struct {
+	const char	*program;
+	const char	*word;		/* it calls itself; NULL: whatever */
+	int		 caught;	/* 0: whatever it catches */
+	struct init	 init;
+} inits[] = {
+	{ "systemd", NULL, 0, { "systemd", SIGNAL_RTMIN + 4 } },
+	{ "systemd-nspawn", "(sd-stubinit)", 0,
+	    { "systemd-nspawn's stub", SIGNAL_RTMIN + 4 } },
+	{ "runit", NULL, SIGPWR, { "runit", SIGPWR } },
+	{ "busybox", "init", 0, { "busybox init", SIGUSR2 } },
+	{ "init", NULL, SIGNAL_RTMIN + 4, { "sysvinit", SIGNAL_RTMIN + 4 } },
+	{ "openrc-init", NULL, 0, { "openrc-init", SIGTERM } },
+	{ "finit", NULL, 0, { "finit", SIGUSR2 } },
+	{ "procd", NULL, 0, { "procd", SIGUSR2 } },
+	{ "dinit", NULL, 0, { "dinit", SIGTERM } },
+};
+
+#define INITS	(sizeof(inits) / sizeof(inits[0]))
+
 /* ---- text ---------------------------------------------------------- */
 
 static bool
@@ -730,6 +757,22 @@ line_value(const char *text, const char *key)
 	return text == NULL ? NULL : text + length;
 }
 
+/* Reads a line that is a set of signals, as 16 hexadecimal digits. */
+static bool
+line_signals(const char *line, uint64_t *signals)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint64_t set = 0;
+
+	line += strspn(line, " \t");
+	if (strspn(line, digits) != 16)
+		return false;
+	for (int i = 0; i < 16; i++)
+		set = set << 4 | (uint64_t)(strchr(digits, line[i]) - digits);
+	*signals = set;
+	return true;
+}
+
 /*
  * Takes the next number of a line, with the blanks before it.  Gives false at
  * the line's end and for anything else.
@@ -756,6 +799,7 @@ process_status_parse(const char *text, struct process_status *status)
 	const char *ppid = line_value(text, "PPid:");
 	const char *uid = line_value(text, "Uid:");
 	const char *inner = line_value(text, "NSpid:");
+	const char *caught = line_value(text, "SigCgt:");
 	struct process_status s = { .depth = 0 };
 	uint64_t parent, user, n;
 
@@ -764,7 +808,8 @@ process_status_parse(const char *text, struct process_status *status)
 		s.depth++;
 	}
 	if (s.depth == 0 || ppid == NULL || !line_number(&ppid, &parent) ||
-	    parent >= INT_MAX || uid == NULL || !line_number(&uid, &user)) {
+	    parent >= INT_MAX || uid == NULL || !line_number(&uid, &user) ||
+	    caught == NULL || !line_signals(caught, &s.caught)) {
 		errno = EINVAL;
 		return -1;
 	}
@@ -1111,30 +1156,65 @@ leader_open(int proc, pid_t pid, struct process *leader)
 	return -1;
 }
 
+/* Gives the last part of a path. */
+static const char *
+path_base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
+}
+
+/*
+ * Finds the name of a process's program, the last part of its path, as the
+ * kernel knows it.
+ * Returns  a part of path, or NULL
+ */
+static const char *
+proc_program(int proc, pid_t pid, char *path, size_t size)
+{
+	static const char deleted[] = " (deleted)";
+	const size_t tail = sizeof(deleted) - 1;
+	char link[32];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "%d/exe", pid);
+	n = readlinkat(proc, link, path, size - 1);
+	if (n == -1)
+		return NULL;
+	path[n] = '\0';
+	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
+		path[(size_t)n - tail] = '\0';
+	return path_base(path);
+}
+
 /* Says whether a process is a systemd-nspawn of the caller's pid namespace. */
 static bool
 is_supervisor(int proc, pid_t pid)
 {
-	static const char deleted[] = " (deleted)", program[] =
-	    "systemd-nspawn";
-	char path[32], text[PATH_MAX + sizeof(deleted)];
-	const char *base;
-	ssize_t n;
+	static const char nspawn[] = "systemd-nspawn";
+	char comm[64], path[PATH_MAX];
+	const char *program;
+	ssize_t n = proc_read(proc, pid, "comm", comm, sizeof(comm));
 
-	n = proc_read(proc, pid, "comm", text, sizeof(text));
-	if (n <= 0 || !part_is(text, (size_t)n - 1, program))
+	if (n <= 0 || !part_is(comm, (size_t)n - 1, nspawn))
 		return false;
-	snprintf(path, sizeof(path), "%d/exe", pid);
-	n = readlinkat(proc, path, text, sizeof(text) - 1);
-	if (n == -1)
-		return false;
-	text[n] = '\0';
-	n -= (ssize_t)sizeof(deleted) - 1;
-	if (n > 0 && strcmp(text + n, deleted) == 0)
-		text[n] = '\0';
-	base = strrchr(text, '/');
-	return base != NULL && strcmp(base + 1, program) == 0 &&
+	program = proc_program(proc, pid, path, sizeof(path));
+	return program != NULL && strcmp(program, nspawn) == 0 &&
 	    namespace_same(proc, pid, "pid") == 1;
+}
+
+/* Reads a supervisor's command line into text, where words points to. */
+static bool
+supervisor_words(int proc, pid_t pid, char text[CMDLINE_SIZE],
+    struct nspawn_words *words)
+{
+	ssize_t n = proc_read(proc, pid, "cmdline", text, CMDLINE_SIZE);
+
+	if (n <= 0)
+		return false;
+	nspawn_words_parse(text, (size_t)n, words);
+	return true;
 }
 
 /* Says what a supervisor's command line tells of the machine's name. */
@@ -1143,12 +1223,9 @@ supervisor_names(int proc, pid_t pid, const char *name)
 {
 	char text[CMDLINE_SIZE];
 	struct nspawn_words words;
-	ssize_t n = proc_read(proc, pid, "cmdline", text, sizeof(text));
 
-	if (n <= 0)
-		return NAMES_NONE;
-	nspawn_words_parse(text, (size_t)n, &words);
-	return nspawn_words_name(&words, name);
+	return supervisor_words(proc, pid, text, &words) ?
+	    nspawn_words_name(&words, name) : NAMES_NONE;
 }
 
 /*
@@ -1498,6 +1575,61 @@ machine_close(struct machine *machine)
 {
 	process_close(&machine->leader);
 	process_close(&machine->supervisor);
+}
+
+/* ---- init ---------------------------------------------------------- */
+
+/*
+ * Says whether a command line begins with word, whatever folder is named, and
+ * even where busybox is called by its own name.
+ */
+static bool
+proc_word_is(int proc, pid_t pid, const char *word)
+{
+	char text[PATH_MAX + 1] = "";
+	const char *first = text;
+
+	if (proc_read(proc, pid, "cmdline", text, PATH_MAX) == -1 &&
+	    errno != EFBIG)	/* its beginning will do */
+		return false;
+	if (strcmp(path_base(first), "busybox") == 0)
+		first += strlen(first) + 1;
+	return strcmp(path_base(first), word) == 0;
+}
+
+const struct init *
+init_of(int proc, const struct process *leader)
+{
+	struct process_status status;
+	char path[PATH_MAX];
+	const char *program = proc_program(proc, leader->pid, path,
+	    sizeof(path));
+
+	if (program == NULL || proc_status(proc, leader->pid, &status) == -1)
+		return NULL;
+	for (size_t i = 0; i < INITS; i++)
+		if (strcmp(program, inits[i].program) == 0 &&
+		    (inits[i].word == NULL ||
+		    proc_word_is(proc, leader->pid, inits[i].word)) &&
+		    (inits[i].caught == 0 ||
+		    (status.caught >> (inits[i].caught - 1) & 1) != 0))
+			return process_alive(leader) ? &inits[i].init : NULL;
+	return NULL;
+}
+
+int
+machine_kill_signal(int proc, const struct machine *machine)
+{
+	char text[CMDLINE_SIZE];
+	struct nspawn_words words;
+	int signal;
+
+	if (machine->supervisor.fd == -1 ||
+	    !supervisor_words(proc, machine->supervisor.pid, text, &words) ||
+	    words.kill_signal == NULL || !process_alive(&machine->supervisor))
+		return 0;
+	signal = signal_number(words.kill_signal);
+	return signal == SIGKILL || signal == SIGSTOP ? -1 : signal;
 }
 
 /* ---- namespaces ---------------------------------------------------- */

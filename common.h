@@ -255,6 +255,7 @@ struct process_status {
 	uid_t		uid;		/* the real one */
 	unsigned	depth;		/* numbers it has: pid namespaces */
 	pid_t		inner;		/* its number in the innermost */
+	uint64_t	caught;		/* signals with a handler: bit n - 1 */
 };
 
 /*
@@ -364,6 +365,30 @@ enum naming { NAMES_NONE, NAMES_IT, NAMES_OTHER };
  */
 enum naming nspawn_words_name(const struct nspawn_words *words,
     const char *name);
+
+/* ---- init ---------------------------------------------------------- */
+
+/* A program that runs as PID 1, and the signal that makes it stop in order. */
+struct init {
+	const char	*name;
+	int		 signal;
+};
+
+/*
+ * Says how the init that runs as a machine's leader is told to stop, as far as
+ * a signal does it: by its program's name, as the host sees it, and the signals
+ * that it catches.
+ * Returns  its entry of a table, or NULL for a program that is in none and for
+ *          a leader that has ended
+ */
+const struct init *init_of(int proc, const struct process *leader);
+
+/*
+ * Says which signal the caller of systemd-nspawn wanted, by --kill-signal.
+ * Returns  the signal; 0 where the supervisor's command line has none or is
+ *          gone; -1 where it has one that no machine stops by: none, KILL, STOP
+ */
+int machine_kill_signal(int proc, const struct machine *machine);
 
 /* ---- namespaces ---------------------------------------------------- */
 

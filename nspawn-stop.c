@@ -27,6 +27,8 @@ enum {
 #define TIMEOUT_DEFAULT	"60"
 #define MACHINED_TIME	5000	/* ms, at most, for all of machinectl */
 
+enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
+
 struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: not to be waited for */
@@ -35,7 +37,7 @@ struct target {
 
 struct settings {
 	int64_t		 timeout;
-	int		 signal;	/* 0: only wait */
+	int		 signal;	/* or SIGNAL_NONE, SIGNAL_OF_INIT */
 	bool		 foreign;
 	bool		 verbose;
 	struct target	*targets;
@@ -48,7 +50,7 @@ static const struct option_spec options[] = {
 	{ "timeout", 't', "TIME", "wait that long: seconds, or with s, min or"
 	    " h; or infinity (" TIMEOUT_DEFAULT ")" },
 	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
-	    " only waits (TERM)" },
+	    " only waits" },
 	{ "foreign", KEY_FOREIGN, NULL, "also stop a machine that belongs to"
 	    " another user" },
 	{ "verbose", 'v', NULL, "say each step" },
@@ -65,7 +67,10 @@ help(void)
 	    " and waits until\nthe machine has ended.  Kills nothing when"
 	    " time is up.\n\nOptions, before or after the names:\n");
 	option_help(stdout, options);
-	printf("\nExit status:\n"
+	printf("\nWithout --signal: that of systemd-nspawn's --kill-signal=,"
+	    " or the one that stops the\ninit in order (RTMIN+4 for systemd,"
+	    " USR2 for busybox, ...), or TERM.\n"
+	    "\nExit status:\n"
 	    "  0    each machine has stopped, or was not running\n"
 	    "  1    one could not be told to stop, or is no container\n"
 	    "  124  one is still running, now that the time is up\n"
@@ -113,7 +118,8 @@ set_timeout(struct settings *settings, const char *text)
 static void
 set_signal(struct settings *settings, const char *text)
 {
-	settings->signal = strcmp(text, "none") == 0 ? 0 : signal_number(text);
+	settings->signal = strcmp(text, "none") == 0 ? SIGNAL_NONE :
+	    signal_number(text);
 	if (settings->signal != -1)
 		return;
 	warnx("'%s' is no signal: give a name like TERM or RTMIN+3, a number"
@@ -156,7 +162,7 @@ parse_options(int argc, char **argv, struct settings *settings)
 {
 	int key;
 
-	*settings = (struct settings){ .signal = SIGTERM };
+	*settings = (struct settings){ .signal = SIGNAL_OF_INIT };
 	settings->targets = calloc((size_t)argc + 1, sizeof(struct target));
 	if (settings->targets == NULL)
 		err(STATUS_USAGE, "cannot hold the machines' names");
@@ -213,17 +219,46 @@ find(const struct settings *settings, int proc, struct target *target,
 		target->machine = machine;
 }
 
+/*
+ * Chooses the signal: the caller's, else the one that systemd-nspawn was given,
+ * else that of the init, else TERM.
+ */
+static int
+choose_signal(const struct settings *settings, int proc,
+    const struct target *target)
+{
+	const struct init *init;
+	int signal;
+
+	if (settings->signal != SIGNAL_OF_INIT)
+		return settings->signal;
+	signal = machine_kill_signal(proc, &target->machine);
+	if (signal == -1)
+		warnx("%s: the --kill-signal= of its systemd-nspawn stops no"
+		    " machine in order and is ignored", target->name);
+	if (signal > 0)
+		return signal;
+	init = init_of(proc, &target->machine.leader);
+	if (settings->verbose)
+		warnx("%s: its leader %d is %s", target->name,
+		    target->machine.leader.pid,
+		    init == NULL ? "no init that is known" : init->name);
+	return init == NULL ? SIGTERM : init->signal;
+}
+
 static void
-tell(const struct settings *settings, struct target *target,
+tell(const struct settings *settings, int proc, struct target *target,
     struct machined *machined)
 {
 	const struct process *leader = &target->machine.leader;
 	char name[SIGNAL_NAME_SIZE];
+	int signal;
 
-	if (leader->fd == -1 || settings->signal == 0)
+	if (leader->fd == -1 || settings->signal == SIGNAL_NONE)
 		return;
-	signal_name(settings->signal, name);
-	if (machine_signal(&target->machine, target->name, settings->signal,
+	signal = choose_signal(settings, proc, target);
+	signal_name(signal, name);
+	if (machine_signal(&target->machine, target->name, signal,
 	    machined) == 0) {
 		if (settings->verbose)
 			warnx("%s: sent %s to its leader %d", target->name,
@@ -326,7 +361,7 @@ main(int argc, char **argv)
 	for (size_t i = 0; i < settings.count; i++)
 		find(&settings, proc, &settings.targets[i], &machined);
 	for (size_t i = 0; i < settings.count; i++)
-		tell(&settings, &settings.targets[i], &machined);
+		tell(&settings, proc, &settings.targets[i], &machined);
 	wait_all(&settings, deadline);
 	status = report_all(&settings);
 	release(&settings);

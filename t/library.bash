@@ -39,7 +39,7 @@ proc_make()
 	: >"$proc/self/ns/user"
 }
 
-# status_write FILE PPID UID NSPID...
+# status_write FILE PPID UID NSPID...; $caught is the set of signals it catches
 status_write()
 {
 	local file=$1 ppid=$2 uid=$3
@@ -48,7 +48,7 @@ status_write()
 	printf 'Name:\tx\nPPid:\t%s\nUid:\t%s\t0\t0\t0\nNSpid:' \
 	    "$ppid" "$uid" >"$file"
 	printf '\t%s' "$@" >>"$file"
-	printf '\n' >>"$file"
+	printf '\nSigCgt:\t%016x\n' "${caught:-0}" >>"$file"
 }
 
 # proc_leader PID PPID CGROUP [NSPID...]: a leader, in pid namespace "inner"

@@ -227,8 +227,8 @@ do_status(char **arg)
 	(void)arg;
 	if (process_status_parse(input(&length), &s) == -1)
 		return failed();
-	printf("ppid %d uid %u depth %u inner %d\n", s.ppid, s.uid, s.depth,
-	    s.inner);
+	printf("ppid %d uid %u depth %u inner %d caught %" PRIx64 "\n",
+	    s.ppid, s.uid, s.depth, s.inner, s.caught);
 	return 0;
 }
 
@@ -280,6 +280,24 @@ do_find(char **arg)
 	return 0;
 }
 
+/* A proc directory and a number: the init, and the signal that stops it. */
+static int
+do_init(char **arg)
+{
+	struct process leader;
+	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+	const struct init *init;
+
+	if (process_open(number(arg[1]), &leader) == -1)
+		return failed();
+	init = init_of(proc, &leader);
+	if (init == NULL)
+		puts("unknown");
+	else
+		printf("%s %d\n", init->name, init->signal);
+	return 0;
+}
+
 static int
 do_namespace(char **arg)
 {
@@ -314,6 +332,7 @@ static const struct {
 	{ "wait", 2, do_wait }, { "signalled", 2, do_signalled },
 	{ "status", 0, do_status }, { "cgroup", 1, do_cgroup },
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
+	{ "init", 2, do_init },
 	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
 };
 

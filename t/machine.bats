@@ -289,6 +289,44 @@ names()
 	[[ "${lines[1]}" == *"$idle"* ]]
 }
 
+# is_init EXPECTED PROGRAM WORD [CAUGHT]
+is_init()
+{
+	mkdir -p "$proc/$idle"
+	caught=${4:-0} status_write "$proc/$idle/status" 1 0 "$idle" 1
+	# shellcheck disable=SC2086 # to be split into words
+	printf '%s\0' $3 >"$proc/$idle/cmdline"
+	ln -sfn "$2" "$proc/$idle/exe"
+	run -0 library init "$proc" "$idle"
+	[ "$output" = "$1" ]
+}
+
+@test "an init is known by its program and by what it catches" {
+	idle_start
+	pwr=$((1 << 29)) rtmin4=$((1 << 37))
+	is_init 'systemd 38' /usr/lib/systemd/systemd systemd
+	is_init 'systemd 38' '/lib/systemd/systemd (deleted)' systemd
+	is_init "systemd-nspawn's stub 38" /usr/bin/systemd-nspawn \
+	    '(sd-stubinit)'
+	is_init unknown /usr/bin/systemd-nspawn '(sd-payload)'
+	is_init 'runit 30' /usr/sbin/runit runit "$pwr"
+	is_init unknown /usr/sbin/runit runit "$((1 << 14))"
+	is_init 'busybox init 12' /usr/bin/busybox init
+	is_init 'busybox init 12' /usr/bin/busybox /sbin/init
+	is_init 'busybox init 12' /usr/bin/busybox '/bin/busybox init'
+	is_init unknown /usr/bin/busybox sh
+	is_init unknown /usr/bin/busybox busybox
+	is_init unknown /usr/bin/busybox /bin/sh
+	is_init 'sysvinit 38' /usr/sbin/init init "$rtmin4"
+	is_init unknown /usr/sbin/init init
+	is_init 'openrc-init 15' /usr/sbin/openrc-init openrc-init
+	is_init 'finit 12' /sbin/finit init
+	is_init 'procd 12' /sbin/procd procd
+	is_init 'dinit 15' /usr/sbin/dinit dinit
+	is_init unknown /usr/bin/tini tini
+	is_init unknown /x/systemd/sleep systemd
+}
+
 @test "a namespace has our name and the kernel's" {
 	for pair in mount:mnt uts:uts ipc:ipc network:net pid:pid \
 	    cgroup:cgroup user:user time:time mnt:mnt net:net; do

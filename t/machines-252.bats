@@ -33,8 +33,9 @@ found_entered_stopped()
 	[ "$output" = "$name" ]
 	namespaces_are_the_leaders "$name"
 	run -0 stop --verbose "$name"
-	[ "${lines[0]}" = "nspawn-stop: $name: sent SIGTERM to its leader $pid" ]
-	[ "${lines[1]}" = "nspawn-stop: $name: has stopped" ]
+	[ "$output" = "nspawn-stop: $name: its leader $pid is no init that is known
+nspawn-stop: $name: sent SIGTERM to its leader $pid
+nspawn-stop: $name: has stopped" ]
 	machine_file_is "$name" stopped stopped
 	run ! lives "$pid"
 	run ! lives "$nspawn"
@@ -91,9 +92,10 @@ found_entered_stopped()
 	[[ "$output" == *'ID=nspawn-tools'* ]]
 	run -0 enter web cat /etc/os-release
 	[[ "$output" == *'ID=debian'* ]]
-	run -0 stop --verbose --signal RTMIN+4 web
-	[ "${lines[0]}" = \
-	    "nspawn-stop: web: sent SIGRTMIN+4 to its leader $pid" ]
+	run -0 stop --verbose web
+	[ "$output" = "nspawn-stop: web: its leader $pid is systemd
+nspawn-stop: web: sent SIGRTMIN+4 to its leader $pid
+nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
@@ -331,4 +333,42 @@ slow_unit_ended()
 		esac
 		machines_end
 	done
+}
+
+@test "busybox init is told to power off, not to reboot" {
+	machine scope bb -- /bin/sh -c 'printf "%s\n" \
+	    "::sysinit:/bin/touch /ready" \
+	    "::shutdown:/bin/touch /stopped" >/etc/inittab
+	    exec /bin/busybox init'
+	until_true on_host test -e /var/lib/machines/bb/ready
+	pid=$(leader bb)
+	run -0 stop --verbose bb
+	[ "$output" = "nspawn-stop: bb: its leader $pid is busybox init
+nspawn-stop: bb: sent SIGUSR2 to its leader $pid
+nspawn-stop: bb: has stopped" ]
+	on_host test -e /var/lib/machines/bb/stopped
+}
+
+@test "nspawn's stub init passes the end on" {
+	machine scope stub --as-pid2 -- /bin/sh -c \
+	    'trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready
+	    while :; do sleep 600 & wait $!; done'
+	until_true machine_file_is stub ready ready
+	run -0 stop --verbose stub
+	[[ "${lines[0]}" == *"is systemd-nspawn's stub" ]]
+	[[ "${lines[1]}" == *'sent SIGRTMIN+4 '* ]]
+	machine_file_is stub stopped stopped
+}
+
+@test "the signal of systemd-nspawn's own --kill-signal= is sent" {
+	machine scope web --kill-signal=RTMIN+3
+	run -0 stop web
+	[ "$output" = '' ]
+	machine_file_is web signal 37
+	machines_end
+	machine scope web --kill-signal=SIGKILL
+	run -0 stop web
+	[ "$output" = "nspawn-stop: web: the --kill-signal= of its\
+ systemd-nspawn stops no machine in order and is ignored" ]
+	machine_file_is web signal 15
 }

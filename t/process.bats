@@ -122,8 +122,9 @@ teardown()
 	PPid:	7
 	Uid:	1000	0	0	0
 	NSpid:	42	1
+	SigCgt:	000000200000a002
 	END
-	[ "$output" = 'ppid 7 uid 1000 depth 2 inner 1' ]
+	[ "$output" = 'ppid 7 uid 1000 depth 2 inner 1 caught 200000a002' ]
 }
 
 @test "a status that lacks a line or is nonsense is refused" {
@@ -131,7 +132,16 @@ teardown()
 	    $'PPid:\t7\nNSpid:\t1\n' $'PPid:\tx\nUid:\t0\nNSpid:\t1\n' \
 	    $'PPid:\t99999999999\nUid:\t0\nNSpid:\t1\n' \
 	    $'PPid:\t7\nUid:\t0\nNSpid:\t\n'; do
-		run -1 library status <<<"$text"
+		run -1 library status <<<"$text"$'\nSigCgt:\t0000000000000000'
+		[ "$output" = EINVAL ]
+	done
+	for caught in 0 000000000000000 000000000000000g; do
+		run -1 library status <<-END
+		PPid:	7
+		Uid:	0
+		NSpid:	1
+		SigCgt:	$caught
+		END
 		[ "$output" = EINVAL ]
 	done
 }
