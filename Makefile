@@ -3,7 +3,8 @@
 # make            both programs, here
 # make static     the same, static, in build/static, for any host
 # make sanitized  the same with address and undefined-behaviour sanitizers
-# make check      all tests (root; ./t/setup installs what they need)
+# make check      all tests (root; ./t/setup installs what they need);
+#                 check-unit: those without root; check-sanitized
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make demo       makes a machine, enters it, stops it
 
@@ -74,6 +75,11 @@ build/static/library build/sanitized/library: build/%/library: t/library.c \
 check: static build/static/library
 	BUILD=$(CURDIR)/build/static bats t
 
+# Those that need neither root nor a host.
+check-unit: static build/static/library
+	BUILD=$(CURDIR)/build/static bats t/text.bats t/process.bats \
+	    t/machine.bats t/options.bats
+
 check-sanitized: sanitized build/sanitized/library
 	BUILD=$(CURDIR)/build/sanitized bats t
 
@@ -104,4 +110,5 @@ analyze:
 clean:
 	rm -rf build $(PROGRAMS)
 
-.PHONY: all static sanitized check check-sanitized analyze demo clean
+.PHONY: all static sanitized check check-unit check-sanitized analyze demo \
+	clean

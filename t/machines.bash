@@ -97,8 +97,8 @@ runs_in_host()
 }
 
 # Starts a program of the host in the background.  Its output is in $job_log,
-# behind a line with its number in the host, which is also in $job_inner; job_end
-# waits for the status of $job.
+# behind a line with its number in the host, which is also in $job_inner;
+# job_end waits for the status of $job.
 job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
