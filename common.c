@@ -1253,37 +1253,63 @@ leader_owner(int proc, pid_t leader, uid_t *owner)
 }
 
 /*
- * Fills machine, whose leader is held already, with what the leader's parent
- * tells: the supervisor, if it is a systemd-nspawn, and the owner.
- * errors   ESRCH  when the leader or its parent ended meanwhile
+ * Looks at the leader's parent, which is the supervisor if it is a
+ * systemd-nspawn, and whose user is the machine's where nobody else is known.
+ * errors   EAGAIN  when the leader got another parent, or ended, meanwhile
  */
 static int
-machine_complete(int proc, struct machine *machine)
+machine_look_up(int proc, struct machine *machine)
 {
 	struct process_status leader, parent;
 	struct process p = PROCESS_NONE;
 	pid_t pid = machine->leader.pid;
-	uid_t owner;
 
-	if (leader_owner(proc, pid, &owner) == -1 ||
-	    proc_status(proc, pid, &leader) == -1 ||
-	    process_open(leader.ppid, &p) == -1)
+	if (proc_status(proc, pid, &leader) == -1)
 		return -1;
-	bool nspawn = is_supervisor(proc, p.pid);
-
-	if (proc_status(proc, p.pid, &parent) == -1 || !process_alive(&p) ||
-	    proc_status(proc, pid, &leader) == -1 || leader.ppid != p.pid ||
-	    !process_alive(&machine->leader)) {
-		process_close(&p);
-		errno = ESRCH;
+	if (leader.ppid == 0)		/* outside of our pid namespace */
+		return 0;
+	if (process_open(leader.ppid, &p) == -1) {
+		if (errno == ESRCH)
+			errno = EAGAIN;
 		return -1;
 	}
-	machine->owner = owner != 0 ? owner : parent.uid;
+	bool nspawn = is_supervisor(proc, p.pid);
+	int error = proc_status(proc, p.pid, &parent) == -1 ? errno : 0;
+
+	if (!process_alive(&p) || proc_status(proc, pid, &leader) == -1 ||
+	    leader.ppid != p.pid)
+		error = EAGAIN;
+	if (error != 0) {
+		process_close(&p);
+		errno = error;
+		return -1;
+	}
+	if (machine->owner == 0)
+		machine->owner = parent.uid;
 	if (nspawn)
 		machine->supervisor = p;
 	else
 		process_close(&p);
 	return 0;
+}
+
+/*
+ * Fills machine, whose leader is held already, with its supervisor and owner.
+ * errors   ESRCH  when the leader ended meanwhile
+ */
+static int
+machine_complete(int proc, struct machine *machine)
+{
+	int n = leader_owner(proc, machine->leader.pid, &machine->owner);
+
+	while (n == 0 && machine_look_up(proc, machine) == -1)
+		if (errno != EAGAIN || !process_alive(&machine->leader))
+			n = -1;
+	if (!process_alive(&machine->leader)) {
+		errno = ESRCH;
+		return -1;
+	}
+	return n;
 }
 
 /*

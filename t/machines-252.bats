@@ -99,6 +99,19 @@ nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
+@test "a machine whose systemd-nspawn was killed" {
+	machine scope web
+	pid=$(leader web)
+	on_host kill -KILL "$(supervisor web)"
+	until_true on_host grep -q '^PPid:.*[^0-9]1$' "/proc/$pid/status"
+	run -0 enter web hostname
+	[ "$output" = web ]
+	run -0 stop web
+	[ "$output" = '' ]
+	machine_file_is web stopped stopped
+	run ! lives "$pid"
+}
+
 @test "the scope machine-web.scope is that of one machine only" {
 	machine unregistered machine-web
 	run -0 stop web
@@ -350,8 +363,9 @@ nspawn-stop: bb: has stopped" ]
 }
 
 @test "nspawn's stub init passes the end on" {
-	machine scope stub --as-pid2 -- /bin/sh -c \
-	    'trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready
+	# As TERM, and at once HUP.
+	machine scope stub --as-pid2 -- /bin/sh -c 'trap "" HUP
+	    trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready
 	    while :; do sleep 600 & wait $!; done'
 	until_true machine_file_is stub ready ready
 	run -0 stop --verbose stub
