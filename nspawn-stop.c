@@ -47,8 +47,8 @@ struct settings {
 enum { KEY_FOREIGN = 512, KEY_HELP, KEY_VERSION };
 
 static const struct option_spec options[] = {
-	{ "timeout", 't', "TIME", "wait that long: seconds, or with s, min or"
-	    " h; or infinity (" TIMEOUT_DEFAULT ")" },
+	{ "timeout", 't', "TIME", "wait: seconds, or with s, min or h, or"
+	    " infinity (" TIMEOUT_DEFAULT ")" },
 	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
 	    " only waits" },
 	{ "foreign", KEY_FOREIGN, NULL, "also stop a machine that belongs to"
@@ -68,7 +68,7 @@ help(void)
 	    " time is up.\n\nOptions, before or after the names:\n");
 	option_help(stdout, options);
 	printf("\nWithout --signal: that of systemd-nspawn's --kill-signal=,"
-	    " or the one that stops the\ninit in order (RTMIN+4 for systemd,"
+	    " or the one that stops\nthe init in order (RTMIN+4 for systemd,"
 	    " USR2 for busybox, ...), or TERM.\n"
 	    "\nExit status:\n"
 	    "  0    each machine has stopped, or was not running\n"
