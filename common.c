@@ -873,10 +873,13 @@ path_in_machine(const char *path, const char *name)
 			break;
 		path += length;
 	} while (*path == '/');
-	if (path[length] != '/' || !part_is_unit(path, length, name))
+	if (path[length] != '/')
 		return false;
-	path += length + 1;
-	return part_is(path, strcspn(path, "/\n"), "payload");
+	const char *next = path + length + 1;
+
+	/* The cheaper test first: it is made for every process there is. */
+	return part_is(next, strcspn(next, "/\n"), "payload") &&
+	    part_is_unit(path, length, name);
 }
 
 bool
@@ -1079,28 +1082,25 @@ proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 	return file_read(proc, path, buffer, size);
 }
 
+/* Reads the status of a process; who is its number, or "self". */
 static int
-proc_status(int proc, pid_t pid, struct process_status *status)
+status_read(int proc, const char *who, struct process_status *status)
 {
-	char text[STATUS_SIZE];
+	char path[64], text[STATUS_SIZE];
 
-	if (proc_read(proc, pid, "status", text, sizeof(text)) == -1)
+	snprintf(path, sizeof(path), "%s/status", who);
+	if (file_read(proc, path, text, sizeof(text)) == -1)
 		return -1;
 	return process_status_parse(text, status);
 }
 
-/* Says how many pid namespaces the caller is in, as proc sees it. */
 static int
-proc_depth(int proc, unsigned *depth)
+proc_status(int proc, pid_t pid, struct process_status *status)
 {
-	char text[STATUS_SIZE];
-	struct process_status status;
+	char who[16];
 
-	if (file_read(proc, "self/status", text, sizeof(text)) == -1 ||
-	    process_status_parse(text, &status) == -1)
-		return -1;
-	*depth = status.depth;
-	return 0;
+	snprintf(who, sizeof(who), "%d", pid);
+	return status_read(proc, who, status);
 }
 
 /*
@@ -1130,11 +1130,10 @@ namespace_same(int proc, pid_t pid, const char *file)
 static int
 leader_open(int proc, pid_t pid, struct process *leader)
 {
-	struct process_status status;
+	struct process_status status, own;
 	struct process p = PROCESS_NONE;
-	unsigned depth;
 
-	if (proc_depth(proc, &depth) == -1 || process_open(pid, &p) == -1)
+	if (process_open(pid, &p) == -1)
 		return -1;
 	int same = namespace_same(proc, pid, "pid");
 
@@ -1145,7 +1144,8 @@ leader_open(int proc, pid_t pid, struct process *leader)
 	if (same != -1 && proc_status(proc, pid, &status) == 0 &&
 	    process_alive(&p)) {
 		if (same == 0 && status.inner == 1 &&
-		    status.depth == depth + 1) {
+		    status_read(proc, "self", &own) == 0 &&
+		    status.depth == own.depth + 1) {
 			*leader = p;
 			return 0;
 		}
@@ -1236,9 +1236,7 @@ static int
 leader_owner(int proc, pid_t leader, uid_t *owner)
 {
 	char path[64];
-	int fd, n;
-
-	int same = namespace_same(proc, leader, "user");
+	int fd, n, same = namespace_same(proc, leader, "user");
 
 	*owner = 0;
 	if (same == 1 || (same == -1 && errno == ENOENT))

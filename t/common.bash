@@ -11,9 +11,6 @@ TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 # No folder of the caller's own, which others may not look into.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# A process that joins a pid namespace hangs in the search for leaks.
-export ASAN_OPTIONS=detect_leaks=0
-
 # Skips a test, or with STRICT=1 fails it.
 cannot()
 {
