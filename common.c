@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include <dirent.h>
@@ -53,6 +54,14 @@
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
 #define CGROUP_SIZE	8192	/* /proc/PID/cgroup: two or so paths */
 #define CMDLINE_SIZE	65536	/* /proc/PID/cmdline of a systemd-nspawn */
+#define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
+#define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
+
+/* machinectl takes as long as a look at so many processes: about 5 ms. */
+#define SCAN_MAX	1000
+
+#define SYS_CGROUP_MAGIC	0x27e0eb
+#define SYS_CGROUP2_MAGIC	0x63677270
 
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
@@ -828,48 +837,63 @@ part_is(const char *part, size_t length, const char *word)
 	return strlen(word) == length && memcmp(part, word, length) == 0;
 }
 
-/* Says whether a folder below the slices is the unit of the machine. */
-static bool
-part_is_unit(const char *part, size_t length, const char *name)
+/* The names that the unit of a machine may have. */
+struct unit_names {
+	char	names[4][UNIT_NAME_MAX];
+};
+
+static void
+unit_names_make(const char *name, struct unit_names *units)
 {
-	char escaped[4 * MACHINE_NAME_MAX + 1], unit[UNIT_NAME_MAX];
+	char escaped[4 * MACHINE_NAME_MAX + 1] = "";
 	const struct {
 		const char *prefix, *name, *suffix;
-	} units[] = {
+	} forms[] = {
 		{ "machine-", escaped, ".scope" },
 		{ "", name, ".scope" },
 		{ "systemd-nspawn@", name, ".service" },
 		{ "systemd-nspawn@", escaped, ".service" },	/* long ago */
 	};
 
-	if (unit_name_escape(name, escaped, sizeof(escaped)) == -1)
-		return false;
+	unit_name_escape(name, escaped, sizeof(escaped));
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		snprintf(units->names[i], UNIT_NAME_MAX, "%s%s%s",
+		    forms[i].prefix, forms[i].name, forms[i].suffix);
+}
+
+/* Says whether a folder below the slices is the unit of the machine. */
+static bool
+part_is_unit(const char *part, size_t length, const struct unit_names *units)
+{
 	if (length > 0 && *part == '_') {	/* systemd's own escape */
 		part++;
 		length--;
 	}
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		snprintf(unit, sizeof(unit), "%s%s%s", units[i].prefix,
-		    units[i].name, units[i].suffix);
-		if (part_is(part, length, unit))
+	for (size_t i = 0; i < sizeof(units->names) / UNIT_NAME_MAX; i++)
+		if (part_is(part, length, units->names[i]))
 			return true;
-	}
 	return false;
+}
+
+static bool
+part_is_slice(const char *part, size_t length)
+{
+	static const char slice[] = ".slice";
+	const size_t tail = sizeof(slice) - 1;
+
+	return length >= tail && part_is(part + length - tail, tail, slice);
 }
 
 /* Judges one cgroup's path, which ends at the end of its line. */
 static bool
-path_in_machine(const char *path, const char *name)
+path_in_machine(const char *path, const struct unit_names *units)
 {
-	static const char slice[] = ".slice";
-	const size_t tail = sizeof(slice) - 1;
 	size_t length;
 
 	do {
 		path += *path == '/';
 		length = strcspn(path, "/\n");
-		if (length < tail || !part_is(path + length - tail, tail,
-		    slice))
+		if (!part_is_slice(path, length))
 			break;
 		path += length;
 	} while (*path == '/');
@@ -877,22 +901,49 @@ path_in_machine(const char *path, const char *name)
 		return false;
 	const char *next = path + length + 1;
 
-	/* The cheaper test first: it is made for every process there is. */
 	return part_is(next, strcspn(next, "/\n"), "payload") &&
-	    part_is_unit(path, length, name);
+	    part_is_unit(path, length, units);
+}
+
+/* Opens the directory path if it is one of that type of file system. */
+static int
+hierarchy_open(const char *path, long magic)
+{
+	struct statfs fs;
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd == -1)
+		return -1;
+	if (fstatfs(fd, &fs) == 0 && (long)fs.f_type == magic)
+		return fd;
+	fd_close(&fd);
+	errno = ENOENT;
+	return -1;
+}
+
+int
+hierarchy_of_units(void)
+{
+	int fd = hierarchy_open("/sys/fs/cgroup", SYS_CGROUP2_MAGIC);
+
+	return fd != -1 ? fd : hierarchy_open("/sys/fs/cgroup/systemd",
+	    SYS_CGROUP_MAGIC);
 }
 
 bool
 cgroup_in_machine(const char *text, const char *name)
 {
+	struct unit_names units;
+
 	if (!machine_name_valid(name))
 		return false;
+	unit_names_make(name, &units);
 	while (text != NULL && *text != '\0') {
 		const char *kind = text + strcspn(text, ":\n");
 		bool ours = strncmp(text, "0::", 3) == 0 ||
 		    strncmp(kind, ":name=systemd:", 14) == 0;
 
-		if (ours && path_in_machine(strchr(kind + 1, ':') + 1, name))
+		if (ours && path_in_machine(strchr(kind + 1, ':') + 1, &units))
 			return true;
 		text = strchr(text, '\n');
 		if (text != NULL)
@@ -1329,45 +1380,6 @@ machine_open(int proc, pid_t pid, struct machine *machine)
 	return 0;
 }
 
-/*
- * Keeps one of the machine that is had (or the empty one) and another one that
- * bears the same name.  A machine of a stranger never stands in the way of one
- * that is root's or the caller's.
- */
-static int
-machine_choose(struct machine *had, struct machine *other, pid_t suspects[2])
-{
-	bool both = had->leader.fd != -1 &&
-	    machine_foreign(had) == machine_foreign(other);
-
-	if (both) {
-		suspects[0] = had->leader.pid;
-		suspects[1] = other->leader.pid;
-		machine_close(other);
-		errno = ENOTUNIQ;
-		return -1;
-	}
-	if (had->leader.fd == -1 || machine_foreign(had)) {
-		machine_close(had);
-		*had = *other;
-	} else
-		machine_close(other);
-	return 0;
-}
-
-/* Gives the number of the next process of a proc directory, 0 at the end. */
-static pid_t
-proc_next(DIR *dir)
-{
-	const struct dirent *entry;
-	uint64_t pid;
-
-	while ((entry = readdir(dir)) != NULL)
-		if (number_parse(entry->d_name, INT_MAX, &pid) == 0)
-			return (pid_t)pid;
-	return 0;
-}
-
 /* Says whether a process is in the payload of the machine's unit. */
 static bool
 proc_in_unit(int proc, pid_t pid, const char *name)
@@ -1387,6 +1399,13 @@ proc_in_supervisor(int proc, pid_t pid, const char *name)
 	return proc_status(proc, pid, &status) == 0 && status.inner == 1 &&
 	    status.ppid != 0 && is_supervisor(proc, status.ppid) &&
 	    supervisor_names(proc, status.ppid, name) == NAMES_IT;
+}
+
+static bool
+proc_in_machine(int proc, pid_t pid, const char *name)
+{
+	return proc_in_unit(proc, pid, name) ||
+	    proc_in_supervisor(proc, pid, name);
 }
 
 typedef bool proc_test(int proc, pid_t pid, const char *name);
@@ -1415,39 +1434,214 @@ machine_try(int proc, pid_t pid, const char *name, proc_test *belongs,
 	return 0;
 }
 
-/* Finds the one machine among all processes whose leader belongs to name. */
-static int
-machine_scan(int proc, const char *name, proc_test *belongs,
-    struct machine *machine, pid_t suspects[2])
+/* What is looked for, and what one way after the other has found of it. */
+struct search {
+	const struct host	*host;
+	const char		*name;
+	struct unit_names	 units;
+	struct machined		*machined;
+	struct machine		 found;	/* by all ways that were tried */
+	bool			 twins;	/* found is one of two */
+	pid_t			*suspects;
+	unsigned		 depth;		/* pid namespaces, of a leader */
+	bool			 unsure;	/* a way may have missed one */
+	int			 error;		/* what ends it: an errno */
+};
+
+/*
+ * Adds a machine, which is found's or closed then.  One of a stranger never
+ * stands in the way of one that is root's or the caller's.
+ */
+static void
+search_add(struct search *search, struct machine *machine)
 {
-	struct machine found = MACHINE_NONE, m;
-	int fd = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
-	int error = 0;
+	struct machine *found = &search->found;
+
+	if (found->leader.fd == -1 ||
+	    (machine_foreign(found) && !machine_foreign(machine))) {
+		machine_close(found);
+		*found = *machine;
+		search->twins = false;
+		return;
+	}
+	if (found->leader.pid != machine->leader.pid &&
+	    machine_foreign(found) == machine_foreign(machine)) {
+		search->twins = true;
+		search->suspects[0] = found->leader.pid;
+		search->suspects[1] = machine->leader.pid;
+	}
+	machine_close(machine);
+}
+
+/* Says whether nothing else needs to be tried. */
+static bool
+search_over(const struct search *search)
+{
+	return search->error != 0 || (search->found.leader.fd != -1 &&
+	    !machine_foreign(&search->found));
+}
+
+/*
+ * Adds the machine whose leader the process pid is, if belongs says so.
+ * Returns  whether it is the leader of this or another machine
+ */
+static bool
+search_try(struct search *search, pid_t pid, proc_test *belongs)
+{
+	struct process_status status;
+	struct machine machine;
+	int proc = search->host->proc;
+
+	if (proc_status(proc, pid, &status) == -1) {
+		/* Else it has ended, or is none. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			search->error = errno;
+		return false;
+	}
+	if (status.inner != 1 || status.depth != search->depth)
+		return false;
+	if (!belongs(proc, pid, search->name))
+		return true;
+	if (machine_try(proc, pid, search->name, belongs, &machine) == 0)
+		search_add(search, &machine);
+	/* Otherwise it has just ended, or is another's after all. */
+	else if (errno != ESRCH && errno != ENOTSUP && errno != ENOENT)
+		search->error = errno;
+	return true;
+}
+
+/* Opens a directory for readdir(3). */
+static DIR *
+directory_open(int dir, const char *path)
+{
+	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	DIR *opened = fd == -1 ? NULL : fdopendir(fd);
+
+	if (opened == NULL)
+		fd_close(&fd);
+	return opened;
+}
+
+/*
+ * Tries the processes of one cgroup.  Its leader joined it before all others
+ * and so stands at the beginning of the list, however long that is.
+ * Returns  whether the leader of a machine is there
+ */
+static bool
+cgroup_try(struct search *search, int dir, const char *path, proc_test *belongs)
+{
+	char text[CGROUP_PROCS_SIZE], *rest = text;
+	uint64_t pid;
+
+	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG)
+		return false;
+	for (const char *line; (line = strsep(&rest, "\n")) != NULL;)
+		/* 0 is a process that our pid namespace does not see. */
+		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
+		    search_try(search, (pid_t)pid, belongs))
+			return true;
+	return false;
+}
+
+/* Tries the machine that the unit below the folder dir may be. */
+static void
+unit_try(struct search *search, int dir, const char *unit, proc_test *belongs)
+{
+	/* Where nspawn puts a machine's PID 1, and where systemd puts itself. */
+	static const char *const places[] = { "payload", "payload/init.scope" };
+	char path[NAME_MAX + 64];
+
+	snprintf(path, sizeof(path), "%s/payload", unit);
+	if (faccessat(dir, path, F_OK, 0) == -1 && errno == ENOENT)
+		return;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s/cgroup.procs", unit,
+		    places[i]);
+		if (cgroup_try(search, dir, path, belongs))
+			return;
+	}
+	search->unsure = true;	/* it may be elsewhere in the payload */
+}
+
+/*
+ * Tries the units in a slice and in those below it: the ones that are named
+ * after the machine, or with proc_in_supervisor all.  Slices nest as often as
+ * their names have a '-', see systemd.slice(5).
+ */
+static void
+slice_try(struct search *search, int dir, const char *path, proc_test *belongs)
+{
+	DIR *slice = directory_open(dir, path);
+	const struct dirent *entry;
+
+	if (slice == NULL) {
+		search->unsure = search->unsure || errno != ENOENT;
+		return;
+	}
+	while (search->error == 0 && (entry = readdir(slice)) != NULL) {
+		const char *unit = entry->d_name;
+		size_t length = strlen(unit);
+
+		/* No unit's folder begins with a dot; see part_is_unit(). */
+		if (entry->d_type != DT_DIR || unit[0] == '.')
+			continue;
+		if (part_is_slice(unit, length))
+			slice_try(search, dirfd(slice), unit, belongs);
+		else if (belongs != proc_in_unit ||
+		    part_is_unit(unit, length, &search->units))
+			unit_try(search, dirfd(slice), unit, belongs);
+	}
+	closedir(slice);
+}
+
+/* Gives the number of the next process of a proc directory, 0 at the end. */
+static pid_t
+proc_next(DIR *dir)
+{
+	const struct dirent *entry;
+	uint64_t pid;
+
+	while ((entry = readdir(dir)) != NULL)
+		if (number_parse(entry->d_name, INT_MAX, &pid) == 0)
+			return (pid_t)pid;
+	return 0;
+}
+
+/* Reads which pid namespace a process is in, the cheapest thing to ask it. */
+static bool
+proc_pid_namespace(int proc, const char *who, char text[PID_NAMESPACE_SIZE])
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/ns/pid", who);
+	n = readlinkat(proc, path, text, PID_NAMESPACE_SIZE - 1);
+	text[n == -1 ? 0 : n] = '\0';
+	return n != -1;
+}
+
+/* Tries all processes but those of the caller's own pid namespace. */
+static void
+proc_try(struct search *search, proc_test *belongs)
+{
+	char own[PID_NAMESPACE_SIZE], theirs[PID_NAMESPACE_SIZE], who[16];
+	int proc = search->host->proc;
+	bool known = proc_pid_namespace(proc, "self", own);
+	DIR *dir = directory_open(proc, ".");
 	pid_t pid;
 
 	if (dir == NULL) {
-		fd_close(&fd);
-		return -1;
+		search->error = errno;
+		return;
 	}
-	while (error == 0 && (pid = proc_next(dir)) != 0) {
-		if (!belongs(proc, pid, name))
-			continue;
-		if (machine_try(proc, pid, name, belongs, &m) == -1)
-			/* Others of the machine, and what just ended. */
-			error = errno == ESRCH || errno == ENOTSUP ||
-			    errno == ENOENT ? 0 : errno;
-		else if (machine_choose(&found, &m, suspects) == -1)
-			error = errno;
+	while (search->error == 0 && (pid = proc_next(dir)) != 0) {
+		snprintf(who, sizeof(who), "%d", pid);
+		if (!known || !proc_pid_namespace(proc, who, theirs) ||
+		    strcmp(own, theirs) != 0)
+			search_try(search, pid, belongs);
 	}
 	closedir(dir);
-	if (error == 0 && found.leader.fd != -1) {
-		*machine = found;
-		return 0;
-	}
-	machine_close(&found);
-	errno = error == 0 ? ESRCH : error;
-	return -1;
 }
 
 /*
@@ -1492,42 +1686,116 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 	return 0;
 }
 
-static int
-machine_ask(int proc, const char *name, struct machined *machined,
-    struct machine *machine, pid_t suspects[2])
+/*
+ * The unit that is named after the machine.  systemd puts units nowhere but
+ * directly into slices, so the hierarchy shows all of them; where there is no
+ * hierarchy, /proc tells the same of each process.
+ */
+static void
+find_by_unit(struct search *search)
 {
+	search->unsure = search->host->cgroup == -1;
+	if (!search->unsure)
+		slice_try(search, search->host->cgroup, ".", proc_in_unit);
+	if (search->unsure && search->error == 0)
+		proc_try(search, proc_in_unit);
+}
+
+/*
+ * A supervisor whose command line names the machine, if its unit is directly in
+ * a slice.
+ */
+static void
+find_by_supervisor(struct search *search)
+{
+	search->unsure = false;
+	if (search->host->cgroup != -1)
+		slice_try(search, search->host->cgroup, ".",
+		    proc_in_supervisor);
+	/* What was found may be one of two. */
+	if (search->unsure && search->error == 0 && search_over(search))
+		proc_try(search, proc_in_supervisor);
+}
+
+/*
+ * Both once more, for a supervisor anywhere, and for a hierarchy that has
+ * another root than the paths in /proc, as in a container it may.
+ */
+static void
+find_in_proc(struct search *search)
+{
+	proc_try(search, proc_in_machine);
+}
+
+/* What machinectl says. */
+static void
+find_by_machined(struct search *search)
+{
+	struct machine machine;
 	pid_t pid;
 
-	if (machined_leader(name, machined, &pid) == -1)
-		return -1;
-	if (machine_open(proc, pid, machine) == 0)
+	if (machined_leader(search->name, search->machined, &pid) == -1)
+		return;
+	if (machine_open(search->host->proc, pid, &machine) == 0)
+		search_add(search, &machine);
+	else if (errno != ESRCH) {
+		search->suspects[0] = pid;
+		search->error = errno;
+	}
+}
+
+/* Gives what was found to the caller, or says why nothing is. */
+static int
+search_end(struct search *search, struct machine *machine)
+{
+	if (search->error == 0 && search->twins)
+		search->error = ENOTUNIQ;
+	if (search->error == 0 && search->found.leader.fd != -1) {
+		*machine = search->found;
 		return 0;
-	if (errno == ENOTSUP)
-		suspects[0] = pid;
+	}
+	machine_close(&search->found);
+	if (search->error == 0)
+		search->error = search->machined->hung ? ETIMEDOUT : ESRCH;
+	errno = search->error;
 	return -1;
 }
 
-int
-machine_find(int proc, const char *name, struct machined *machined,
-    struct machine *machine, pid_t suspects[2])
+/* Says whether it takes longer to look at all processes than to ask machined. */
+static bool
+host_busy(const struct host *host)
 {
-	int asked;
+	struct stat st;
 
-	if (machine_scan(proc, name, proc_in_unit, machine, suspects) == 0)
-		return 0;
-	if (errno != ESRCH)
+	/* The kernel counts each process as a link of /proc. */
+	return fstat(host->proc, &st) == 0 && st.st_nlink > SCAN_MAX;
+}
+
+int
+machine_find(const struct host *host, const char *name,
+    struct machined *machined, struct machine *machine, pid_t suspects[2])
+{
+	bool busy = host_busy(host);
+	void (*const ways[])(struct search *) = {
+		find_by_unit,
+		find_by_supervisor,
+		busy ? find_by_machined : find_in_proc,
+		busy ? find_in_proc : find_by_machined,
+	};
+	struct search search = {
+		.host = host, .name = name, .machined = machined,
+		.found = MACHINE_NONE, .suspects = suspects,
+	};
+	struct process_status own;
+
+	if (status_read(host->proc, "self", &own) == -1)
 		return -1;
-	if (machine_ask(proc, name, machined, machine, suspects) == 0)
-		return 0;
-	asked = errno;
-	if (asked != ESRCH && asked != ETIMEDOUT)
-		return -1;
-	if (machine_scan(proc, name, proc_in_supervisor, machine,
-	    suspects) == 0)
-		return 0;
-	if (errno == ESRCH)
-		errno = asked;
-	return -1;
+	search.depth = own.depth + 1;
+	unit_names_make(name, &search.units);
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]) &&
+	    !search_over(&search); i++)
+		ways[i](&search);
+	return search_end(&search, machine);
 }
 
 const char *

@@ -290,20 +290,46 @@ struct machined {
 };
 
 /*
+ * Where machines are looked for.  Who has opened the directories closes them.
+ */
+struct host {
+	int	proc;
+	int	cgroup;		/* as hierarchy_of_units() opens it; or -1 */
+};
+
+/*
+ * Opens the root of the hierarchy of cgroups in which systemd keeps its units:
+ * that of cgroup v2, or on a legacy or hybrid host the one called systemd.
+ * Returns  a descriptor for the caller to close, or -1
+ * errors   ENOENT  when it is not mounted where systemd mounts it
+ * source   systemd's CGROUP_DELEGATION document, "Three Different Tree Setups"
+ */
+int hierarchy_of_units(void);
+
+/*
  * Finds the running machine of that name, and takes hold of it.  In this
- * order, and the first that yields a leader ends it: the process whose cgroup
- * is the machine's unit; what machinectl says; the child of a systemd-nspawn
- * whose command line names the machine.
+ * order, and the first that yields a leader which is root's or the caller's
+ * ends it (a stranger's is taken when nothing else is found):
+ *   1. PID 1 in the payload of the unit that is named after the machine;
+ *   2. PID 1 in the payload of any unit, if its parent is a systemd-nspawn
+ *      whose command line names the machine;
+ *   3. among all processes, what 1 or 2 says of it wherever it is;
+ *   4. what machinectl says, before 3 where there are very many processes.
+ * In 1 and 2 the hierarchy of cgroups says which processes to look at, and proc
+ * what they are; without it 1 looks at all of them and 2 is left out.  They see
+ * every unit that is directly in a slice, and that is where systemd has all but
+ * those of its users.  So 1 tells two machines of one name as surely as a look
+ * at all processes; one that only a later way would show is not looked for.
  *   suspects on ENOTUNIQ the two leaders, on ENOTSUP the process in question
  * errors   ESRCH      when no machine of that name is running
  *          ETIMEDOUT  when machinectl hung and so nobody can tell
- *          ENOTUNIQ   when two machines have that name
+ *          ENOTUNIQ   when one way shows two machines of that name
  *          ENOTSUP    when it is no container: its leader is in the caller's
  *                     own pid namespace (a virtual machine, say)
  *          ENOSYS     before Linux 5.3
  */
-int machine_find(int proc, const char *name, struct machined *machined,
-    struct machine *machine, pid_t suspects[2]);
+int machine_find(const struct host *host, const char *name,
+    struct machined *machined, struct machine *machine, pid_t suspects[2]);
 
 /*
  * Says in words what an error of machine_find() means.

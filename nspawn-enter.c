@@ -221,13 +221,15 @@ find(const struct settings *settings, int proc, struct machine *machine)
 	struct machined machined = {
 		.deadline = deadline_in(MACHINED_TIME),
 	};
+	struct host host = { .proc = proc, .cgroup = hierarchy_of_units() };
 	pid_t suspects[2];
 	char text[160];
 
-	if (machine_find(proc, settings->name, &machined, machine,
+	if (machine_find(&host, settings->name, &machined, machine,
 	    suspects) == -1)
 		errx(STATUS_FAILED, "%s: %s", settings->name,
 		    machine_strerror(errno, suspects, text, sizeof(text)));
+	fd_close(&host.cgroup);
 	if (machine_foreign(machine) && !settings->foreign)
 		errx(STATUS_FAILED, "%s: belongs to the user %u, not to root;"
 		    " --foreign enters it all the same", settings->name,

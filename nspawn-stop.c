@@ -196,12 +196,15 @@ static void
 find(const struct settings *settings, int proc, struct target *target,
     struct machined *machined)
 {
+	struct host host = { .proc = proc, .cgroup = hierarchy_of_units() };
 	struct machine machine;
 	pid_t suspects[2];
 	char text[160];
+	int found = machine_find(&host, target->name, machined, &machine,
+	    suspects);
 
-	if (machine_find(proc, target->name, machined, &machine,
-	    suspects) == -1) {
+	fd_close(&host.cgroup);
+	if (found == -1) {
 		if (errno == ENOSYS)
 			errx(STATUS_USAGE, "%s: %s", target->name,
 			    machine_strerror(errno, suspects, text,

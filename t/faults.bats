@@ -162,6 +162,31 @@ kill web --kill-who=leader --signal=37' ]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
 }
 
+# Runs nspawn-enter in the host; what it lists is noted.
+enter_listed()
+{
+	strace -f -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 nsenter \
+	    --target "$("$TOP/t/host" leader "$HOST")" --all \
+	    "$BIN/nspawn-enter" "$@"
+}
+
+@test "cgroups lead to a machine, without a look at all processes" {
+	machine scope web
+	machine template my-box
+	machine unit own
+	for name in web my-box own; do
+		run -0 enter_listed "$name" hostname
+		[ "$output" = "$name" ]
+		grep -q '</sys/fs/cgroup/machine.slice>' \
+		    "$BATS_TEST_TMPDIR/listed"
+		run ! grep '</proc>' "$BATS_TEST_TMPDIR/listed"
+	done
+	# Without cgroups, or in a mount namespace that shows none.
+	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
+	    PATH=/nowhere exec '$BIN/nspawn-enter' web /usr/bin/hostname"
+	[ "$output" = web ]
+}
+
 @test "two machines of one name are an error that names both" {
 	machine template twice
 	host_script <<-'END'

@@ -37,6 +37,8 @@ proc_make()
 	status_write "$proc/self/status" 1 0 "$$"
 	: >"$proc/self/ns/pid"
 	: >"$proc/self/ns/user"
+	cgroups=$BATS_TEST_TMPDIR/cgroups
+	mkdir "$cgroups"
 }
 
 # status_write FILE PPID UID NSPID...; $caught is the set of signals it catches
@@ -78,6 +80,16 @@ proc_supervisor()
 	printf '%s\0' systemd-nspawn "$@" >"$proc/$pid/cmdline"
 	ln -s /usr/bin/systemd-nspawn "$proc/$pid/exe"
 	ln -s ../../self/ns/pid "$proc/$pid/ns/pid"
+}
+
+# cgroup_put PATH PID...: those processes in a folder of the hierarchy $cgroups
+cgroup_put()
+{
+	local folder=$cgroups/$1
+	shift
+
+	mkdir -p "$folder"
+	printf '%s\n' "$@" >"$folder/cgroup.procs"
 }
 
 # Puts a machinectl of that text before the real one; without text, none.

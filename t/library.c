@@ -255,17 +255,21 @@ do_nspawn(char **arg)
 	return 0;
 }
 
-/* A proc directory and a name. */
+/* A proc directory, a name, and a hierarchy of cgroups where there is one. */
 static int
 do_find(char **arg)
 {
 	struct machined machined = { .deadline = deadline_in(500) };
 	struct machine machine;
 	pid_t suspects[2] = { 0, 0 };
-	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+	struct host host = {
+		.proc = open(arg[0], O_PATH | O_DIRECTORY),
+		.cgroup = arg[2] == NULL ? -1 :
+		    open(arg[2], O_PATH | O_DIRECTORY),
+	};
 	char text[160];
 
-	if (machine_find(proc, arg[1], &machined, &machine, suspects) == -1) {
+	if (machine_find(&host, arg[1], &machined, &machine, suspects) == -1) {
 		int error = errno;
 
 		failed();

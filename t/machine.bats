@@ -234,6 +234,220 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
+# Finds a machine with the hierarchy $cgroups, and notes what was listed.
+find_listed()
+{
+	# The search for leaks cannot be made under strace.
+	ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 \
+	    "$BUILD/library" find "$proc" "$1" "$cgroups"
+}
+
+# found_by_cgroup NAME UNIT PLACE: without a look at all processes
+found_by_cgroup()
+{
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M "$1"
+	proc_leader "$leader" "$nspawn" "${4-0::}/$2/$3"
+	cgroup_put "$2/$3" "$leader"
+	run -0 find_listed "$1"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	grep -qF "<$cgroups>" "$BATS_TEST_TMPDIR/listed"
+	run ! grep -F "<$proc>" "$BATS_TEST_TMPDIR/listed"
+}
+
+@test "the hierarchy of cgroups leads to the unit without a look at all" {
+	mkdir -p "$cgroups/system.slice/web.service" "$cgroups/init.scope"
+	found_by_cgroup web machine.slice/machine-web.scope payload
+	found_by_cgroup late machine.slice/late.scope payload/init.scope
+	found_by_cgroup top machine-top.scope payload
+	found_by_cgroup deep a.slice/a-b.slice/a-b-c.slice/deep.scope payload
+	found_by_cgroup old 'machine.slice/systemd-nspawn@old.service' payload
+	found_by_cgroup my-box.x 'machine.slice/machine-my\x2dbox.x.scope' \
+	    payload
+	found_by_cgroup memory machine.slice/_memory.scope payload
+	found_by_cgroup legacy machine.slice/legacy.scope payload \
+	    $'4:memory:/\n1:name=systemd:'
+}
+
+@test "the hierarchy leads to a unit of any name by its supervisor" {
+	found_by_cgroup web machine.slice/own.service payload
+	found_by_cgroup late system.slice/mine.service payload/init.scope
+	machinectl_make <<-'END'
+	#!/bin/sh
+	echo called >>"$0.calls"
+	END
+	found_by_cgroup third system.slice/third.service payload
+	[ ! -e "$BATS_TEST_TMPDIR/bin/machinectl.calls" ]
+}
+
+@test "a leader is found behind the others of a payload, however many" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	unit=machine.slice/web.scope/payload
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" "0::/$unit"
+	idle_start
+	proc_leader "$idle" "$leader" "0::/$unit" 7
+	cgroup_put "$unit" 0 "$idle" "$leader"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	# shellcheck disable=SC2046 # one number each
+	cgroup_put "$unit" $(seq 4000000 4002000) "$leader"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "what the hierarchy shows is believed only if proc says the same" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M other
+	idle_start; other=$idle
+	proc_leader "$other" "$nspawn" '0::/machine.slice/other.scope/payload'
+	idle_start; inner=$idle
+	proc_leader "$inner" "$nspawn" '0::/machine.slice/web.scope/payload' 2
+	idle_start; deep=$idle
+	proc_leader "$deep" "$nspawn" \
+	    '0::/machine.slice/web.scope/payload/x' 2 1
+	idle_start; ours=$idle
+	proc_leader "$ours" 1 '0::/machine.slice/web.scope/payload'
+	ln -sfn ../../self/ns/pid "$proc/$ours/ns/pid"
+	for pid in "$other" "$inner" "$deep" "$ours" "$nspawn" 0 1 \
+	    4194304 99999999999 -1 x ''; do
+		cgroup_put machine.slice/web.scope/payload "$pid"
+		run -1 library find "$proc" web "$cgroups"
+		[ "${lines[0]}" = ESRCH ]
+	done
+}
+
+@test "the hierarchy shows two leaders of one name as proc would" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	idle_start; one=$idle
+	proc_leader "$one" "$nspawn" '0::/machine.slice/web.scope/payload'
+	cgroup_put machine.slice/web.scope/payload "$one"
+	for unit in machine.slice/machine-web.scope a.slice/a-b.slice/web.scope \
+	    web.scope 'system.slice/systemd-nspawn@web.service'; do
+		idle_start; two=$idle
+		proc_leader "$two" "$nspawn" "0::/$unit/payload"
+		# Wherever in its payload the other one has gone.
+		for place in payload payload/init.scope payload/elsewhere; do
+			cgroup_put "$unit/payload"
+			cgroup_put "$unit/$place" "$two"
+			run -1 library find "$proc" web "$cgroups"
+			[ "${lines[0]}" = ENOTUNIQ ]
+			[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
+			rm -r "${cgroups:?}/$unit"
+		done
+		rm -r "${proc:?}/$two"
+	done
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $one supervisor $nspawn owner 0 ours" ]
+}
+
+@test "the hierarchy shows two supervisors of one name as proc would" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	for unit in one.service two.service; do
+		idle_start
+		proc_leader "$idle" "$nspawn" "0::/system.slice/$unit/payload"
+		cgroup_put "system.slice/$unit/payload" "$idle"
+	done
+	run -1 library find "$proc" web "$cgroups"
+	[ "${lines[0]}" = ENOTUNIQ ]
+	mv "$cgroups/system.slice/two.service/payload/cgroup.procs" \
+	    "$cgroups/system.slice/two.service/payload/was"
+	run -1 library find "$proc" web "$cgroups"
+	[ "${lines[0]}" = ENOTUNIQ ]
+}
+
+@test "a machine in the payload of another is not looked at" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M outer
+	outer=machine.slice/outer.scope/payload
+	inner=$outer/machine.slice/web.scope/payload
+	idle_start; one=$idle
+	proc_leader "$one" "$nspawn" "0::/$outer"
+	cgroup_put "$outer" "$one"
+	idle_start; two=$idle
+	proc_leader "$two" "$one" "0::/$inner" 8 1
+	cgroup_put "$inner" "$two"
+	run -1 library find "$proc" web "$cgroups"
+	[ "${lines[0]}" = ESRCH ]
+}
+
+@test "what a user's own manager has made is not the host's unit" {
+	unit=user.slice/user-1.slice/user@1.service/a.slice/web.scope/payload
+	idle_start; theirs=$idle
+	proc_supervisor "$theirs" 4711 -M x
+	idle_start
+	proc_leader "$idle" "$theirs" "0::/$unit"
+	cgroup_put "$unit" "$idle"
+	run -1 library find "$proc" web "$cgroups"
+	[ "${lines[0]}" = ESRCH ]
+}
+
+@test "a hierarchy of another root, or none, hides no machine" {
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	idle_start; leader=$idle
+	proc_leader "$leader" "$nspawn" '0::/machine.slice/web.scope/payload'
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	cgroup_put host/machine.slice/web.scope/payload "$leader"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	run -0 library find "$proc" web /nonexistent
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	# And what its supervisor can no longer tell.
+	echo x >"$proc/$nspawn/comm"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor 0 owner 0 ours" ]
+}
+
+@test "machinectl is asked first only where processes are very many" {
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" '0::/a/b/c'
+	machinectl_make <<-END
+	#!/bin/sh
+	echo called >>"$BATS_TEST_TMPDIR/calls"
+	echo $leader
+	END
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	[ ! -e "$BATS_TEST_TMPDIR/calls" ]
+	# What the kernel says of its own /proc: a link for each process.
+	mkdir "$proc"/x{1..1000}
+	[ "$(stat -c %h "$proc")" -gt 1000 ] ||
+	    cannot 'the file system does not count the links of a directory'
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	[ -e "$BATS_TEST_TMPDIR/calls" ]
+}
+
+@test "strangers stand in nobody's way, however many they are" {
+	for uid in 4711 4712; do
+		idle_start; theirs=$idle
+		proc_supervisor "$theirs" "$uid" -M web
+		idle_start
+		proc_leader "$idle" "$theirs" '0::/user.slice/x.scope/payload'
+	done
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ENOTUNIQ ]
+
+	idle_start; nspawn=$idle
+	proc_supervisor "$nspawn" 0 -b
+	idle_start; leader=$idle
+	proc_leader "$leader" "$nspawn" '0::/own.service/payload'
+	machinectl_make <<-END
+	#!/bin/sh
+	echo $leader
+	END
+	run -0 library find "$proc" web
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
 @test "machinectl is asked for what no unit shows" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
