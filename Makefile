@@ -7,6 +7,7 @@
 #                 check-unit: those without root; check-sanitized
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make demo       makes a machine, enters it, stops it
+# make bench      measures the programs beside others (root; 2 minutes)
 
 VERSION = 0.1.0
 
@@ -39,7 +40,7 @@ SANITIZE_LDFLAGS = -static-libasan -static-libubsan
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-SCRIPTS = t/setup t/host t/demo .ci/run
+SCRIPTS = t/setup t/host t/demo t/bench .ci/run
 
 all: $(PROGRAMS)
 
@@ -72,7 +73,12 @@ build/static/library build/sanitized/library: build/%/library: t/library.c \
     common.c common.h Makefile
 	$(compile_into)
 
-check: static build/static/library
+# What bench measures with.
+build/static/bench build/sanitized/bench: build/%/bench: t/bench.c common.c \
+    common.h Makefile
+	$(compile_into)
+
+check: static build/static/library build/static/bench
 	BUILD=$(CURDIR)/build/static bats t
 
 # Those that need neither root nor a host.
@@ -80,13 +86,16 @@ check-unit: static build/static/library
 	BUILD=$(CURDIR)/build/static bats t/text.bats t/process.bats \
 	    t/machine.bats t/options.bats
 
-check-sanitized: sanitized build/sanitized/library
+check-sanitized: sanitized build/sanitized/library build/sanitized/bench
 	BUILD=$(CURDIR)/build/sanitized bats t
 
 demo: all
 	./t/demo
 
-TIDY_SOURCES = $(SOURCES) t/library.c
+bench: static build/static/bench
+	./t/bench
+
+TIDY_SOURCES = $(SOURCES) t/library.c t/bench.c
 
 # Variables that one file of the tests sets and another reads, what bats runs
 # in subshells, and scripts for a shell in a machine.
@@ -111,4 +120,4 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized check check-unit check-sanitized analyze demo \
-	clean
+	bench clean

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * What t/bench needs to measure with: times and memory of commands, and the
+ * cost of finding a machine among many processes.
+ *
+ * What keeps it right: those that are compared take turns, round by round, so
+ * that whatever else the computer does meets all of them; a command is timed
+ * from before its fork until it has been reaped, without a shell.
+ */
+#include "../common.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COMMANDS_MAX	16
+#define ROUNDS_MAX	10000
+#define PATH_SIZE	64
+
+static int64_t times[COMMANDS_MAX][ROUNDS_MAX];	/* ns */
+
+static int64_t
+clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Prints a median and the quartiles, in us. */
+static void
+print_times(int64_t *ns, int rounds)
+{
+	int half = rounds / 2, quarter = rounds / 4;
+
+	qsort(ns, (size_t)rounds, sizeof(*ns), compare);
+	printf("%.1f %.1f %.1f\n", (double)ns[half] / 1000,
+	    (double)ns[quarter] / 1000,
+	    (double)ns[rounds - 1 - quarter] / 1000);
+}
+
+static int
+number(const char *text, int max)
+{
+	uint64_t n;
+
+	if (number_parse(text, (uint64_t)max, &n) == -1)
+		err(64, "'%s'", text);
+	return (int)n;
+}
+
+/* ---- commands ------------------------------------------------------ */
+
+/* Starts a command that neither reads nor shows anything. */
+static pid_t
+command_start(char **words, int out)
+{
+	pid_t pid;
+
+	if (words[0] == NULL)
+		errx(64, "no command to measure");
+	pid = fork();
+	if (pid == -1)
+		err(1, "cannot fork");
+	if (pid != 0)
+		return pid;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	dup2(null, STDIN_FILENO);
+	dup2(out == -1 ? null : out, STDOUT_FILENO);
+	execvp(words[0], words);
+	warn("%s", words[0]);
+	_exit(127);
+}
+
+static void
+command_time(char **words, int64_t *ns)
+{
+	int64_t start = clock_ns();
+	pid_t pid = command_start(words, -1);
+	int status;
+
+	if (child_wait(pid, &status) == -1)
+		err(1, "cannot wait for %s", words[0]);
+	*ns = clock_ns() - start;
+	if (status != 0)
+		errx(1, "%s: failed with status %d", words[0],
+		    exit_status(status));
+}
+
+/* ROUNDS, then commands with a "," between: a line each. */
+static int
+do_time(char **arg)
+{
+	int rounds = number(*arg++, ROUNDS_MAX), count = 0;
+	char **commands[COMMANDS_MAX];
+
+	for (commands[count++] = arg; *arg != NULL; arg++)
+		if (strcmp(*arg, ",") == 0 && count < COMMANDS_MAX) {
+			*arg = NULL;
+			commands[count++] = arg + 1;
+		}
+	for (int i = 0; i < rounds; i++)
+		for (int c = 0; c < count; c++)
+			command_time(commands[c], &times[c][i]);
+	for (int c = 0; c < count; c++)
+		print_times(times[c], rounds);
+	return 0;
+}
+
+/* ---- memory -------------------------------------------------------- */
+
+/* Gives the number behind key in a file of /proc, -1 without one. */
+static long
+proc_number(const char *path, const char *key)
+{
+	char text[16384];
+	const char *found;
+
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) == -1)
+		return -1;
+	found = strstr(text, key);
+	return found == NULL ? -1 : strtol(found + strlen(key), NULL, 10);
+}
+
+/* Adds up the peaks of a process and of its children of the same program. */
+static long
+peak(pid_t pid, const char *program)
+{
+	char path[PATH_SIZE], own[PATH_MAX], children[4096], *rest = children;
+	ssize_t n;
+	long sum;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	n = readlink(path, own, sizeof(own) - 1);
+	own[n == -1 ? 0 : n] = '\0';
+	if (program != NULL && strcmp(own, program) != 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	sum = proc_number(path, "VmHWM:");
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	if (file_read(AT_FDCWD, path, children, sizeof(children)) == -1)
+		return sum;
+	for (const char *word; (word = strsep(&rest, " ")) != NULL;)
+		if (*word != '\0')
+			sum += peak(number(word, INT_MAX), own);
+	return sum;
+}
+
+/*
+ * A command that writes something once it has done all that takes memory, and
+ * then stays: KiB of its program, without what that has started.
+ */
+static int
+do_memory(char **arg)
+{
+	int ends[2], status;
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		err(1, "cannot make a pipe");
+	pid_t pid = command_start(arg, ends[1]);
+
+	close(ends[1]);
+	if (read(ends[0], &byte, 1) != 1)
+		errx(1, "%s: has said nothing", arg[0]);
+	printf("%ld\n", peak(pid, NULL));
+	kill(pid, SIGTERM);
+	return child_wait(pid, &status) == 0 ? 0 : 1;
+}
+
+/* A command that starts no other: its peak in KiB. */
+static int
+do_peak(char **arg)
+{
+	struct rusage usage;
+	pid_t pid = command_start(arg, -1);
+	int status;
+
+	if (wait4(pid, &status, 0, &usage) == -1 || status != 0)
+		errx(1, "%s: failed", arg[0]);
+	printf("%ld\n", usage.ru_maxrss);
+	return 0;
+}
+
+/* ---- finding ------------------------------------------------------- */
+
+static int64_t
+time_find(const struct host *host, const char *name)
+{
+	struct machined machined = { .deadline = deadline_in(5000) };
+	struct machine machine;
+	pid_t suspects[2];
+	int64_t start = clock_ns();
+
+	if (machine_find(host, name, &machined, &machine, suspects) == -1)
+		err(1, "cannot find %s", name);
+	machine_close(&machine);
+	return clock_ns() - start;
+}
+
+static int64_t
+time_machinectl(const char *name)
+{
+	const char *const argv[] = {
+		"machinectl", "show", "-p", "Leader", "--value", name, NULL
+	};
+	char output[32];
+	int64_t start = clock_ns();
+
+	if (run(argv, deadline_in(5000), output, sizeof(output)) != 0)
+		errx(1, "machinectl does not know %s", name);
+	return clock_ns() - start;
+}
+
+/*
+ * ROUNDS and the name of a machine that its unit is named after: by cgroups,
+ * by a look at all processes, by machinectl.
+ */
+static int
+do_find(char **arg)
+{
+	int rounds = number(arg[0], ROUNDS_MAX);
+	struct host host = {
+		.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC),
+		.cgroup = hierarchy_of_units(),
+	};
+	struct host bare = { .proc = host.proc, .cgroup = -1 };
+
+	if (host.proc == -1 || host.cgroup == -1)
+		err(1, "cannot open /proc or the hierarchy of cgroups");
+	for (int i = 0; i < rounds; i++) {
+		times[0][i] = time_find(&host, arg[1]);
+		times[1][i] = time_find(&bare, arg[1]);
+		times[2][i] = time_machinectl(arg[1]);
+	}
+	for (int c = 0; c < 3; c++)
+		print_times(times[c], rounds);
+	return 0;
+}
+
+/* ---- a crowd ------------------------------------------------------- */
+
+static int
+processes_count(void)
+{
+	DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+	int count = 0;
+
+	if (dir == NULL)
+		err(1, "cannot open /proc");
+	while ((entry = readdir(dir)) != NULL)
+		count += *entry->d_name >= '0' && *entry->d_name <= '9';
+	closedir(dir);
+	return count;
+}
+
+/* Fills the host up to that many processes, which end with this one. */
+static void
+crowd_make(int count)
+{
+	for (count -= processes_count(); count > 0; count--) {
+		pid_t pid = fork();
+
+		if (pid == -1)
+			err(1, "cannot make %d more processes", count);
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+	}
+}
+
+static const struct {
+	const char *name;
+	int (*function)(char **arg);
+	int arguments;
+} functions[] = {
+	{ "time", do_time, 2 }, { "memory", do_memory, 1 },
+	{ "peak", do_peak, 1 }, { "find", do_find, 2 },
+};
+
+int
+main(int argc, char **argv)
+{
+	char **arg = argv + 1;
+
+	if (argc > 2 && strcmp(arg[0], "crowd") == 0) {
+		crowd_make(number(arg[1], INT_MAX));
+		arg += 2;
+	}
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+		if (*arg != NULL && strcmp(*arg, functions[i].name) == 0 &&
+		    argv + argc - arg > functions[i].arguments)
+			return functions[i].function(arg + 1);
+	errx(64, "no such thing to measure, or too few arguments");
+}
