@@ -475,12 +475,14 @@ fd_close(int *fd)
 	errno = keep;
 }
 
-/* What close_range(2) does, before Linux 5.9. */
-static void
-close_from(int first)
+void
+fds_close_from(int first)
 {
-	long max = sysconf(_SC_OPEN_MAX);
+	long max;
 
+	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
+		return;
+	max = sysconf(_SC_OPEN_MAX);	/* before Linux 5.9 */
 	for (int fd = first; fd < max; fd++)
 		close(fd);
 }
@@ -495,8 +497,7 @@ fds_tidy(void)
 	while (fd != -1 && fd <= STDERR_FILENO);
 	if (fd == -1)
 		return -1;
-	if (syscall(SYS_close_range, STDERR_FILENO + 1, UINT_MAX, 0) == -1)
-		close_from(STDERR_FILENO + 1);
+	fds_close_from(STDERR_FILENO + 1);
 	return 0;
 }
 

@@ -148,6 +148,12 @@ int deadline_left(int64_t deadline);
 void fd_close(int *fd);
 
 /*
+ * Closes all descriptors from first on.
+ * source   close_range(2)
+ */
+void fds_close_from(int first);
+
+/*
  * Makes 0, 1 and 2 the only descriptors of this process, which is to be done
  * before it opens any: a missing one becomes /dev/null, others are closed.
  */

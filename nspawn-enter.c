@@ -2,19 +2,19 @@
 /*
  * Runs a command in a systemd-nspawn machine.
  *
- * What keeps it right: three processes.  nspawn-enter itself stays as it was
- * called and only hands on signals and the status.  The keeper, in a session of
- * its own, joins the machine's namespaces but for that of pids: the machine
- * sees neither, and cannot signal or stop them.  The command is the keeper's
- * child, and so the only one inside.  Whatever becomes of nspawn-enter (it may
- * be stopped, or killed), the keeper reaps the command, so that the machine's
- * PID 1 never waits for it.
- *
- * All that is read of the machine is read by the keeper, which is killed if it
- * takes too long: a machine's files may block for ever.
+ * What keeps it right: four processes, of which the machine sees the last alone.
+ * nspawn-enter itself stays as it was called and only hands on signals and the
+ * status.  The keeper, in a session of its own, stays on the host, too: whatever
+ * becomes of nspawn-enter (it may be stopped, or killed), it reaps the command,
+ * so that the machine's PID 1 never waits for it.  The envoy reads what it needs
+ * of the machine, becomes all that the command is to be, keeps nothing open but
+ * the three standard descriptors, makes the command, as the keeper's child and
+ * not its own, and ends.  A machine's files may block for ever: the keeper kills
+ * an envoy that takes too long.
  */
 #include "common.h"
 
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -29,6 +29,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <paths.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -56,14 +57,14 @@ struct settings {
 	bool		 foreign;
 };
 
-/* What the keeper needs of the leader, opened before anything is joined. */
+/* What the envoy needs of the leader, opened before anything is joined. */
 struct entry {
 	int	namespaces[NAMESPACES];
 	int	root;		/* the root directory to have; -1: our own */
 };
 
 /* What keeper and nspawn-enter tell each other, a packet each. */
-enum message_kind { MESSAGE_ENTERED, MESSAGE_ENDED, MESSAGE_SIGNAL };
+enum message_kind { MESSAGE_ENDED, MESSAGE_LATE, MESSAGE_SIGNAL };
 
 struct message {
 	enum message_kind	kind;
@@ -392,7 +393,7 @@ command_run(const struct settings *settings, const struct user *user)
 	command_failed(settings, user->shell);
 }
 
-/* ---- the keeper ---------------------------------------------------- */
+/* ---- the envoy ----------------------------------------------------- */
 
 /* Joins what is to be joined, and becomes the root of it. */
 static void
@@ -415,6 +416,57 @@ entry_become(const struct settings *settings, const struct entry *entry)
 	if (setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1)
 		child_err("%s: cannot become its root",
 		    settings->name);
+}
+
+/* fork(2), but the child's parent is the caller's. */
+static pid_t
+sys_fork_sibling(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+}
+
+/*
+ * The envoy's life.  *command becomes the command's number, for the keeper, with
+ * whom it is shared.
+ */
+static _Noreturn void
+envoy(const struct settings *settings, const struct entry *entry,
+    volatile pid_t *command)
+{
+	struct user user;
+	pid_t pid;
+
+	user_read(entry->root, &user);
+	environment_become(&user, entry->root != -1);
+	umask(022);
+	entry_become(settings, entry);
+	if (chdir(user.home) == -1 && chdir("/") == -1)
+		child_err("%s: cannot go to /", settings->name);
+	fds_close_from(STDERR_FILENO + 1);
+	pid = sys_fork_sibling();
+	if (pid == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
+		child_err("%s: cannot make a process in it; is it just ending?",
+		    settings->name);
+	if (pid == -1)
+		child_err("%s: cannot make a process for the command",
+		    settings->name);
+	if (pid == 0)
+		command_run(settings, &user);
+	*command = pid;
+	_exit(EXIT_SUCCESS);
+}
+
+/* ---- the keeper ---------------------------------------------------- */
+
+static void
+message_send(int channel, enum message_kind kind, int value)
+{
+	struct message message = { .kind = kind, .value = value };
+
+	/* The other side may have ended: nobody is left to be told. */
+	while (send(channel, &message, sizeof(message), MSG_NOSIGNAL) == -1 &&
+	    errno == EINTR)
+		;
 }
 
 /* Signals the command and what it started in its process group. */
@@ -446,42 +498,63 @@ keeper_hear(int channel, pid_t command)
 	return false;
 }
 
-/* Waits for the command's end.  Returns its status as wait(2) gives it. */
-static int
-keeper_wait(int channel, pid_t command)
+/*
+ * Waits for the end of a child until the deadline, and sees to what is said on
+ * the channel once there is a command.  Says whether it ended in time.
+ */
+static bool
+keeper_wait(pid_t child, int channel, pid_t command, int64_t deadline)
 {
 	struct process process = PROCESS_NONE;
-	int status;
+	int n;
 
 	/* Our own child until waitpid(): its number cannot be another's. */
-	if (process_open(command, &process) == -1)
-		child_err("cannot wait for the command");
+	if (process_open(child, &process) == -1)
+		child_err("cannot wait for a child");
 	struct pollfd fds[] = {
 		{ .fd = process.fd, .events = POLLIN },
-		{ .fd = channel, .events = POLLIN },
+		{ .fd = command == 0 ? -1 : channel, .events = POLLIN },
 	};
 
 	do {
 		fds[0].revents = fds[1].revents = 0;
-		if (poll(fds, 2, -1) > 0 && fds[1].revents != 0 &&
+		n = poll(fds, 2, deadline_left(deadline));
+		if (n > 0 && fds[1].revents != 0 &&
 		    !keeper_hear(channel, command))
 			fds[1].fd = -1;
-	} while (fds[0].revents == 0);
-	if (child_wait(command, &status) == -1)
-		child_err("cannot wait for the command");
+	} while (n != 0 && fds[0].revents == 0);
 	process_close(&process);
-	return status;
+	return n != 0;
 }
 
-static void
-message_send(int channel, enum message_kind kind, int value)
+/*
+ * Sends the envoy ahead.
+ * Returns the number of the command that it made; 0 where it has made none, and
+ * that has been told.
+ */
+static pid_t
+keeper_send(const struct settings *settings, const struct entry *entry,
+    int channel)
 {
-	struct message message = { .kind = kind, .value = value };
+	volatile pid_t *command = mmap(NULL, sizeof(*command),
+	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = command == MAP_FAILED ? -1 : fork();
+	int status = 0;
 
-	/* The other side may have ended: nobody is left to be told. */
-	while (send(channel, &message, sizeof(message), MSG_NOSIGNAL) == -1 &&
-	    errno == EINTR)
-		;
+	if (pid == -1)
+		child_err("cannot make a process for the envoy");
+	if (pid == 0)
+		envoy(settings, entry, command);
+	bool late = !keeper_wait(pid, channel, 0, deadline_in(ENTRY_TIME));
+
+	if (late)
+		kill(pid, SIGKILL);
+	if (child_wait(pid, &status) == -1)
+		child_err("cannot wait for the envoy");
+	if (*command == 0)
+		message_send(channel, late ? MESSAGE_LATE : MESSAGE_ENDED,
+		    status);
+	return *command;
 }
 
 /*
@@ -491,31 +564,21 @@ message_send(int channel, enum message_kind kind, int value)
 static _Noreturn void
 keep(const struct settings *settings, const struct entry *entry, int channel)
 {
-	struct user user;
 	sigset_t all;
 	pid_t command;
+	int status;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (setsid() == -1)
 		child_err("cannot make a session for the keeper");
-	user_read(entry->root, &user);
-	environment_become(&user, entry->root != -1);
-	umask(022);
-	entry_become(settings, entry);
-	if (chdir(user.home) == -1 && chdir("/") == -1)
-		child_err("%s: cannot go to /", settings->name);
-	command = fork();
-	if (command == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
-		child_err("%s: cannot make a process in it; is it just ending?",
-		    settings->name);
-	if (command == -1)
-		child_err("%s: cannot make a process for the command",
-		    settings->name);
+	command = keeper_send(settings, entry, channel);
 	if (command == 0)
-		command_run(settings, &user);
-	message_send(channel, MESSAGE_ENTERED, 0);
-	message_send(channel, MESSAGE_ENDED, keeper_wait(channel, command));
+		_exit(EXIT_SUCCESS);
+	keeper_wait(command, channel, command, DEADLINE_NEVER);
+	if (child_wait(command, &status) == -1)
+		child_err("cannot wait for the command");
+	message_send(channel, MESSAGE_ENDED, status);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -544,38 +607,25 @@ signal_pass(int signals, int channel)
 }
 
 /*
- * Passes signals to the keeper until that says that the command has ended.
- * Returns the command's status as wait(2) gives it; -1 where the keeper ended
- * without a word, or (ETIMEDOUT) had not entered the machine in time.
+ * Passes signals to the keeper until that says what has become of the command.
+ * Returns false where the keeper ended without a word.
  */
-static int
-relay(int signals, int channel)
+static bool
+relay(int signals, int channel, struct message *message)
 {
-	struct message message = { .kind = MESSAGE_SIGNAL };
 	struct pollfd fds[] = {
 		{ .fd = channel, .events = POLLIN },
 		{ .fd = signals, .events = POLLIN },
 	};
-	int64_t deadline = deadline_in(ENTRY_TIME);
+	int n;
 
-	while (message.kind != MESSAGE_ENDED) {
-		int n = poll(fds, 2, deadline_left(deadline));
-
-		if (n == 0) {
-			errno = ETIMEDOUT;
-			return -1;
-		}
+	do {
+		fds[0].revents = fds[1].revents = 0;
+		n = poll(fds, 2, -1);
 		if (n > 0 && fds[1].revents != 0)
 			signal_pass(signals, channel);
-		if (n <= 0 || fds[0].revents == 0)
-			continue;
-		if (recv(channel, &message, sizeof(message), 0) <= 0) {
-			errno = EPIPE;
-			return -1;
-		}
-		deadline = DEADLINE_NEVER;	/* entered */
-	}
-	return message.value;
+	} while (fds[0].revents == 0);
+	return recv(channel, message, sizeof(*message), 0) > 0;
 }
 
 /* Makes the keeper, which has the other end of the channel. */
@@ -608,27 +658,25 @@ static int
 enter(const struct settings *settings, const struct entry *entry)
 {
 	int channel, keeper_status = 0, signals = signals_open();
+	struct message message;
 	pid_t keeper;
 
 	if (signals == -1)
 		err(STATUS_FAILED, "cannot take signals as events");
 	keeper = keeper_start(settings, entry, &channel);
-	int status = relay(signals, channel);
-	bool late = status == -1 && errno == ETIMEDOUT;
+	bool told = relay(signals, channel, &message);
 
-	if (late)
-		kill(keeper, SIGKILL);
 	if (child_wait(keeper, &keeper_status) == -1)
 		err(STATUS_FAILED, "cannot wait for the keeper");
-	if (late)
+	if (told && message.kind == MESSAGE_LATE)
 		warnx("%s: was not entered within %d s; something in it hangs",
 		    settings->name, ENTRY_TIME / 1000);
-	else if (status == -1 && WIFSIGNALED(keeper_status))
+	else if (!told && WIFSIGNALED(keeper_status))
 		warnx("%s: the keeper of the command was killed",
 		    settings->name);
 	close(channel);
 	close(signals);
-	return status;
+	return told && message.kind == MESSAGE_ENDED ? message.value : -1;
 }
 
 /*
