@@ -48,7 +48,12 @@
 #endif
 
 #define SYS_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
+#define SYS_TIOCGPTPEER			_IO('T', 0x41)
+#define SYS_DEVPTS			0x1cd1
+#define SYS_RESOLVE_NO_XDEV		0x01
 #define SYS_RESOLVE_NO_MAGICLINKS	0x02
+#define SYS_RESOLVE_NO_SYMLINKS		0x04
+#define SYS_RESOLVE_BENEATH		0x08
 #define SYS_RESOLVE_IN_ROOT		0x10
 
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
@@ -501,15 +506,13 @@ fds_tidy(void)
 	return 0;
 }
 
-ssize_t
-file_read(int dir, const char *path, char *buffer, size_t size)
+/* Reads all of fd, which is closed. */
+static ssize_t
+fd_read(int fd, char *buffer, size_t size)
 {
 	size_t used = 0;
 	ssize_t n;
-	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
-	if (fd == -1)
-		return -1;
 	while (used < size && (n = read(fd, buffer + used, size - used)) != 0) {
 		if (n == -1 && errno == EINTR)
 			continue;
@@ -527,6 +530,14 @@ file_read(int dir, const char *path, char *buffer, size_t size)
 	}
 	buffer[used] = '\0';
 	return (ssize_t)used;
+}
+
+ssize_t
+file_read(int dir, const char *path, char *buffer, size_t size)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	return fd == -1 ? -1 : fd_read(fd, buffer, size);
 }
 
 struct sys_open_how {
@@ -557,6 +568,19 @@ file_open_in_root(int root, const char *path)
 	fd_close(&fd);
 	errno = EINVAL;
 	return -1;
+}
+
+ssize_t
+file_read_in_root(int root, const char *path, char *buffer, size_t size)
+{
+	int fd = file_open_in_root(root, path);
+	ssize_t n = fd == -1 ? -1 : fd_read(fd, buffer, size);
+
+	if (n != -1 && strlen(buffer) != (size_t)n) {
+		errno = EINVAL;
+		return -1;
+	}
+	return n;
 }
 
 /* ---- helper -------------------------------------------------------- */
@@ -2011,38 +2035,196 @@ field_next(const char **line, char *field, size_t size)
 	return true;
 }
 
-/* Reads one line; says whether it is a sound one of the user with that uid. */
+/* The same for one that is the number of a user or a group. */
 static bool
-user_line(const char *line, uid_t uid, struct user *user)
+field_id(const char **line, uint32_t *id)
 {
-	char password[USER_TEXT_MAX], id[16], gid[16], gecos[USER_TEXT_MAX];
+	char text[16];
 	uint64_t n;
+
+	if (!field_next(line, text, sizeof(text)) ||
+	    number_parse(text, USER_ID_MAX, &n) == -1)
+		return false;
+	*id = (uint32_t)n;
+	return true;
+}
+
+static const char *
+line_next(const char *text)
+{
+	text += strcspn(text, "\n");
+	return text + (*text == '\n');
+}
+
+/* Reads one line; says whether it is a sound one. */
+static bool
+user_line(const char *line, struct user *user)
+{
+	char password[USER_TEXT_MAX], gecos[USER_TEXT_MAX];
 
 	if (!field_next(&line, user->name, sizeof(user->name)) ||
 	    !field_next(&line, password, sizeof(password)) ||
-	    !field_next(&line, id, sizeof(id)) ||
-	    number_parse(id, UINT32_MAX, &n) == -1 || n != uid ||
-	    !field_next(&line, gid, sizeof(gid)) ||
+	    !field_id(&line, &user->uid) || !field_id(&line, &user->gid) ||
 	    !field_next(&line, gecos, sizeof(gecos)) ||
 	    !field_next(&line, user->home, sizeof(user->home)))
 		return false;
 	user->shell[0] = '\0';	/* an empty one at the end of the line */
-	return *line == '\n' ||
-	    field_next(&line, user->shell, sizeof(user->shell));
+	return user->home[0] == '/' && (*line == '\n' || *line == '\0' ||
+	    (field_next(&line, user->shell, sizeof(user->shell)) &&
+	    (user->shell[0] == '/' || user->shell[0] == '\0')));
 }
 
 int
-user_parse(const char *text, uid_t uid, struct user *user)
+user_parse(const char *text, const char *who, struct user *user)
 {
 	struct user found;
-	const char *end;
+	uint64_t uid;
 
-	for (; (end = strchr(text, '\n')) != NULL; text = end + 1) {
-		if (user_line(text, uid, &found)) {
+	for (const char *line = text; *line != '\0'; line = line_next(line))
+		if (user_line(line, &found) && strcmp(found.name, who) == 0) {
 			*user = found;
+			return 0;
+		}
+	if (number_parse(who, USER_ID_MAX, &uid) == 0)
+		for (; *text != '\0'; text = line_next(text))
+			if (user_line(text, &found) && found.uid == uid) {
+				*user = found;
+				return 0;
+			}
+	errno = ENOENT;
+	return -1;
+}
+
+/* Reads one line up to its members. */
+static bool
+group_line(const char **line, char name[USER_TEXT_MAX], gid_t *gid)
+{
+	char password[USER_TEXT_MAX];
+
+	return field_next(line, name, USER_TEXT_MAX) &&
+	    field_next(line, password, sizeof(password)) &&
+	    field_id(line, gid);
+}
+
+int
+group_parse(const char *text, const char *who, gid_t *gid)
+{
+	char name[USER_TEXT_MAX];
+	uint64_t n;
+	gid_t found;
+
+	for (; *text != '\0'; text = line_next(text)) {
+		const char *line = text;
+
+		if (group_line(&line, name, &found) &&
+		    strcmp(name, who) == 0) {
+			*gid = found;
+			return 0;
+		}
+	}
+	if (number_parse(who, USER_ID_MAX, &n) == -1) {
+		errno = ENOENT;
+		return -1;
+	}
+	*gid = (gid_t)n;
+	return 0;
+}
+
+/* Says whether name is one of the words of a line, with ',' between them. */
+static bool
+line_has(const char *line, const char *name)
+{
+	size_t length;
+
+	for (;; line += length + 1) {
+		length = strcspn(line, ",\n");
+		if (part_is(line, length, name))
+			return true;
+		if (line[length] != ',')
+			return false;
+	}
+}
+
+int
+user_groups(const char *text, const char *name, gid_t *groups, size_t size)
+{
+	char group[USER_TEXT_MAX];
+	size_t count = 0;
+	gid_t gid;
+
+	for (; *text != '\0'; text = line_next(text)) {
+		const char *line = text;
+
+		if (!group_line(&line, group, &gid) || !line_has(line, name))
+			continue;
+		if (count == size) {
+			errno = E2BIG;
+			return -1;
+		}
+		groups[count++] = gid;
+	}
+	return (int)count;
+}
+
+int
+id_outside(const char *text, uint32_t id, uint32_t *outside)
+{
+	uint64_t first, to, count;
+
+	for (; *text != '\0'; text = line_next(text)) {
+		const char *line = text;
+
+		if (line_number(&line, &first) && line_number(&line, &to) &&
+		    line_number(&line, &count) && id >= first &&
+		    id - first < count && to + (id - first) <= USER_ID_MAX) {
+			*outside = (uint32_t)(to + (id - first));
 			return 0;
 		}
 	}
 	errno = ENOENT;
 	return -1;
+}
+
+/* ---- terminal ------------------------------------------------------ */
+
+/* Opens the ptmx of the devpts that a process with that root has. */
+static int
+ptmx_open(int root)
+{
+	struct sys_open_how folder = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS |
+		    SYS_RESOLVE_NO_SYMLINKS,
+	};
+	struct sys_open_how file = {
+		.flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
+		.resolve = SYS_RESOLVE_BENEATH | SYS_RESOLVE_NO_XDEV |
+		    SYS_RESOLVE_NO_SYMLINKS,
+	};
+	struct statfs fs;
+	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
+
+	if (pts != -1 && fstatfs(pts, &fs) == 0 && fs.f_type == SYS_DEVPTS)
+		master = sys_openat2(pts, "ptmx", &file);
+	else
+		errno = ENODEV;
+	fd_close(&pts);
+	return master;
+}
+
+int
+pty_open(int root)
+{
+	int unlocked = 0, master = root == -1 ?
+	    open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC) : ptmx_open(root);
+
+	if (master != -1 && ioctl(master, TIOCSPTLCK, &unlocked) == -1)
+		fd_close(&master);
+	return master;
+}
+
+int
+pty_peer(int master)
+{
+	return ioctl(master, SYS_TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }

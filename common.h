@@ -179,6 +179,13 @@ ssize_t file_read(int dir, const char *path, char *buffer, size_t size);
  */
 int file_open_in_root(int root, const char *path);
 
+/*
+ * Reads such a file as file_read() does.
+ * errors   EINVAL  also when it has a NUL in it
+ */
+ssize_t file_read_in_root(int root, const char *path, char *buffer,
+    size_t size);
+
 /* ---- helper -------------------------------------------------------- */
 
 /*
@@ -480,18 +487,66 @@ int namespaces_join(const int fds[NAMESPACES], int *failed);
 /* ---- user ---------------------------------------------------------- */
 
 #define USER_TEXT_MAX	256
+#define USER_ID_MAX	(UINT32_MAX - 1)	/* the last means "none" */
 
 /* A user of a machine. */
 struct user {
+	uid_t	uid;
+	gid_t	gid;
 	char	name[USER_TEXT_MAX];
-	char	home[USER_TEXT_MAX];
-	char	shell[USER_TEXT_MAX];
+	char	home[USER_TEXT_MAX];	/* an absolute path */
+	char	shell[USER_TEXT_MAX];	/* the same, or empty */
 };
 
 /*
- * Looks up the user with the number uid in the text of a passwd(5).
- * errors   ENOENT  when no whole line has it, or its line is nonsense
+ * Looks up a user in the text of a passwd(5).  Lines that are nonsense are
+ * passed over.
+ *   who      a name, or the number of a user where none is called so
+ * errors   ENOENT  when there is no such user
  */
-int user_parse(const char *text, uid_t uid, struct user *user);
+int user_parse(const char *text, const char *who, struct user *user);
+
+/*
+ * Looks up a group in the text of a group(5), in the same way.
+ * errors   ENOENT  when there is no such group
+ */
+int group_parse(const char *text, const char *who, gid_t *gid);
+
+/*
+ * Lists the groups that have the user name as a member, by the text of a
+ * group(5).
+ *   size     of groups
+ * Returns  how many there are, or -1
+ * errors   E2BIG  when there are more than size
+ */
+int user_groups(const char *text, const char *name, gid_t *groups,
+    size_t size);
+
+/*
+ * Says which of the ids outside of a user namespace is the id inside.
+ *   text     of its /proc/PID/uid_map or gid_map
+ * errors   ENOENT  when the namespace has no such id
+ * source   user_namespaces(7)
+ */
+int id_outside(const char *text, uint32_t id, uint32_t *outside);
+
+/* ---- terminal ------------------------------------------------------ */
+
+/*
+ * Opens a new pseudo-terminal in the devpts of a process whose root directory
+ * is root, or of the caller's host where root is -1; nothing but a true devpts
+ * is taken.  The descriptor is the master's.
+ * Returns  a descriptor, or -1
+ * errors   ENODEV  when there is no devpts
+ * source   pts(4), openat2(2)
+ */
+int pty_open(int root);
+
+/*
+ * Opens the other side of a pseudo-terminal, which names no path.
+ * Returns  a descriptor, or -1
+ * source   TIOCGPTPEER of ioctl_tty(2)
+ */
+int pty_peer(int master);
 
 #endif

@@ -11,9 +11,13 @@
  * the three standard descriptors, makes the command, as the keeper's child and
  * not its own, and ends.  A machine's files may block for ever: the keeper kills
  * an envoy that takes too long.
+ *
+ * The caller's terminal never gets into the machine: the command has a pty, or
+ * with --no-tty pipes, in its place, and nspawn-enter carries the bytes.
  */
 #include "common.h"
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -34,6 +38,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* The statuses of env(1), chroot(1) and others. */
@@ -45,39 +50,100 @@ enum {
 
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
-#define PASSWD_SIZE	65536
+#define ID_FILE_SIZE	1048576	/* of the machine's passwd and group */
+#define ID_MAP_SIZE	4096
+#define GROUPS_MAX	256	/* of one user */
 
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
 			"/sbin:/bin"
+
+enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
+
+/* A variable of the command's environment; NULL: none of that name. */
+struct variable {
+	const char	*name;
+	const char	*value;
+};
 
 struct settings {
 	const char	*name;
 	char		**command;	/* ends with NULL; empty: a shell */
 	unsigned	 namespaces;	/* a set, as for namespaces_open() */
+	const char	*user;		/* name or number; NULL: root */
+	const char	*group;		/* the same; NULL: the user's own */
+	const char	*directory;	/* NULL: the user's home, or / */
+	struct variable	*variables;
+	size_t		 variable_count;
+	enum tty	 tty;
+	bool		 preserve;	/* the caller's environment */
 	bool		 foreign;
+	bool		 quiet;
 };
 
 /* What the envoy needs of the leader, opened before anything is joined. */
 struct entry {
 	int	namespaces[NAMESPACES];
 	int	root;		/* the root directory to have; -1: our own */
+	char	uid_map[ID_MAP_SIZE];	/* empty: ids are the same */
+};
+
+/* Who the command is. */
+struct identity {
+	struct user	user;
+	gid_t		groups[GROUPS_MAX];
+	size_t		group_count;
+};
+
+#define STANDARD	3	/* descriptors: 0, 1 and 2 */
+
+/* What takes the place of the caller's terminal. */
+struct terminal {
+	unsigned	replaced;	/* a set of the standard descriptors */
+	bool		pty;		/* by one, else by pipes */
+	int		outer;		/* the caller's terminal; -1: none */
+	struct termios	modes;		/* as the caller had it */
+	struct winsize	size;
+	int		inner[STANDARD];	/* pipes' ends for the command */
+	int		own[STANDARD];		/* and ours */
+};
+
+/* What the envoy is sent to do. */
+struct errand {
+	const struct settings	*settings;
+	const struct entry	*entry;
+	struct terminal		*terminal;
+	int			 channel;
+	volatile pid_t		*command;	/* shared with the keeper */
 };
 
 /* What keeper and nspawn-enter tell each other, a packet each. */
-enum message_kind { MESSAGE_ENDED, MESSAGE_LATE, MESSAGE_SIGNAL };
+enum message_kind {
+	MESSAGE_ENDED, MESSAGE_LATE, MESSAGE_SIGNAL,
+	MESSAGE_TERMINAL,	/* with the descriptor of a pty's master */
+};
 
 struct message {
 	enum message_kind	kind;
 	int			value;	/* status of wait(2), or signal */
 };
 
-enum { KEY_ONLY = 512, KEY_FOREIGN, KEY_HELP, KEY_VERSION };
+enum {
+	KEY_ONLY = 512, KEY_PRESERVE, KEY_FOREIGN, KEY_HELP, KEY_VERSION
+};
 
-#define OWN_OPTIONS	4
+#define OWN_OPTIONS	11
 
 static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "only", KEY_ONLY, "LIST", "join only those, separated by commas:"
 	    " mount, uts, ..." },
+	{ "user", 'u', "USER", "be that user of the machine, or USER:GROUP" },
+	{ "chdir", 'w', "DIR", "start in that directory of the machine" },
+	{ "setenv", 'e', "VAR", "set VAR=VALUE, or the caller's VAR; may be"
+	    " repeated" },
+	{ "preserve-env", KEY_PRESERVE, NULL, "keep the caller's environment" },
+	{ "tty", 't', NULL, "make a terminal, whatever the caller has" },
+	{ "no-tty", 'T', NULL, "make none, and use pipes in its place" },
+	{ "quiet", 'q', NULL, "no warnings" },
 	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
 	    " another user" },
 	{ "help", KEY_HELP, NULL, "show this text" },
@@ -111,7 +177,7 @@ help(const struct option_spec *options)
 	printf("Usage: nspawn-enter [OPTION]... MACHINE [OPTION]..."
 	    " [--] [COMMAND [ARGUMENT]...]\n\n"
 	    "Runs a command in a running systemd-nspawn machine, in all of its"
-	    " namespaces;\nwithout a command the login shell of its root.\n\n"
+	    " namespaces;\nwithout a command the user's login shell.\n\n"
 	    "Options:\n");
 	option_help(stdout, options);
 	printf("\nExit status: the command's; 128 + n if signal n ended it;"
@@ -159,6 +225,50 @@ set_only(struct settings *settings, const char *list)
 	} while (*list++ == ',');
 }
 
+/* Splits USER[:GROUP] in place. */
+static void
+set_user(struct settings *settings, char *text)
+{
+	char *colon = strchr(text, ':');
+
+	settings->user = text;
+	settings->group = colon == NULL ? NULL : colon + 1;
+	if (colon != NULL)
+		*colon = '\0';
+	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
+		return;
+	warnx("a user is USER or USER:GROUP, by name or number");
+	try_help();
+}
+
+/* Splits NAME=VALUE in place. */
+static void
+set_variable(struct settings *settings, char *text)
+{
+	char *equals = strchr(text, '=');
+
+	if (equals != NULL)
+		*equals = '\0';
+	if (*text == '\0') {
+		warnx("a variable needs a name: give NAME=VALUE or NAME");
+		try_help();
+	}
+	settings->variables[settings->variable_count++] = (struct variable){
+		.name = text,
+		.value = equals == NULL ? getenv(text) : equals + 1,
+	};
+}
+
+static void
+set_directory(struct settings *settings, const char *text)
+{
+	if (*text != '/') {
+		warnx("'%s' is no absolute path of a directory", text);
+		try_help();
+	}
+	settings->directory = text;
+}
+
 static void
 set_option(struct settings *settings, const struct option_spec *options,
     int key)
@@ -171,6 +281,27 @@ set_option(struct settings *settings, const struct option_spec *options,
 	switch (key) {
 	case KEY_ONLY:
 		set_only(settings, optarg);
+		break;
+	case 'u':
+		set_user(settings, optarg);
+		break;
+	case 'w':
+		set_directory(settings, optarg);
+		break;
+	case 'e':
+		set_variable(settings, optarg);
+		break;
+	case KEY_PRESERVE:
+		settings->preserve = true;
+		break;
+	case 't':
+		settings->tty = TTY_ALWAYS;
+		break;
+	case 'T':
+		settings->tty = TTY_NEVER;
+		break;
+	case 'q':
+		settings->quiet = true;
 		break;
 	case KEY_FOREIGN:
 		settings->foreign = true;
@@ -193,6 +324,10 @@ parse_options(int argc, char **argv, struct settings *settings)
 	int key;
 
 	*settings = (struct settings){ .namespaces = NAMESPACES_ALL };
+	settings->variables = calloc((size_t)argc + 1,
+	    sizeof(*settings->variables));
+	if (settings->variables == NULL)
+		err(STATUS_FAILED, "cannot hold the variables");
 	options_fill(options);
 	while ((key = option_next(argc, argv, options)) != -1) {
 		if (key != OPTION_WORD)
@@ -237,6 +372,26 @@ find(const struct settings *settings, int proc, struct machine *machine)
 		    machine->owner);
 }
 
+/* Says what is likely to surprise, in a line each. */
+static void
+warn_surprises(const struct settings *settings, const struct machine *machine)
+{
+	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
+
+	if (settings->quiet)
+		return;
+	if (machine_foreign(machine))
+		warnx("%s: warning: is the user %u's, whose processes see the"
+		    " command", settings->name, machine->owner);
+	if (mount && !(settings->namespaces & 1u << NAMESPACE_PID))
+		warnx("%s: warning: outside of its pid namespace the command has"
+		    " no /proc/self, and does not end with the machine",
+		    settings->name);
+	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
+		warnx("%s: warning: in our network namespace the command can"
+		    " reach the host's sockets", settings->name);
+}
+
 /* Opens all that is needed of the leader, and then sees that it is its own. */
 static void
 entry_open(const struct settings *settings, int proc,
@@ -255,9 +410,62 @@ entry_open(const struct settings *settings, int proc,
 	if (entry->namespaces[NAMESPACE_MOUNT] != -1 && entry->root == -1)
 		err(STATUS_FAILED, "%s: cannot open the root directory of its"
 		    " leader %d", settings->name, leader->pid);
+	entry->uid_map[0] = '\0';
+	snprintf(path, sizeof(path), "%d/uid_map", leader->pid);
+	if (entry->namespaces[NAMESPACE_USER] != -1 && file_read(proc, path,
+	    entry->uid_map, sizeof(entry->uid_map)) == -1)
+		err(STATUS_FAILED, "%s: cannot read the user ids of its leader"
+		    " %d", settings->name, leader->pid);
 	if (!process_alive(leader))
 		errx(STATUS_FAILED, "%s: ended while it was entered",
 		    settings->name);
+}
+
+/* ---- messages ------------------------------------------------------ */
+
+/* Sends one, with the descriptor fd unless that is -1. */
+static void
+message_send(int channel, enum message_kind kind, int value, int fd)
+{
+	struct message message = { .kind = kind, .value = value };
+	struct iovec part = { &message, sizeof(message) };
+	union {
+		struct cmsghdr	header;
+		char		space[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
+	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
+
+	if (fd != -1) {
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+		packet.msg_control = &control;
+		packet.msg_controllen = sizeof(control);
+	}
+	/* The other side may have ended: nobody is left to be told. */
+	while (sendmsg(channel, &packet, MSG_NOSIGNAL) == -1 && errno == EINTR)
+		;
+}
+
+/* Takes one; *fd becomes the descriptor that came with it, else -1. */
+static bool
+message_receive(int channel, struct message *message, int *fd)
+{
+	struct iovec part = { message, sizeof(*message) };
+	union {
+		struct cmsghdr	header;
+		char		space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1,
+	    .msg_control = &control, .msg_controllen = sizeof(control) };
+	ssize_t n;
+
+	*fd = -1;
+	do
+		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
+	while (n == -1 && errno == EINTR);
+	if (n == (ssize_t)sizeof(*message) && CMSG_FIRSTHDR(&packet) != NULL)
+		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&packet)), sizeof(*fd));
+	return n == (ssize_t)sizeof(*message);
 }
 
 /* ---- the command --------------------------------------------------- */
@@ -274,29 +482,101 @@ child_err(const char *format, ...)
 	_exit(STATUS_FAILED);
 }
 
+/* errx(3) for such a process. */
+static _Noreturn void __attribute__((format(printf, 1, 2)))
+child_errx(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vwarnx(format, arguments);
+	va_end(arguments);
+	_exit(STATUS_FAILED);
+}
+
 /*
- * Finds out about the user whose shell it is, from the machine's /etc/passwd
- * (ours where its mount namespace is not joined).  There need not be one.
+ * Reads a file of the machine, or ours where its mount namespace is not joined.
+ * One that is not there is like an empty one.
  */
 static void
-user_read(int root, struct user *user)
+id_file_read(int root, const char *path, char *text, size_t size)
 {
-	static char text[PASSWD_SIZE];
 	int host = root == -1 ? open("/", O_PATH | O_CLOEXEC) : -1;
-	int fd = file_open_in_root(root == -1 ? host : root, "/etc/passwd");
-	size_t used = 0;
-	ssize_t n = 0;
 
-	while (fd != -1 && used < sizeof(text) - 1 &&
-	    (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0)
-		used += (size_t)n;
-	text[used] = '\0';
-	if (user_parse(text, 0, user) == -1)
-		*user = (struct user){ "root", "/root", "" };
-	if (user->shell[0] == '\0')
-		strcpy(user->shell, _PATH_BSHELL);
-	fd_close(&fd);
+	if (file_read_in_root(root == -1 ? host : root, path, text, size) == -1)
+		text[0] = '\0';
 	fd_close(&host);
+}
+
+/* Finds the user of --user; root is one even where no passwd says so. */
+static void
+user_find(const struct settings *settings, const char *passwd,
+    struct user *user)
+{
+	const char *who = settings->user == NULL ? "0" : settings->user;
+	char clean[USER_TEXT_MAX];
+	uint64_t uid;
+
+	if (user_parse(passwd, who, user) == 0)
+		return;
+	*user = (struct user){ .name = "root", .home = "/root" };
+	if (strcmp(who, "0") == 0 || strcmp(who, "root") == 0)
+		return;
+	printable(who, clean, sizeof(clean));
+	if (number_parse(who, USER_ID_MAX, &uid) == -1)
+		child_errx("%s: has no user '%s' in its /etc/passwd",
+		    settings->name, clean);
+	if (settings->group == NULL)
+		child_errx("%s: has no user %s in its /etc/passwd; with a group,"
+		    " as in %s:GROUP, the number will do", settings->name,
+		    clean, clean);
+	*user = (struct user){ .uid = (uid_t)uid, .home = "/" };
+	snprintf(user->name, sizeof(user->name), "%s", clean);
+}
+
+/* Finds out who the command is to be, from the machine's own files. */
+static void
+identity_read(const struct settings *settings, int root,
+    struct identity *identity)
+{
+	static char text[ID_FILE_SIZE];
+	char clean[USER_TEXT_MAX];
+	struct user *user = &identity->user;
+	int count = 0;
+
+	id_file_read(root, "/etc/passwd", text, sizeof(text));
+	user_find(settings, text, user);
+	if (user->shell[0] == '\0')
+		snprintf(user->shell, sizeof(user->shell), _PATH_BSHELL);
+	if (settings->user != NULL) {
+		id_file_read(root, "/etc/group", text, sizeof(text));
+		if (settings->group != NULL &&
+		    group_parse(text, settings->group, &user->gid) == -1)
+			child_errx("%s: has no group '%s' in its /etc/group",
+			    settings->name, printable(settings->group, clean,
+			    sizeof(clean)));
+		count = user_groups(text, user->name, identity->groups,
+		    GROUPS_MAX);
+	}
+	if (count == -1)
+		child_errx("%s: its user %s is in more than %d groups",
+		    settings->name, printable(user->name, clean,
+		    sizeof(clean)), GROUPS_MAX);
+	identity->group_count = (size_t)count;
+}
+
+/* Becomes that user, in the machine. */
+static void
+identity_become(const struct settings *settings,
+    const struct identity *identity)
+{
+	const struct user *user = &identity->user;
+
+	if (setgroups(identity->group_count, identity->groups) == -1 ||
+	    setresgid(user->gid, user->gid, user->gid) == -1 ||
+	    setresuid(user->uid, user->uid, user->uid) == -1)
+		child_err("%s: cannot become its user %u:%u", settings->name,
+		    user->uid, user->gid);
 }
 
 /* Makes NAME=value, or only what the caller has under that name. */
@@ -307,18 +587,14 @@ environment_add(const char *name, const char *value)
 		child_err("cannot set %s for the command", name);
 }
 
-/*
- * Leaves nothing of the caller's environment but what describes its terminal
- * and language.
- */
+/* Leaves nothing of the caller's but what describes terminal and language. */
 static void
-environment_become(const struct user *user, bool inside)
+environment_clear(void)
 {
 	static const char *const kept[] = {
 		"TERM", "COLORTERM", "NO_COLOR", "LANG",
 	};
 	const char *values[sizeof(kept) / sizeof(kept[0])];
-	const char *path = inside ? MACHINE_PATH : getenv("PATH");
 
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
 		values[i] = getenv(kept[i]);
@@ -326,6 +602,16 @@ environment_become(const struct user *user, bool inside)
 		child_err("cannot empty the environment");
 	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
 		environment_add(kept[i], values[i]);
+}
+
+static void
+environment_become(const struct settings *settings, const struct user *user,
+    bool inside)
+{
+	const char *path = inside ? MACHINE_PATH : getenv("PATH");
+
+	if (!settings->preserve)
+		environment_clear();
 	environment_add("PATH", path == NULL ? MACHINE_PATH : path);
 	environment_add("HOME", user->home);
 	environment_add("USER", user->name);
@@ -333,6 +619,9 @@ environment_become(const struct user *user, bool inside)
 	environment_add("SHELL", user->shell);
 	if (inside)
 		environment_add("container", "systemd-nspawn");
+	for (size_t i = 0; i < settings->variable_count; i++)
+		environment_add(settings->variables[i].name,
+		    settings->variables[i].value);
 }
 
 /*
@@ -372,25 +661,48 @@ command_failed(const struct settings *settings, const char *command)
 	_exit(status);
 }
 
-/* Becomes the command.  This process is inside the machine. */
-static _Noreturn void
-command_run(const struct settings *settings, const struct user *user)
+/* Goes where the command is to start. */
+static void
+directory_go(const struct settings *settings, const struct user *user)
 {
+	char clean[PATH_MAX];
+
+	if (settings->directory != NULL) {
+		if (chdir(settings->directory) == -1)
+			child_err("%s: cannot go to %s", settings->name,
+			    printable(settings->directory, clean,
+			    sizeof(clean)));
+	} else if (chdir(user->home) == -1 && chdir("/") == -1)
+		child_err("%s: cannot go to /", settings->name);
+}
+
+/*
+ * Becomes the command.  This process is inside the machine, and from the moment
+ * at which it takes signals again one of them can end it, should a file hang.
+ */
+static _Noreturn void
+command_run(const struct settings *settings, const struct identity *identity,
+    int tty)
+{
+	const char *shell = identity->user.shell;
 	char login[USER_TEXT_MAX + 1];
 	char **command = settings->command;
 
 	setsid();
+	if (tty != -1 && ioctl(tty, TIOCSCTTY, 0) == -1)
+		child_err("%s: cannot take the terminal", settings->name);
+	identity_become(settings, identity);
 	/* Should even the keeper be killed, the command does not outlive it. */
 	prctl(PR_SET_PDEATHSIG, SIGHUP);
 	signals_default();
+	directory_go(settings, &identity->user);
 	if (command[0] != NULL) {
 		execvp(command[0], command);
 		command_failed(settings, command[0]);
 	}
-	snprintf(login, sizeof(login), "-%s", strrchr(user->shell, '/') != NULL
-	    ? strrchr(user->shell, '/') + 1 : user->shell);
-	execl(user->shell, login, (char *)NULL);
-	command_failed(settings, user->shell);
+	snprintf(login, sizeof(login), "-%s", strrchr(shell, '/') + 1);
+	execl(shell, login, (char *)NULL);
+	command_failed(settings, shell);
 }
 
 /* ---- the envoy ----------------------------------------------------- */
@@ -425,23 +737,96 @@ sys_fork_sibling(void)
 	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 }
 
-/*
- * The envoy's life.  *command becomes the command's number, for the keeper, with
- * whom it is shared.
- */
-static _Noreturn void
-envoy(const struct settings *settings, const struct entry *entry,
-    volatile pid_t *command)
+/* Opens a pty for the command, of the host's if the machine has none. */
+static int
+terminal_master(const struct settings *settings, int root)
 {
-	struct user user;
-	pid_t pid;
+	int master = pty_open(root);
 
-	user_read(entry->root, &user);
-	environment_become(&user, entry->root != -1);
+	if (master == -1 && root != -1) {
+		if (!settings->quiet)
+			warnx("%s: warning: its /dev/pts gives no terminal;"
+			    " the command has one of the host's",
+			    settings->name);
+		master = pty_open(-1);
+	}
+	if (master == -1)
+		child_err("%s: cannot make a terminal", settings->name);
+	return master;
+}
+
+/*
+ * Opens the command's side, makes it what the caller's terminal is and lets the
+ * user have it, as a login does.
+ */
+static int
+terminal_slave(const struct errand *errand, uid_t uid, int master)
+{
+	const struct terminal *terminal = errand->terminal;
+	const char *name = errand->settings->name;
+	const char *map = errand->entry->uid_map;
+	uint32_t outside = uid;
+	int slave = pty_peer(master);
+
+	if (slave == -1)
+		child_err("%s: cannot open the terminal of the command", name);
+	if (terminal->outer != -1 &&
+	    (tcsetattr(slave, TCSANOW, &terminal->modes) == -1 ||
+	    ioctl(slave, TIOCSWINSZ, &terminal->size) == -1))
+		child_err("%s: cannot set up the terminal", name);
+	if (*map != '\0' && id_outside(map, uid, &outside) == -1)
+		child_errx("%s: its user namespace has no user %u", name, uid);
+	if (fchown(slave, outside, (gid_t)-1) == -1)
+		child_err("%s: cannot give the terminal to its user %u", name,
+		    uid);
+	return slave;
+}
+
+/*
+ * Puts a pty, or the pipes, in the place of the caller's terminal.
+ * Returns the standard descriptor to be the controlling terminal; -1: none
+ */
+static int
+terminal_replace(const struct errand *errand, uid_t uid)
+{
+	const struct terminal *terminal = errand->terminal;
+	int tty = -1, slave = -1;
+
+	if (terminal->pty) {
+		int master = terminal_master(errand->settings,
+		    errand->entry->root);
+
+		slave = terminal_slave(errand, uid, master);
+		message_send(errand->channel, MESSAGE_TERMINAL, 0, master);
+		close(master);
+	}
+	for (int fd = 0; fd < STANDARD; fd++) {
+		if ((terminal->replaced & 1u << fd) == 0)
+			continue;
+		if (dup2(slave != -1 ? slave : terminal->inner[fd], fd) == -1)
+			child_err("%s: cannot replace the descriptor %d",
+			    errand->settings->name, fd);
+		if (slave != -1)
+			tty = fd;
+	}
+	return tty;
+}
+
+/* The envoy's life.  The command's number is for the keeper. */
+static _Noreturn void
+envoy(const struct errand *errand)
+{
+	const struct settings *settings = errand->settings;
+	const struct entry *entry = errand->entry;
+	static struct identity identity;
+	pid_t pid;
+	int tty;
+
+	identity_read(settings, entry->root, &identity);
+	tty = terminal_replace(errand, identity.user.uid);
+	environment_become(settings, &identity.user, entry->root != -1);
 	umask(022);
 	entry_become(settings, entry);
-	if (chdir(user.home) == -1 && chdir("/") == -1)
-		child_err("%s: cannot go to /", settings->name);
 	fds_close_from(STDERR_FILENO + 1);
 	pid = sys_fork_sibling();
 	if (pid == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
@@ -451,23 +836,12 @@ envoy(const struct settings *settings, const struct entry *entry,
 		child_err("%s: cannot make a process for the command",
 		    settings->name);
 	if (pid == 0)
-		command_run(settings, &user);
-	*command = pid;
+		command_run(settings, &identity, tty);
+	*errand->command = pid;
 	_exit(EXIT_SUCCESS);
 }
 
 /* ---- the keeper ---------------------------------------------------- */
-
-static void
-message_send(int channel, enum message_kind kind, int value)
-{
-	struct message message = { .kind = kind, .value = value };
-
-	/* The other side may have ended: nobody is left to be told. */
-	while (send(channel, &message, sizeof(message), MSG_NOSIGNAL) == -1 &&
-	    errno == EINTR)
-		;
-}
 
 /* Signals the command and what it started in its process group. */
 static void
@@ -533,8 +907,7 @@ keeper_wait(pid_t child, int channel, pid_t command, int64_t deadline)
  * that has been told.
  */
 static pid_t
-keeper_send(const struct settings *settings, const struct entry *entry,
-    int channel)
+keeper_send(struct errand *errand)
 {
 	volatile pid_t *command = mmap(NULL, sizeof(*command),
 	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -543,18 +916,27 @@ keeper_send(const struct settings *settings, const struct entry *entry,
 
 	if (pid == -1)
 		child_err("cannot make a process for the envoy");
+	errand->command = command;
 	if (pid == 0)
-		envoy(settings, entry, command);
-	bool late = !keeper_wait(pid, channel, 0, deadline_in(ENTRY_TIME));
+		envoy(errand);
+	bool late = !keeper_wait(pid, errand->channel, 0,
+	    deadline_in(ENTRY_TIME));
 
 	if (late)
 		kill(pid, SIGKILL);
 	if (child_wait(pid, &status) == -1)
 		child_err("cannot wait for the envoy");
 	if (*command == 0)
-		message_send(channel, late ? MESSAGE_LATE : MESSAGE_ENDED,
-		    status);
+		message_send(errand->channel, late ? MESSAGE_LATE :
+		    MESSAGE_ENDED, status, -1);
 	return *command;
+}
+
+static void
+fds_close(int fds[STANDARD])
+{
+	for (int i = 0; i < STANDARD; i++)
+		fd_close(&fds[i]);
 }
 
 /*
@@ -562,7 +944,7 @@ keeper_send(const struct settings *settings, const struct entry *entry,
  * whoever signals the whole unit does not mean it.
  */
 static _Noreturn void
-keep(const struct settings *settings, const struct entry *entry, int channel)
+keep(struct errand *errand)
 {
 	sigset_t all;
 	pid_t command;
@@ -572,67 +954,424 @@ keep(const struct settings *settings, const struct entry *entry, int channel)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (setsid() == -1)
 		child_err("cannot make a session for the keeper");
-	command = keeper_send(settings, entry, channel);
+	fds_close(errand->terminal->own);
+	command = keeper_send(errand);
 	if (command == 0)
 		_exit(EXIT_SUCCESS);
-	keeper_wait(command, channel, command, DEADLINE_NEVER);
+	fds_close(errand->terminal->inner);	/* a pipe's reader may wait */
+	keeper_wait(command, errand->channel, command, DEADLINE_NEVER);
 	if (child_wait(command, &status) == -1)
 		child_err("cannot wait for the command");
-	message_send(channel, MESSAGE_ENDED, status);
+	message_send(errand->channel, MESSAGE_ENDED, status, -1);
 	_exit(EXIT_SUCCESS);
+}
+
+/* ---- the terminal -------------------------------------------------- */
+
+/* The same terminal, to be read and written without being held up. */
+static int
+terminal_reopen(int fd)
+{
+	char path[32];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	return again != -1 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* Makes a pipe in the place of a standard descriptor; our end never waits. */
+static void
+terminal_pipe(struct terminal *terminal, int fd)
+{
+	int ends[2], mine = fd == STDIN_FILENO ? 1 : 0;
+
+	if (pipe2(ends, O_CLOEXEC) == -1 ||
+	    fcntl(ends[mine], F_SETFL, O_NONBLOCK) == -1)
+		err(STATUS_FAILED, "cannot make a pipe for the command");
+	terminal->own[fd] = ends[mine];
+	terminal->inner[fd] = ends[1 - mine];
+}
+
+/* Looks at the standard descriptors and decides what replaces which. */
+static void
+terminal_open(const struct settings *settings, struct terminal *terminal)
+{
+	*terminal = (struct terminal){ .outer = -1,
+	    .inner = { -1, -1, -1 }, .own = { -1, -1, -1 } };
+	for (int fd = 0; fd < STANDARD; fd++) {
+		if (tcgetattr(fd, &terminal->modes) == -1)
+			continue;
+		terminal->replaced |= 1u << fd;
+		if (terminal->outer == -1)
+			terminal->outer = terminal_reopen(fd);
+		if (settings->tty == TTY_NEVER)
+			terminal_pipe(terminal, fd);
+	}
+	if (terminal->outer != -1 &&
+	    (tcgetattr(terminal->outer, &terminal->modes) == -1 ||
+	    ioctl(terminal->outer, TIOCGWINSZ, &terminal->size) == -1))
+		err(STATUS_FAILED, "cannot look at the terminal");
+	if (settings->tty == TTY_ALWAYS)
+		terminal->replaced = (1u << STANDARD) - 1;
+	terminal->pty = terminal->replaced != 0 && settings->tty != TTY_NEVER;
+}
+
+static struct termios
+terminal_raw(const struct terminal *terminal)
+{
+	struct termios raw = terminal->modes;
+
+	cfmakeraw(&raw);
+	return raw;
+}
+
+/* Says whether a program of this process group may read the terminal. */
+static bool
+terminal_foreground(const struct terminal *terminal)
+{
+	pid_t group = tcgetpgrp(terminal->outer);
+
+	return group == -1 || group == getpgrp();	/* -1: not ours */
+}
+
+/*
+ * Gives the terminal back when nspawn-enter, its parent, has ended by whatever
+ * signal: unless somebody else has set it up meanwhile.
+ */
+static _Noreturn void
+terminal_guard(const struct terminal *terminal, int parent)
+{
+	struct termios raw = terminal_raw(terminal), now;
+	char byte;
+
+	while (read(parent, &byte, 1) == -1 && errno == EINTR)
+		;
+	if (tcgetattr(terminal->outer, &now) == 0 &&
+	    now.c_lflag == raw.c_lflag && now.c_iflag == raw.c_iflag &&
+	    now.c_oflag == raw.c_oflag)
+		tcsetattr(terminal->outer, TCSANOW, &terminal->modes);
+	_exit(EXIT_SUCCESS);
+}
+
+/*
+ * Starts the guard, in a session of its own: a signal to the whole job does not
+ * reach it, and no job control holds it up.
+ */
+static pid_t
+terminal_guard_start(const struct terminal *terminal, int *alive)
+{
+	int ends[2];
+	sigset_t all;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) == -1 || (pid = fork()) == -1)
+		err(STATUS_FAILED, "cannot make a guard for the terminal");
+	if (pid == 0) {
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, NULL);
+		setsid();
+		close(ends[1]);
+		terminal_guard(terminal, ends[0]);
+	}
+	close(ends[0]);
+	*alive = ends[1];
+	return pid;
+}
+
+/* ---- the relay ----------------------------------------------------- */
+
+#define CHUNK		4096
+#define DRAIN_MAX	262144	/* bytes: more than a pty or pipe holds */
+
+/* Bytes on their way; -1: that end is closed. */
+struct flow {
+	int	from, to;
+	size_t	start, end;	/* of what was read and is not yet written */
+	char	data[CHUNK];
+};
+
+struct relay {
+	struct terminal	*terminal;
+	int		 channel;
+	int		 signals;
+	int		 master;	/* of the pty; -1: none, or not yet */
+	pid_t		 guard;
+	int		 alive;		/* while it is open the guard waits */
+	bool		 raw;
+	bool		 foreground;
+	struct flow	 flows[STANDARD];	/* the first is the input */
+};
+
+/* Makes the terminal raw, and as big, as long as we are in the foreground. */
+static void
+relay_attend(struct relay *relay)
+{
+	const struct terminal *terminal = relay->terminal;
+	struct termios raw = terminal_raw(terminal);
+	struct winsize size;
+
+	if (terminal->outer == -1)
+		return;
+	relay->foreground = terminal_foreground(terminal);
+	if (relay->master == -1)
+		return;
+	relay->raw = relay->foreground &&
+	    tcsetattr(terminal->outer, TCSADRAIN, &raw) == 0;
+	if (ioctl(terminal->outer, TIOCGWINSZ, &size) == 0)
+		ioctl(relay->master, TIOCSWINSZ, &size);
+}
+
+static void
+relay_restore(struct relay *relay)
+{
+	if (relay->raw)
+		tcsetattr(relay->terminal->outer, TCSADRAIN,
+		    &relay->terminal->modes);
+	relay->raw = false;
+}
+
+/* Takes up the work on the pty that has come. */
+static void
+relay_begin(struct relay *relay, int master)
+{
+	const struct terminal *terminal = relay->terminal;
+	int outer = terminal->outer;
+
+	relay->master = master;
+	/* Ours too, so that the master has no end while the command can run. */
+	if (fcntl(master, F_SETFL, O_NONBLOCK) == -1 || pty_peer(master) == -1)
+		err(STATUS_FAILED, "cannot use the terminal of the command");
+	relay->flows[0].from = outer != -1 ? outer : STDIN_FILENO;
+	relay->flows[0].to = master;
+	relay->flows[1].from = master;
+	relay->flows[1].to = outer != -1 ? outer : STDOUT_FILENO;
+	if (outer != -1)
+		relay->guard = terminal_guard_start(terminal, &relay->alive);
+	relay_attend(relay);
+}
+
+/* The input has ended: what reads a pty is told by its own character. */
+static void
+flow_end(struct relay *relay, struct flow *flow)
+{
+	struct termios modes;
+
+	flow->from = -1;
+	if (flow != &relay->flows[0])
+		return;
+	if (relay->master == -1)
+		fd_close(&flow->to);
+	else if (tcgetattr(relay->master, &modes) == 0 &&
+	    modes.c_lflag & ICANON) {
+		flow->data[0] = (char)modes.c_cc[VEOF];
+		flow->start = 0;
+		flow->end = 1;
+	}
+}
+
+/* Reads what is there.  Says whether there was something. */
+static bool
+flow_read(struct relay *relay, struct flow *flow)
+{
+	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
+
+	flow->start = 0;
+	flow->end = n > 0 ? (size_t)n : 0;
+	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
+		flow_end(relay, flow);
+	return n > 0;
+}
+
+/*
+ * Writes what goes at once.  Where nobody takes the output any more the command
+ * is hung up, as by a terminal that is switched off.
+ */
+static void
+flow_write(struct relay *relay, struct flow *flow)
+{
+	ssize_t n = write(flow->to, flow->data + flow->start,
+	    flow->end - flow->start);
+
+	if (n > 0)
+		flow->start += (size_t)n;
+	else if (n == -1 && errno != EAGAIN && errno != EINTR) {
+		flow->from = flow->to = -1;
+		flow->start = flow->end = 0;
+		if (flow != &relay->flows[0])
+			message_send(relay->channel, MESSAGE_SIGNAL, SIGHUP,
+			    -1);
+	}
+}
+
+/* Says what a flow waits for. */
+static struct pollfd
+flow_poll(const struct relay *relay, const struct flow *flow)
+{
+	bool input = flow == &relay->flows[0];
+
+	if (flow->start < flow->end)
+		return (struct pollfd){ flow->to, POLLOUT, 0 };
+	if (input && relay->terminal->outer != -1 && !relay->foreground)
+		return (struct pollfd){ -1, 0, 0 };
+	return (struct pollfd){ flow->from, POLLIN, 0 };
+}
+
+/*
+ * Takes the next signal.
+ * Returns it if it was for the command, which gets it; else 0
+ */
+static int
+relay_signal(struct relay *relay)
+{
+	struct signalfd_siginfo info;
+
+	if (read(relay->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	switch (info.ssi_signo) {
+	case SIGTSTP:
+		relay_restore(relay);
+		raise(SIGSTOP);
+		return 0;
+	case SIGCONT:
+	case SIGWINCH:
+		relay_attend(relay);
+		return 0;
+	default:
+		message_send(relay->channel, MESSAGE_SIGNAL,
+		    (int)info.ssi_signo, -1);
+		return (int)info.ssi_signo;
+	}
+}
+
+/* Hands on what can be handed on, after poll(2). */
+static void
+relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
+{
+	for (int i = 0; i < STANDARD; i++) {
+		struct flow *flow = &relay->flows[i];
+
+		if (fds[i].fd == -1 || fds[i].revents == 0)
+			continue;
+		if (flow->start < flow->end)
+			flow_write(relay, flow);
+		else
+			flow_read(relay, flow);
+	}
+}
+
+/*
+ * Hands on signals and bytes until the keeper says what has become of the
+ * command.
+ * Returns false where the keeper ended without a word.
+ */
+static bool
+relay_run(struct relay *relay, struct message *message)
+{
+	enum { CHANNEL, SIGNALS, FLOWS };
+	struct pollfd fds[FLOWS + STANDARD];
+	int fd;
+
+	do {
+		fds[CHANNEL] = (struct pollfd){ relay->channel, POLLIN, 0 };
+		fds[SIGNALS] = (struct pollfd){ relay->signals, POLLIN, 0 };
+		for (int i = 0; i < STANDARD; i++)
+			fds[FLOWS + i] = flow_poll(relay, &relay->flows[i]);
+		message->kind = MESSAGE_TERMINAL;
+		if (poll(fds, FLOWS + STANDARD, -1) <= 0)
+			continue;
+		if (fds[SIGNALS].revents != 0)
+			relay_signal(relay);
+		relay_flows(relay, fds + FLOWS);
+		if (fds[CHANNEL].revents == 0)
+			continue;
+		if (!message_receive(relay->channel, message, &fd))
+			return false;
+		if (fd != -1)
+			relay_begin(relay, fd);
+	} while (message->kind == MESSAGE_TERMINAL);
+	return true;
+}
+
+/* Waits until flow can write, or a signal says not to. */
+static bool
+flow_wait(struct relay *relay, const struct flow *flow)
+{
+	struct pollfd fds[] = {
+		{ .fd = flow->to, .events = POLLOUT },
+		{ .fd = relay->signals, .events = POLLIN },
+	};
+
+	return poll(fds, 2, -1) == -1 || fds[1].revents == 0 ||
+	    relay_signal(relay) == 0;
+}
+
+/*
+ * Hands on what the command had still written; not what others write from now
+ * on who keep its terminal or pipe open.
+ */
+static void
+relay_drain(struct relay *relay)
+{
+	for (int i = 1; i < STANDARD; i++) {
+		struct flow *flow = &relay->flows[i];
+		size_t done = 0;
+
+		do {
+			while (flow->start < flow->end) {
+				if (!flow_wait(relay, flow))
+					return;
+				flow_write(relay, flow);
+			}
+			done += flow->end;
+		} while (flow->from != -1 && done < DRAIN_MAX &&
+		    flow_read(relay, flow));
+	}
+}
+
+/* Lets the guard go, who is not needed any more. */
+static void
+relay_end(struct relay *relay)
+{
+	int status;
+
+	relay_drain(relay);
+	relay_restore(relay);
+	if (relay->guard != 0) {
+		kill(relay->guard, SIGKILL);
+		child_wait(relay->guard, &status);
+	}
+	fd_close(&relay->alive);
+	fd_close(&relay->master);
 }
 
 /* ---- nspawn-enter -------------------------------------------------- */
 
-/* Takes the signals of passed_signals as events. */
+/* Takes the signals of passed_signals as events, and those of a terminal. */
 static int
-signals_open(void)
+signals_open(bool terminal)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < PASSED_SIGNALS; i++)
 		sigaddset(&set, passed_signals[i]);
+	if (terminal) {
+		sigaddset(&set, SIGWINCH);
+		sigaddset(&set, SIGTSTP);
+		sigaddset(&set, SIGCONT);
+	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-static void
-signal_pass(int signals, int channel)
-{
-	struct signalfd_siginfo info;
-
-	if (read(signals, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		message_send(channel, MESSAGE_SIGNAL, (int)info.ssi_signo);
-}
-
-/*
- * Passes signals to the keeper until that says what has become of the command.
- * Returns false where the keeper ended without a word.
- */
-static bool
-relay(int signals, int channel, struct message *message)
-{
-	struct pollfd fds[] = {
-		{ .fd = channel, .events = POLLIN },
-		{ .fd = signals, .events = POLLIN },
-	};
-	int n;
-
-	do {
-		fds[0].revents = fds[1].revents = 0;
-		n = poll(fds, 2, -1);
-		if (n > 0 && fds[1].revents != 0)
-			signal_pass(signals, channel);
-	} while (fds[0].revents == 0);
-	return recv(channel, message, sizeof(*message), 0) > 0;
 }
 
 /* Makes the keeper, which has the other end of the channel. */
 static pid_t
 keeper_start(const struct settings *settings, const struct entry *entry,
-    int *channel)
+    struct terminal *terminal, int *channel)
 {
+	struct errand errand = { .settings = settings, .entry = entry,
+	    .terminal = terminal };
 	int ends[2];
 	pid_t keeper;
 
@@ -643,11 +1382,30 @@ keeper_start(const struct settings *settings, const struct entry *entry,
 		err(STATUS_FAILED, "cannot make a process for the keeper");
 	if (keeper == 0) {
 		close(ends[0]);
-		keep(settings, entry, ends[1]);
+		errand.channel = ends[1];
+		keep(&errand);
 	}
 	close(ends[1]);
 	*channel = ends[0];
 	return keeper;
+}
+
+/* Gets the relay ready; of a pty it hears later. */
+static void
+relay_make(struct relay *relay, struct terminal *terminal)
+{
+	*relay = (struct relay){ .terminal = terminal, .master = -1,
+	    .alive = -1 };
+	fds_close(terminal->inner);
+	for (int fd = 0; fd < STANDARD; fd++) {
+		relay->flows[fd].from = relay->flows[fd].to = -1;
+		if (terminal->own[fd] == -1)
+			continue;
+		relay->flows[fd].from = fd == STDIN_FILENO ? terminal->outer :
+		    terminal->own[fd];
+		relay->flows[fd].to = fd == STDIN_FILENO ? terminal->own[fd] :
+		    terminal->outer;
+	}
 }
 
 /*
@@ -657,15 +1415,25 @@ keeper_start(const struct settings *settings, const struct entry *entry,
 static int
 enter(const struct settings *settings, const struct entry *entry)
 {
-	int channel, keeper_status = 0, signals = signals_open();
+	int channel, keeper_status = 0;
+	struct terminal terminal;
 	struct message message;
+	static struct relay relay;
 	pid_t keeper;
+
+	terminal_open(settings, &terminal);
+	int signals = signals_open(terminal.outer != -1);
 
 	if (signals == -1)
 		err(STATUS_FAILED, "cannot take signals as events");
-	keeper = keeper_start(settings, entry, &channel);
-	bool told = relay(signals, channel, &message);
+	keeper = keeper_start(settings, entry, &terminal, &channel);
+	relay_make(&relay, &terminal);
+	relay.channel = channel;
+	relay.signals = signals;
+	relay_attend(&relay);
+	bool told = relay_run(&relay, &message);
 
+	relay_end(&relay);
 	if (child_wait(keeper, &keeper_status) == -1)
 		err(STATUS_FAILED, "cannot wait for the keeper");
 	if (told && message.kind == MESSAGE_LATE)
@@ -718,9 +1486,11 @@ main(int argc, char **argv)
 	if (proc == -1)
 		err(STATUS_FAILED, "cannot open /proc");
 	find(&settings, proc, &machine);
+	warn_surprises(&settings, &machine);
 	entry_open(&settings, proc, &machine.leader, &entry);
 	machine_close(&machine);
 	close(proc);
 	status = enter(&settings, &entry);
+	free(settings.variables);
 	return end_like(status);
 }

@@ -46,9 +46,9 @@ setup_file()
 @test "options stand before and behind the machine, never in the command" {
 	run -0 enter -- web hostname
 	[ "$output" = web ]
-	run -0 enter web --no-pid -- hostname
+	run -0 enter web -q --no-pid -- hostname
 	[ "$output" = web ]
-	run -0 enter --no-time web --no-pid echo --no-uts -p --
+	run -0 enter --no-time web -q --no-pid echo --no-uts -p --
 	[ "$output" = '--no-uts -p --' ]
 	run -0 enter web echo --help
 	[ "$output" = --help ]
@@ -59,7 +59,7 @@ setup_file()
 }
 
 @test "without a command root's login shell is run" {
-	for words in web '-- web' 'web --' 'web --no-pid' 'web --no-ipc --'; do
+	for words in web '-- web' 'web --' '-q web --no-pid' 'web --no-ipc --'; do
 		# shellcheck disable=SC2086
 		run -7 enter $words <<<'echo "$0 in $(hostname)"; exit 7'
 		[ "$output" = '-sh in web' ]
@@ -90,8 +90,8 @@ setup_file()
 	run -127 enter web
 	[ "$output" = 'nspawn-enter: web: cannot execute /bin/\x1b[31m:'\
 ' No such file or directory' ]
-	on_host sh -c 'echo root:x:0:0:root:/root:/bin/sh \
-	    >/var/lib/machines/web/etc/passwd'
+	on_host sh -c 'printf "%s\n" root:x:0:0:root:/root:/bin/sh \
+	    joe:x:1000:1000::/home/joe:/bin/sh >/var/lib/machines/web/etc/passwd'
 }
 
 # Prints which of its namespaces a command shares with the machine's leader,
@@ -175,6 +175,103 @@ kill_job()
 	container=systemd-nspawn
 	END
 	)" ]
+}
+
+@test "variables are set as asked for, and the caller's kept as asked for" {
+	run -0 host run "$HOST" env A=1 B=2 "$BIN/nspawn-enter" -e A -e C= \
+	    --setenv=D=x=y -e NONE web -e PATH=/bin env
+	for line in A=1 C= D=x=y PATH=/bin HOME=/root; do
+		grep -qx -e "$line" <<<"$output"
+	done
+	run ! grep -E '^(B|NONE)=' <<<"$output"
+	run -0 host run "$HOST" env A=1 HOME=/x USER=me "$BIN/nspawn-enter" \
+	    --preserve-env web env
+	for line in A=1 HOME=/root USER=root container=systemd-nspawn; do
+		grep -qx -e "$line" <<<"$output"
+	done
+}
+
+@test "a user is the machine's, with the groups that it has there" {
+	on_host sh -c 'cp /var/lib/machines/web/etc/group /tmp/group
+	    printf "%s\n" disk:x:6:joe,x other:x:7:x tape:x:8:x,joe \
+	    >>/var/lib/machines/web/etc/group'
+	for who in joe 1000; do
+		run -0 enter -u "$who" web sh -c 'id -u; id -g; id -G; pwd
+		    echo $HOME $USER $LOGNAME $SHELL'
+		[ "$output" = $'1000\n1000\n1000 6 8\n/home/joe
+/home/joe joe joe /bin/sh' ]
+	done
+	run -0 enter --user=joe:other web id -G
+	[ "$output" = '7 6 8' ]
+	run -0 enter -u 77:88 web sh -c 'id -u; id -G; pwd'
+	[ "$output" = $'77\n88\n/' ]
+	run -0 enter -u joe web <<<'echo "$0 $(id -u)"'
+	[ "$output" = '-sh 1000' ]
+	run -0 enter -u joe web grep -E '^(Uid|Gid|Cap(Eff|Prm|Inh|Amb))' \
+	    /proc/self/status
+	[ "$(tr -d ' \n\t' <<<"$output")" = \
+	    "Uid:$(printf '1000%.0s' 1 2 3 4)Gid:$(printf '1000%.0s' 1 2 3 4)\
+CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
+	on_host cp /tmp/group /var/lib/machines/web/etc/group
+	run -0 enter -u joe webu sh -c 'id -u; pwd; : >mine'
+	[ "$output" = $'1000\n/home/joe' ]
+}
+
+@test "a user that the machine does not have is an error, and nothing runs" {
+	run -125 enter -u nobody9 web touch /has-run
+	[ "$output" = "nspawn-enter: web: has no user 'nobody9' in its\
+ /etc/passwd" ]
+	run -125 enter -u 77 web touch /has-run
+	[ "$output" = "nspawn-enter: web: has no user 77 in its /etc/passwd;\
+ with a group, as in 77:GROUP, the number will do" ]
+	run -125 enter -u joe:nogroup9 web touch /has-run
+	[ "$output" = "nspawn-enter: web: has no group 'nogroup9' in its\
+ /etc/group" ]
+	# Of the host, and the number that changes nothing.
+	run -125 enter -u messagebus web touch /has-run
+	run -125 enter -u 4294967295:0 web touch /has-run
+	run -125 enter -u $'\e[31m' web touch /has-run
+	[[ "$output" == *"'\\x1b[31m'"* ]]
+	run ! on_host test -e /var/lib/machines/web/has-run
+}
+
+@test "a command starts where it is asked to" {
+	run -0 enter -w /tmp web pwd
+	[ "$output" = /tmp ]
+	run -125 enter --chdir=/nowhere web touch /has-run
+	[ "$output" = 'nspawn-enter: web: cannot go to /nowhere: No such file'\
+' or directory' ]
+	on_host install -d -m 700 /var/lib/machines/web/shut
+	run -125 enter -u joe -w /shut web touch /has-run
+	[ "$output" = 'nspawn-enter: web: cannot go to /shut: Permission denied' ]
+	run ! on_host test -e /var/lib/machines/web/has-run
+}
+
+@test "what surprises is said in a line, unless it should not be" {
+	run -0 enter --no-network web true
+	[ "$output" = "nspawn-enter: web: warning: in our network namespace the\
+ command can reach the host's sockets" ]
+	run -0 enter --no-pid web true
+	[ "$output" = "nspawn-enter: web: warning: outside of its pid namespace\
+ the command has no /proc/self, and does not end with the machine" ]
+	for quiet in -q --quiet; do
+		run -0 enter "$quiet" --no-pid --no-network web true
+		[ "$output" = '' ]
+	done
+	run -0 enter --only=network web true
+	[ "$output" = '' ]
+}
+
+@test "a file that is a standard descriptor keeps its mode and owner" {
+	host_script "$BIN" <<-'END'
+	: >/run/kept
+	chmod 640 /run/kept
+	chown 3:4 /run/kept
+	"$1/nspawn-enter" -u joe web sh -c 'echo x; echo y >&2' \
+	    </run/kept >>/run/kept 2>>/run/kept
+	END
+	run -0 on_host stat -c '%a %u %g %s' /run/kept
+	[ "$output" = '640 3 4 4' ]
 }
 
 @test "a command starts with no signal blocked or ignored, and as root" {

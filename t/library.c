@@ -31,7 +31,7 @@ failed(void)
 		{ ESRCH, "ESRCH" }, { ENOTUNIQ, "ENOTUNIQ" },
 		{ ENOTSUP, "ENOTSUP" }, { EACCES, "EACCES" },
 		{ EPERM, "EPERM" }, { ELOOP, "ELOOP" }, { EXDEV, "EXDEV" },
-		{ ENXIO, "ENXIO" },
+		{ ENXIO, "ENXIO" }, { E2BIG, "E2BIG" },
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -317,9 +317,41 @@ do_user(char **arg)
 	struct user user;
 	size_t length;
 
-	if (user_parse(input(&length), (uid_t)number(arg[0]), &user) == -1)
+	if (user_parse(input(&length), arg[0], &user) == -1)
 		return failed();
-	printf("%s %s %s\n", user.name, user.home, user.shell);
+	printf("%u:%u %s %s %s\n", user.uid, user.gid, user.name, user.home,
+	    user.shell);
+	return 0;
+}
+
+/* Prints what a group(5) says of a group and of a member. */
+static int
+do_group(char **arg)
+{
+	gid_t gid, groups[4];
+	size_t length;
+	const char *text = input(&length);
+	int n;
+
+	if (group_parse(text, arg[0], &gid) == -1 ||
+	    (n = user_groups(text, arg[1], groups, 4)) == -1)
+		return failed();
+	printf("%u:", gid);
+	for (int i = 0; i < n; i++)
+		printf(" %u", groups[i]);
+	putchar('\n');
+	return 0;
+}
+
+static int
+do_outside(char **arg)
+{
+	uint32_t id;
+	size_t length;
+
+	if (id_outside(input(&length), (uint32_t)number(arg[0]), &id) == -1)
+		return failed();
+	printf("%u\n", id);
 	return 0;
 }
 
@@ -338,6 +370,7 @@ static const struct {
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
 	{ "init", 2, do_init },
 	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
+	{ "group", 2, do_group }, { "outside", 1, do_outside },
 };
 
 int

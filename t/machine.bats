@@ -553,21 +553,62 @@ is_init()
 	done
 }
 
-@test "a user is found in a passwd by number" {
-	passwd=$'daemon:x:1:1::/:/bin/false\nroot:x:0:0:root:/root:/bin/zsh\n'
+@test "a user is found in a passwd by name, else by number" {
+	passwd=$'daemon:x:1:2::/:/bin/false\nroot:x:0:0:root:/root:/bin/zsh\n'
+	passwd+='7:x:5:6::/seven:'
 	run -0 library user 0 <<<"$passwd"
-	[ "$output" = 'root /root /bin/zsh' ]
-	run -0 library user 0 <<<'r:x:0:0::/h:'
-	[ "$output" = 'r /h ' ]
-	run -1 library user 7 <<<"$passwd"
-	[ "$output" = ENOENT ]
+	[ "$output" = '0:0 root /root /bin/zsh' ]
+	run -0 library user daemon <<<"$passwd"
+	[ "$output" = '1:2 daemon / /bin/false' ]
+	run -0 library user 7 <<<"$passwd"
+	[ "$output" = '5:6 7 /seven ' ]
+	run -0 library user 0 < <(printf r:x:0:0::/h:)
+	[ "$output" = '0:0 r /h ' ]
+	for who in 9 root: rootx roo ''; do
+		run -1 library user "$who" <<<"$passwd"
+		[ "$output" = ENOENT ]
+	done
 }
 
 @test "a passwd that is nonsense names nobody" {
 	for text in '' root root:x:0 root:x:0:0 :::::: 'root:x::0::/:/bin/sh' \
 	    'root:x:-0:0::/:/bin/sh' "root:x:0:0:$(printf 'a%.0s' {1..999}):/:" \
-	    'root:x:4294967296:0::/:/bin/sh'; do
+	    'root:x:4294967296:0::/:/bin/sh' 'root:x:0:4294967295::/:/bin/sh' \
+	    'root:x:0:0::home:/bin/sh' 'root:x:0:0::/:sh'; do
 		run -1 library user 0 <<<"$text"
 		[ "$output" = ENOENT ]
 	done
+	# The number that means "leave it as it is" to setresuid(2).
+	run -1 library user 4294967295 <<<'x:x:4294967295:0::/:/bin/sh'
+	[ "$output" = ENOENT ]
+}
+
+@test "groups and their members are found in a group(5)" {
+	group=$'root:x:0:\na:x:5:joe,ann\nb:x:6:ann\n7:x:8:joe\nc:x:9:xjoe,jo'
+	run -0 library group a joe <<<"$group"
+	[ "$output" = '5: 5 8' ]
+	run -0 library group 7 ann <<<"$group"
+	[ "$output" = '8: 5 6' ]
+	run -0 library group 44 nobody <<<"$group"
+	[ "$output" = '44:' ]
+	for name in x '' 4294967295 4294967296; do
+		run -1 library group "$name" joe <<<"$group"
+		[ "$output" = ENOENT ]
+	done
+	run -1 library group a u <<<$'a:x:1:u\nb:x:2:u\nc:x:3:u\nd:x:4:u\ne:x:5:u'
+	[ "$output" = E2BIG ]
+}
+
+@test "an id of a user namespace has one outside, or none" {
+	map=$'         0     100000      65536\n     70000          5         1'
+	for pair in 0:100000 65535:165535 70000:5; do
+		run -0 library outside "${pair%:*}" <<<"$map"
+		[ "$output" = "${pair#*:}" ]
+	done
+	for id in 65536 70001; do
+		run -1 library outside "$id" <<<"$map"
+		[ "$output" = ENOENT ]
+	done
+	run -1 library outside 0 <<<'0 x 1'
+	[ "$output" = ENOENT ]
 }

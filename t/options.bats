@@ -84,6 +84,11 @@ as_nobody()
 	refused nspawn-enter "'foo' is no kind of namespace" --only=foo web
 	refused nspawn-enter "'' is no kind of namespace" --only= web
 	refused nspawn-enter "'' is no kind of namespace" --only=uts, web
+	for user in '' : joe: :users; do
+		refused nspawn-enter 'a user is USER or USER:GROUP' -u "$user" web
+	done
+	refused nspawn-enter 'a variable needs a name' -e =x web
+	refused nspawn-enter "'tmp' is no absolute path" -w tmp web
 }
 
 @test "who is not root is told so, and nothing is done" {
@@ -122,7 +127,7 @@ options_of_readme()
 	for program in nspawn-enter nspawn-stop; do
 		diff <(options_of_help "$program") \
 		    <(options_of_readme "$program" | grep -vx -e --boot \
-		    -e --keep-unit -e --quiet -e --link-journal)
+		    -e --keep-unit -e --link-journal)
 		[ "$(options_of_help "$program" | wc -l)" -gt 5 ]
 	done
 }
