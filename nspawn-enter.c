@@ -572,7 +572,9 @@ identity_become(const struct settings *settings,
 {
 	const struct user *user = &identity->user;
 
-	if (setgroups(identity->group_count, identity->groups) == -1 ||
+	/* There are none any more; a user namespace may forbid to say so. */
+	if ((identity->group_count != 0 &&
+	    setgroups(identity->group_count, identity->groups) == -1) ||
 	    setresgid(user->gid, user->gid, user->gid) == -1 ||
 	    setresuid(user->uid, user->uid, user->uid) == -1)
 		child_err("%s: cannot become its user %u:%u", settings->name,

@@ -296,7 +296,7 @@ slow_unit_ended()
 	[ "$output" = "nspawn-stop: foreign: belongs to the user 1, not to\
  root; --foreign stops it all the same" ]
 	lives "$pid"
-	run -0 enter --foreign foreign echo in
+	run -0 enter --quiet --foreign foreign echo in
 	[ "$output" = in ]
 	run -0 stop --foreign --signal KILL foreign
 	run ! lives "$pid"
