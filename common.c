@@ -49,7 +49,6 @@
 
 #define SYS_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
 #define SYS_TIOCGPTPEER			_IO('T', 0x41)
-#define SYS_DEVPTS			0x1cd1
 #define SYS_RESOLVE_NO_XDEV		0x01
 #define SYS_RESOLVE_NO_MAGICLINKS	0x02
 #define SYS_RESOLVE_NO_SYMLINKS		0x04
@@ -65,6 +64,7 @@
 /* machinectl takes as long as a look at so many processes: about 5 ms. */
 #define SCAN_MAX	1000
 
+#define SYS_DEVPTS_MAGIC	0x1cd1
 #define SYS_CGROUP_MAGIC	0x27e0eb
 #define SYS_CGROUP2_MAGIC	0x63677270
 
@@ -540,6 +540,15 @@ file_read(int dir, const char *path, char *buffer, size_t size)
 	return fd == -1 ? -1 : fd_read(fd, buffer, size);
 }
 
+/* Says whether fd is on that type of file system. */
+static bool
+fd_is_on(int fd, long magic)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (long)fs.f_type == magic;
+}
+
 struct sys_open_how {
 	uint64_t	flags, mode, resolve;
 };
@@ -777,18 +786,24 @@ exit_status(int status)
 	    WEXITSTATUS(status);
 }
 
+/* Gives the line behind this one; at the end that is empty. */
+static const char *
+line_next(const char *text)
+{
+	text += strcspn(text, "\n");
+	return text + (*text == '\n');
+}
+
 /* Finds the line of text that begins with key, and gives what follows. */
 static const char *
 line_value(const char *text, const char *key)
 {
 	size_t length = strlen(key);
 
-	while (text != NULL && strncmp(text, key, length) != 0) {
-		text = strchr(text, '\n');
-		if (text != NULL)
-			text++;
-	}
-	return text == NULL ? NULL : text + length;
+	for (; *text != '\0'; text = line_next(text))
+		if (strncmp(text, key, length) == 0)
+			return text + length;
+	return NULL;
 }
 
 /* Reads a line that is a set of signals, as 16 hexadecimal digits. */
@@ -934,12 +949,11 @@ path_in_machine(const char *path, const struct unit_names *units)
 static int
 hierarchy_open(const char *path, long magic)
 {
-	struct statfs fs;
 	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd == -1)
 		return -1;
-	if (fstatfs(fd, &fs) == 0 && (long)fs.f_type == magic)
+	if (fd_is_on(fd, magic))
 		return fd;
 	fd_close(&fd);
 	errno = ENOENT;
@@ -963,16 +977,13 @@ cgroup_in_machine(const char *text, const char *name)
 	if (!machine_name_valid(name))
 		return false;
 	unit_names_make(name, &units);
-	while (text != NULL && *text != '\0') {
+	for (; *text != '\0'; text = line_next(text)) {
 		const char *kind = text + strcspn(text, ":\n");
 		bool ours = strncmp(text, "0::", 3) == 0 ||
 		    strncmp(kind, ":name=systemd:", 14) == 0;
 
 		if (ours && path_in_machine(strchr(kind + 1, ':') + 1, &units))
 			return true;
-		text = strchr(text, '\n');
-		if (text != NULL)
-			text++;
 	}
 	return false;
 }
@@ -2049,13 +2060,6 @@ field_id(const char **line, uint32_t *id)
 	return true;
 }
 
-static const char *
-line_next(const char *text)
-{
-	text += strcspn(text, "\n");
-	return text + (*text == '\n');
-}
-
 /* Reads one line; says whether it is a sound one. */
 static bool
 user_line(const char *line, struct user *user)
@@ -2201,10 +2205,9 @@ ptmx_open(int root)
 		.resolve = SYS_RESOLVE_BENEATH | SYS_RESOLVE_NO_XDEV |
 		    SYS_RESOLVE_NO_SYMLINKS,
 	};
-	struct statfs fs;
 	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
 
-	if (pts != -1 && fstatfs(pts, &fs) == 0 && fs.f_type == SYS_DEVPTS)
+	if (pts != -1 && fd_is_on(pts, SYS_DEVPTS_MAGIC))
 		master = sys_openat2(pts, "ptmx", &file);
 	else
 		errno = ENODEV;
