@@ -1209,15 +1209,25 @@ namespace_same(int proc, pid_t pid, const char *file)
 }
 
 /*
- * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
- * the next one below the caller's.
+ * Says whether a process is a leader: PID 1 of a pid namespace that is the next
+ * one below the caller's.
+ *   depth    how many numbers a leader has
+ */
+static bool
+status_is_leaders(const struct process_status *status, unsigned depth)
+{
+	return status->inner == 1 && status->depth == depth;
+}
+
+/*
+ * Takes hold of a process if it is a leader.
  * errors   ESRCH    when it is something else or has ended
  *          ENOTSUP  when it is in the caller's own pid namespace
  */
 static int
-leader_open(int proc, pid_t pid, struct process *leader)
+leader_open(int proc, pid_t pid, unsigned depth, struct process *leader)
 {
-	struct process_status status, own;
+	struct process_status status;
 	struct process p = PROCESS_NONE;
 
 	if (process_open(pid, &p) == -1)
@@ -1230,9 +1240,7 @@ leader_open(int proc, pid_t pid, struct process *leader)
 	}
 	if (same != -1 && proc_status(proc, pid, &status) == 0 &&
 	    process_alive(&p)) {
-		if (same == 0 && status.inner == 1 &&
-		    status_read(proc, "self", &own) == 0 &&
-		    status.depth == own.depth + 1) {
+		if (same == 0 && status_is_leaders(&status, depth)) {
 			*leader = p;
 			return 0;
 		}
@@ -1402,11 +1410,11 @@ machine_complete(int proc, struct machine *machine)
  * errors   as leader_open()
  */
 static int
-machine_open(int proc, pid_t pid, struct machine *machine)
+machine_open(int proc, pid_t pid, unsigned depth, struct machine *machine)
 {
 	struct machine m = MACHINE_NONE;
 
-	if (leader_open(proc, pid, &m.leader) == -1)
+	if (leader_open(proc, pid, depth, &m.leader) == -1)
 		return -1;
 	if (machine_complete(proc, &m) == -1) {
 		machine_close(&m);
@@ -1445,30 +1453,6 @@ proc_in_machine(int proc, pid_t pid, const char *name)
 }
 
 typedef bool proc_test(int proc, pid_t pid, const char *name);
-
-/* Takes hold of the machine whose leader pid is, if belongs still says so. */
-static int
-machine_try(int proc, pid_t pid, const char *name, proc_test *belongs,
-    struct machine *machine)
-{
-	struct machine m;
-
-	if (machine_open(proc, pid, &m) == -1)
-		return -1;
-	/*
-	 * The scope of a registered web and that of an unregistered
-	 * machine-web have one name: what the supervisor says decides.
-	 */
-	if (!belongs(proc, pid, name) || (m.supervisor.fd != -1 &&
-	    supervisor_names(proc, m.supervisor.pid, name) == NAMES_OTHER) ||
-	    !process_alive(&m.leader)) {
-		machine_close(&m);
-		errno = ESRCH;
-		return -1;
-	}
-	*machine = m;
-	return 0;
-}
 
 /* What is looked for, and what one way after the other has found of it. */
 struct search {
@@ -1517,6 +1501,32 @@ search_over(const struct search *search)
 	    !machine_foreign(&search->found));
 }
 
+/* Takes hold of the machine whose leader pid is, if belongs still says so. */
+static int
+machine_try(const struct search *search, pid_t pid, proc_test *belongs,
+    struct machine *machine)
+{
+	const char *name = search->name;
+	int proc = search->host->proc;
+	struct machine m;
+
+	if (machine_open(proc, pid, search->depth, &m) == -1)
+		return -1;
+	/*
+	 * The scope of a registered web and that of an unregistered
+	 * machine-web have one name: what the supervisor says decides.
+	 */
+	if (!belongs(proc, pid, name) || (m.supervisor.fd != -1 &&
+	    supervisor_names(proc, m.supervisor.pid, name) == NAMES_OTHER) ||
+	    !process_alive(&m.leader)) {
+		machine_close(&m);
+		errno = ESRCH;
+		return -1;
+	}
+	*machine = m;
+	return 0;
+}
+
 /*
  * Adds the machine whose leader the process pid is, if belongs says so.
  * Returns  whether it is the leader of this or another machine
@@ -1534,11 +1544,11 @@ search_try(struct search *search, pid_t pid, proc_test *belongs)
 			search->error = errno;
 		return false;
 	}
-	if (status.inner != 1 || status.depth != search->depth)
+	if (!status_is_leaders(&status, search->depth))
 		return false;
 	if (!belongs(proc, pid, search->name))
 		return true;
-	if (machine_try(proc, pid, search->name, belongs, &machine) == 0)
+	if (machine_try(search, pid, belongs, &machine) == 0)
 		search_add(search, &machine);
 	/* Otherwise it has just ended, or is another's after all. */
 	else if (errno != ESRCH && errno != ENOTSUP && errno != ENOENT)
@@ -1772,7 +1782,8 @@ find_by_machined(struct search *search)
 
 	if (machined_leader(search->name, search->machined, &pid) == -1)
 		return;
-	if (machine_open(search->host->proc, pid, &machine) == 0)
+	if (machine_open(search->host->proc, pid, search->depth,
+	    &machine) == 0)
 		search_add(search, &machine);
 	else if (errno != ESRCH) {
 		search->suspects[0] = pid;
