@@ -193,18 +193,15 @@ machined_deadline(int64_t timeout)
 
 /* Takes hold of one machine.  Without one there is nothing to wait for. */
 static void
-find(const struct settings *settings, int proc, struct target *target,
-    struct machined *machined)
+find(const struct settings *settings, const struct host *host,
+    struct target *target, struct machined *machined)
 {
-	struct host host = { .proc = proc, .cgroup = hierarchy_of_units() };
 	struct machine machine;
 	pid_t suspects[2];
 	char text[160];
-	int found = machine_find(&host, target->name, machined, &machine,
-	    suspects);
 
-	fd_close(&host.cgroup);
-	if (found == -1) {
+	if (machine_find(host, target->name, machined, &machine,
+	    suspects) == -1) {
 		if (errno == ENOSYS)
 			errx(STATUS_USAGE, "%s: %s", target->name,
 			    machine_strerror(errno, suspects, text,
@@ -350,7 +347,8 @@ main(int argc, char **argv)
 	struct settings settings;
 	struct machined machined = { .hung = false };
 	int64_t deadline;
-	int proc, status;
+	struct host host;
+	int status;
 
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
@@ -358,16 +356,18 @@ main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	if (fds_tidy() == -1)
 		err(STATUS_USAGE, "cannot open /dev/null");
-	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (proc == -1)
+	host.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host.proc == -1)
 		err(STATUS_USAGE, "cannot open /proc");
+	host.cgroup = hierarchy_of_units();
 	for (size_t i = 0; i < settings.count; i++)
-		find(&settings, proc, &settings.targets[i], &machined);
+		find(&settings, &host, &settings.targets[i], &machined);
 	for (size_t i = 0; i < settings.count; i++)
-		tell(&settings, proc, &settings.targets[i], &machined);
+		tell(&settings, host.proc, &settings.targets[i], &machined);
 	wait_all(&settings, deadline);
 	status = report_all(&settings);
 	release(&settings);
-	close(proc);
+	fd_close(&host.cgroup);
+	fd_close(&host.proc);
 	return status;
 }
