@@ -34,3 +34,8 @@ until_true()
 		sleep 0.02
 	done
 }
+
+not()
+{
+	! "$@"
+}

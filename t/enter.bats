@@ -1,17 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter in one machine that all tests share; web has no user namespace,
-# webu has one.
+# nspawn-enter in machines that all tests share.
 
 load common
 load machines
 
 setup_file()
 {
-	host_start
-	host machine "$HOST" scope web
-	host machine "$HOST" scope webu -U
+	host_start_shared
 }
 
 @test "a command's status is nspawn-enter's" {
@@ -339,8 +336,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	until_true runs_in_host '/bin/sleep 4323'
 	on_host kill -KILL "$job_inner"
 	job_end
-	until_true sh -c "! '$TOP/t/host' run '$HOST' \
-	    pgrep -x -f '/bin/sleep 4323'"
+	until_true not runs_in_host '/bin/sleep 4323'
 }
 
 @test "the keeper is in a session of its own, and the machine cannot see it" {
@@ -362,7 +358,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	[ "$job_status" = 125 ]
 	grep -q 'nspawn-enter: web: the keeper of the command was killed' \
 	    "$job_log"
-	until_true sh -c "! '$TOP/t/host' run '$HOST' kill -0 $command"
+	until_true not lives "$command"
 }
 
 @test "a stopped nspawn-enter does not hold up the machine's end" {
@@ -377,7 +373,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	[ "$output" = '' ]
 	on_host grep -q 'State:.*T (stopped)' "/proc/$pid/status"
 	on_host kill -CONT "$pid"
-	until_true sh -c "! '$TOP/t/host' run '$HOST' kill -0 $pid"
+	until_true not lives "$pid"
 	[ "$(on_host systemctl show -p ExecMainStatus --value stopped)" = 9 ]
 }
 

@@ -247,8 +247,7 @@ slow_unit_is()
 		slow_unit "$type"
 		# Its own end may come before that of the command.
 		run on_host "$BIN/nspawn-enter" slow-box kill -USR1 1
-		until_true sh -c "! '$TOP/t/host' run '$HOST' \
-		    systemctl --quiet is-active slow.service"
+		until_true not on_host systemctl --quiet is-active slow.service
 		until_true slow_unit_ended
 	done
 }

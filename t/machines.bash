@@ -24,6 +24,15 @@ host_start()
 	host boot "$HOST" "$suite"
 }
 
+# A host with the two machines that all tests of a file share: web has no user
+# namespace, webu has one.
+host_start_shared()
+{
+	host_start
+	host machine "$HOST" scope web
+	host machine "$HOST" scope webu -U
+}
+
 host_stop()
 {
 	host off "$HOST"

@@ -1,17 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter's terminal: in web, which has no user namespace, and in webu,
-# which has one.
+# nspawn-enter's terminal, in machines that all tests share.
 
 load common
 load machines
 
 setup_file()
 {
-	host_start
-	host machine "$HOST" scope web
-	host machine "$HOST" scope webu -U
+	host_start_shared
 }
 
 # Runs a command line of the host's shell at a terminal, where nobody types.
@@ -213,13 +210,8 @@ kill_at()
 	on_host kill "-$1" "$pid"
 	until_true on_host test -s /tmp/back
 	wait "$job" || true
-	until_true not_in_host '/bin/sleep 4331'
+	until_true not runs_in_host '/bin/sleep 4331'
 	on_host cat /tmp/back
-}
-
-not_in_host()
-{
-	! runs_in_host "$1"
 }
 
 @test "whatever signal ends it, the terminal is as it was and nothing is left" {
@@ -236,6 +228,6 @@ not_in_host()
 		on_host kill "-$name" "$job_inner"
 		job_end
 		[ "$job_status" = $((128 + $(kill -l "$name"))) ]
-		until_true not_in_host '/bin/sleep 4332'
+		until_true not runs_in_host '/bin/sleep 4332'
 	done
 }
