@@ -421,6 +421,20 @@ entry_open(const struct settings *settings, int proc,
 		    settings->name);
 }
 
+/*
+ * Leaves the caller's session, and takes no signal but KILL from now on.
+ * Returns as setsid(2).
+ */
+static pid_t
+stand_aside(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	return setsid();
+}
+
 /* ---- messages ------------------------------------------------------ */
 
 /* Sends one, with the descriptor fd unless that is -1. */
@@ -875,11 +889,11 @@ keeper_hear(int channel, pid_t command)
 }
 
 /*
- * Waits for the end of a child until the deadline, and sees to what is said on
- * the channel once there is a command.  Says whether it ended in time.
+ * Waits for the end of a child until the deadline, and hands on to it what is
+ * said on the channel, unless that is -1.  Says whether it ended in time.
  */
 static bool
-keeper_wait(pid_t child, int channel, pid_t command, int64_t deadline)
+keeper_wait(pid_t child, int channel, int64_t deadline)
 {
 	struct process process = PROCESS_NONE;
 	int n;
@@ -889,14 +903,14 @@ keeper_wait(pid_t child, int channel, pid_t command, int64_t deadline)
 		child_err("cannot wait for a child");
 	struct pollfd fds[] = {
 		{ .fd = process.fd, .events = POLLIN },
-		{ .fd = command == 0 ? -1 : channel, .events = POLLIN },
+		{ .fd = channel, .events = POLLIN },
 	};
 
 	do {
 		fds[0].revents = fds[1].revents = 0;
 		n = poll(fds, 2, deadline_left(deadline));
 		if (n > 0 && fds[1].revents != 0 &&
-		    !keeper_hear(channel, command))
+		    !keeper_hear(channel, child))
 			fds[1].fd = -1;
 	} while (n != 0 && fds[0].revents == 0);
 	process_close(&process);
@@ -921,8 +935,7 @@ keeper_send(struct errand *errand)
 	errand->command = command;
 	if (pid == 0)
 		envoy(errand);
-	bool late = !keeper_wait(pid, errand->channel, 0,
-	    deadline_in(ENTRY_TIME));
+	bool late = !keeper_wait(pid, -1, deadline_in(ENTRY_TIME));
 
 	if (late)
 		kill(pid, SIGKILL);
@@ -948,20 +961,17 @@ fds_close(int fds[STANDARD])
 static _Noreturn void
 keep(struct errand *errand)
 {
-	sigset_t all;
 	pid_t command;
 	int status;
 
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	if (setsid() == -1)
+	if (stand_aside() == -1)
 		child_err("cannot make a session for the keeper");
 	fds_close(errand->terminal->own);
 	command = keeper_send(errand);
 	if (command == 0)
 		_exit(EXIT_SUCCESS);
 	fds_close(errand->terminal->inner);	/* a pipe's reader may wait */
-	keeper_wait(command, errand->channel, command, DEADLINE_NEVER);
+	keeper_wait(command, errand->channel, DEADLINE_NEVER);
 	if (child_wait(command, &status) == -1)
 		child_err("cannot wait for the command");
 	message_send(errand->channel, MESSAGE_ENDED, status, -1);
@@ -1002,7 +1012,7 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 	*terminal = (struct terminal){ .outer = -1,
 	    .inner = { -1, -1, -1 }, .own = { -1, -1, -1 } };
 	for (int fd = 0; fd < STANDARD; fd++) {
-		if (tcgetattr(fd, &terminal->modes) == -1)
+		if (!isatty(fd))
 			continue;
 		terminal->replaced |= 1u << fd;
 		if (terminal->outer == -1)
@@ -1064,15 +1074,12 @@ static pid_t
 terminal_guard_start(const struct terminal *terminal, int *alive)
 {
 	int ends[2];
-	sigset_t all;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (pid = fork()) == -1)
 		err(STATUS_FAILED, "cannot make a guard for the terminal");
 	if (pid == 0) {
-		sigfillset(&all);
-		sigprocmask(SIG_SETMASK, &all, NULL);
-		setsid();
+		stand_aside();
 		close(ends[1]);
 		terminal_guard(terminal, ends[0]);
 	}
@@ -1110,7 +1117,6 @@ static void
 relay_attend(struct relay *relay)
 {
 	const struct terminal *terminal = relay->terminal;
-	struct termios raw = terminal_raw(terminal);
 	struct winsize size;
 
 	if (terminal->outer == -1)
@@ -1118,6 +1124,8 @@ relay_attend(struct relay *relay)
 	relay->foreground = terminal_foreground(terminal);
 	if (relay->master == -1)
 		return;
+	struct termios raw = terminal_raw(terminal);
+
 	relay->raw = relay->foreground &&
 	    tcsetattr(terminal->outer, TCSADRAIN, &raw) == 0;
 	if (ioctl(terminal->outer, TIOCGWINSZ, &size) == 0)
@@ -1219,30 +1227,27 @@ flow_poll(const struct relay *relay, const struct flow *flow)
 	return (struct pollfd){ flow->from, POLLIN, 0 };
 }
 
-/*
- * Takes the next signal.
- * Returns it if it was for the command, which gets it; else 0
- */
-static int
+/* Takes the next signal.  Says whether it was for the command, which gets it. */
+static bool
 relay_signal(struct relay *relay)
 {
 	struct signalfd_siginfo info;
 
 	if (read(relay->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
-		return 0;
+		return false;
 	switch (info.ssi_signo) {
 	case SIGTSTP:
 		relay_restore(relay);
 		raise(SIGSTOP);
-		return 0;
+		return false;
 	case SIGCONT:
 	case SIGWINCH:
 		relay_attend(relay);
-		return 0;
+		return false;
 	default:
 		message_send(relay->channel, MESSAGE_SIGNAL,
 		    (int)info.ssi_signo, -1);
-		return (int)info.ssi_signo;
+		return true;
 	}
 }
 
@@ -1305,7 +1310,7 @@ flow_wait(struct relay *relay, const struct flow *flow)
 	};
 
 	return poll(fds, 2, -1) == -1 || fds[1].revents == 0 ||
-	    relay_signal(relay) == 0;
+	    !relay_signal(relay);
 }
 
 /*
@@ -1394,10 +1399,11 @@ keeper_start(const struct settings *settings, const struct entry *entry,
 
 /* Gets the relay ready; of a pty it hears later. */
 static void
-relay_make(struct relay *relay, struct terminal *terminal)
+relay_make(struct relay *relay, struct terminal *terminal, int channel,
+    int signals)
 {
-	*relay = (struct relay){ .terminal = terminal, .master = -1,
-	    .alive = -1 };
+	*relay = (struct relay){ .terminal = terminal, .channel = channel,
+	    .signals = signals, .master = -1, .alive = -1 };
 	fds_close(terminal->inner);
 	for (int fd = 0; fd < STANDARD; fd++) {
 		relay->flows[fd].from = relay->flows[fd].to = -1;
@@ -1429,9 +1435,7 @@ enter(const struct settings *settings, const struct entry *entry)
 	if (signals == -1)
 		err(STATUS_FAILED, "cannot take signals as events");
 	keeper = keeper_start(settings, entry, &terminal, &channel);
-	relay_make(&relay, &terminal);
-	relay.channel = channel;
-	relay.signals = signals;
+	relay_make(&relay, &terminal, channel, signals);
 	relay_attend(&relay);
 	bool told = relay_run(&relay, &message);
 
