@@ -91,6 +91,24 @@ setup_file()
 	    joe:x:1000:1000::/home/joe:/bin/sh >/var/lib/machines/web/etc/passwd'
 }
 
+@test "a hostile passwd has no user, and nothing runs" {
+	passwd=/var/lib/machines/web/etc/passwd
+	on_host mv "$passwd" "$passwd.good"
+	for trick in 'mkfifo passwd' 'ln -s /proc/1/environ passwd' \
+	    'mkdir passwd' 'mknod passwd c 1 5' \
+	    '{ cat passwd.good; head -c 2M /dev/zero | tr "\0" x; } >passwd' \
+	    '{ cat passwd.good; printf "a\0b\n"; } >passwd'; do
+		on_host sh -c "cd ${passwd%/*} && rm -rf passwd && $trick"
+		run -125 enter -u joe web touch /run/entered
+		[ "$output" = "nspawn-enter: web: has no user 'joe' in its\
+ /etc/passwd" ]
+		run ! enter web test -e /run/entered
+	done
+	on_host sh -c "rm -rf $passwd && mv $passwd.good $passwd"
+	run -0 enter -u joe web id -un
+	[ "$output" = joe ]
+}
+
 # Prints which of its namespaces a command shares with the machine's leader,
 # where nspawn-enter starts it with these options.
 entered_namespaces()

@@ -1,14 +1,27 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter's terminal, in machines that all tests share.
+# nspawn-enter's terminal, in machines that all tests share: of busybox and of
+# the host's own Debian, with and without a user namespace.  The same tests run
+# once for each release of systemd in the names of the links to this file.
 
 load common
 load machines
 
+MACHINES='web webu deb debu'
+
+# machine_debian NAME [OPTION]...: one with the programs of the host.
+machine_debian()
+{
+	host machine "$HOST" scope "$@" --bind-ro=/usr \
+	    --bind-ro=/usr/lib64:/lib64 -- /usr/bin/sleep infinity
+}
+
 setup_file()
 {
 	host_start_shared
+	machine_debian deb
+	machine_debian debu -U
 }
 
 # Runs a command line of the host's shell at a terminal, where nobody types.
@@ -21,7 +34,7 @@ at_terminal()
 }
 
 @test "a person at a terminal notices nothing" {
-	for machine in web webu; do
+	for machine in $MACHINES; do
 		run -0 timeout 120 expect "$TOP/t/terminal.exp" "$TOP/t/host" \
 		    run "$HOST" "$BIN/nspawn-enter" "$machine" 3>&-
 		[[ "$output" == *'status: 7' ]]
@@ -120,7 +133,7 @@ mixes_expected()
 }
 
 @test "each descriptor is a terminal of the machine's, or as it was" {
-	for machine in web webu; do
+	for machine in $MACHINES; do
 		mixes "$machine" >"$BATS_TEST_TMPDIR/has"
 		diff <(mixes_expected) "$BATS_TEST_TMPDIR/has"
 		# 25 of 125 mixes have a terminal as output, 25 for errors.
@@ -138,8 +151,48 @@ mixes_expected()
 		    cmp - <(seq 250000)
 	done
 	at_terminal "$BIN/nspawn-enter web seq 50000" |
-	    { read -r first; until_true test -n "$first"; echo "$first"; cat; } |
-	    cmp - <(seq 50000)
+	    { while read -r line; do echo "$line"; done; } | cmp - <(seq 50000)
+}
+
+@test "what was typed ahead is not lost" {
+	mkfifo "$BATS_TEST_TMPDIR/keys"
+	for machine in $MACHINES; do
+		exec 9<>"$BATS_TEST_TMPDIR/keys"
+		printf 'one\ntwo\n' >&9
+		run -0 at_terminal "read -r line; $BIN/nspawn-enter $machine \
+		    sh -c \"read -r line; echo got \\\$line\""
+		exec 9>&-
+		[ "${lines[-1]}" = 'got two' ]
+	done
+}
+
+# Prints what a command has typed into the terminal at which it was run.
+typed_by()
+{
+	at_terminal "stty -echo; $1; stty -icanon min 0 time 0; cat"
+}
+
+@test "nobody in a machine types into the caller's terminal" {
+	on_host sh -c 'cat >/var/lib/machines/deb/type;
+	    cp /var/lib/machines/deb/type /var/lib/machines/debu/' <<-'END'
+	open(my $tty, "+<", "/dev/tty");
+	ioctl($_, 0x5412, my $byte = "X")
+	    for STDIN, STDOUT, STDERR, $tty ? $tty : ();
+	END
+	# The kernel lets it be typed where the terminal is the caller's own.
+	run -0 typed_by 'perl /var/lib/machines/deb/type'
+	[[ "$output" == *X* ]]
+	for machine in deb debu; do
+		for to in '' '</dev/null' '>/dev/null' '2>/dev/null' \
+		    '</dev/null >/dev/null' '</dev/null >/dev/null 2>&1'; do
+			run -0 typed_by "$BIN/nspawn-enter $machine \
+			    perl /type $to"
+			[ "$output" = '' ]
+			run -0 typed_by "$BIN/nspawn-enter -T $machine \
+			    perl /type $to"
+			[ "$output" = '' ]
+		done
+	done
 }
 
 @test "a job in the background that keeps the terminal holds nothing up" {
@@ -164,7 +217,7 @@ mixes_expected()
 }
 
 @test "the terminal is the user's" {
-	for machine in web webu; do
+	for machine in $MACHINES; do
 		run -0 at_terminal "$BIN/nspawn-enter -u joe $machine sh -c \
 		    \"stat -c %U \\\$(tty); : </dev/tty; : <\\\$(tty)\""
 		[ "$output" = joe ]
@@ -186,6 +239,28 @@ mixes_expected()
 	done
 	run -0 at_terminal "$BIN/nspawn-enter -q bare echo in"
 	[ "$output" = in ]
+}
+
+@test "a machine stops while nspawn-enter is stopped at its terminal" {
+	for name in stopped stoppedu; do
+		machine scope "$name" $([ "$name" = stopped ] || echo -U)
+		on_host sh -c 'cat >/tmp/job' <<-END
+		$BIN/nspawn-enter $name /bin/sleep 4333
+		END
+		script -qec "$TOP/t/host run $HOST sh /tmp/job" /dev/null \
+		    </dev/null >/dev/null 2>&1 3>&- &
+		job=$!
+		until_true runs_in_host '/bin/sleep 4333'
+		pid=$(on_host pgrep -x -f \
+		    "$BIN/nspawn-enter $name /bin/sleep 4333" | head -n 1)
+		on_host kill -STOP "$pid"
+		run -0 stop -t 20 "$name"
+		run ! runs_in_host '/bin/sleep 4333'
+		on_host kill -CONT "$pid"
+		wait "$job" || true
+		run ! lives "$pid"
+		machines_end
+	done
 }
 
 # kill_at SIGNAL: kills nspawn-enter, whose command then is gone and whose
