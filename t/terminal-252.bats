@@ -143,12 +143,14 @@ mixes_expected()
 }
 
 @test "output is complete to its last byte, short or long, at once or slowly" {
-	run -0 at_terminal "for i in \$(seq 300); do
-	    $BIN/nspawn-enter web echo line \$i; done"
-	[ "$output" = "$(seq 300 | sed 's/^/line /')" ]
-	for round in 1 2 3 4 5; do
-		at_terminal "$BIN/nspawn-enter web seq 250000" |
-		    cmp - <(seq 250000)
+	for machine in $MACHINES; do
+		run -0 at_terminal "for i in \$(seq 300); do
+		    $BIN/nspawn-enter $machine echo line \$i; done"
+		[ "$output" = "$(seq 300 | sed 's/^/line /')" ]
+		for round in 1 2 3 4 5; do
+			at_terminal "$BIN/nspawn-enter $machine seq 250000" |
+			    cmp - <(seq 250000)
+		done
 	done
 	at_terminal "$BIN/nspawn-enter web seq 50000" |
 	    { while read -r line; do echo "$line"; done; } | cmp - <(seq 50000)
@@ -243,7 +245,8 @@ typed_by()
 
 @test "a machine stops while nspawn-enter is stopped at its terminal" {
 	for name in stopped stoppedu; do
-		machine scope "$name" $([ "$name" = stopped ] || echo -U)
+		machine scope "$name" "--private-users=$(
+		    [ "$name" = stopped ] && echo no || echo pick)"
 		on_host sh -c 'cat >/tmp/job' <<-END
 		$BIN/nspawn-enter $name /bin/sleep 4333
 		END
@@ -263,7 +266,7 @@ typed_by()
 	done
 }
 
-# kill_at SIGNAL: kills nspawn-enter, whose command then is gone and whose
+# kill_at SIGNAL MACHINE: kills nspawn-enter, whose command then is gone and whose
 # terminal is as it was; prints its status.
 kill_at()
 {
@@ -271,7 +274,7 @@ kill_at()
 
 	on_host sh -c 'cat >/tmp/killed && rm -f /tmp/back' <<-END
 	before=\$(stty -g)
-	$BIN/nspawn-enter web /bin/sleep 4331
+	$BIN/nspawn-enter $2 /bin/sleep 4331
 	status=\$?
 	until [ "\$(stty -g)" = "\$before" ]; do :; done
 	echo \$status >/tmp/back
@@ -280,7 +283,7 @@ kill_at()
 	    >/dev/null 2>&1 3>&- &
 	job=$!
 	until_true runs_in_host '/bin/sleep 4331'
-	pid=$(on_host pgrep -x -f "$BIN/nspawn-enter web /bin/sleep 4331" |
+	pid=$(on_host pgrep -x -f "$BIN/nspawn-enter $2 /bin/sleep 4331" |
 	    head -n 1)
 	on_host kill "-$1" "$pid"
 	until_true on_host test -s /tmp/back
@@ -290,19 +293,23 @@ kill_at()
 }
 
 @test "whatever signal ends it, the terminal is as it was and nothing is left" {
-	for name in HUP INT QUIT TERM KILL ALRM; do
-		run -0 kill_at "$name"
-		[ "$output" = $((128 + $(kill -l "$name"))) ]
+	for machine in $MACHINES; do
+		for name in HUP INT QUIT TERM KILL ALRM; do
+			run -0 kill_at "$name" "$machine"
+			[ "$output" = $((128 + $(kill -l "$name"))) ]
+		done
 	done
 }
 
 @test "whatever signal ends it without a terminal, nothing is left" {
-	for name in HUP INT QUIT TERM KILL; do
-		job_start "$BIN/nspawn-enter" web /bin/sleep 4332
-		until_true runs_in_host '/bin/sleep 4332'
-		on_host kill "-$name" "$job_inner"
-		job_end
-		[ "$job_status" = $((128 + $(kill -l "$name"))) ]
-		until_true not runs_in_host '/bin/sleep 4332'
+	for machine in $MACHINES; do
+		for name in HUP INT QUIT TERM KILL; do
+			job_start "$BIN/nspawn-enter" "$machine" /bin/sleep 4332
+			until_true runs_in_host '/bin/sleep 4332'
+			on_host kill "-$name" "$job_inner"
+			job_end
+			[ "$job_status" = $((128 + $(kill -l "$name"))) ]
+			until_true not runs_in_host '/bin/sleep 4332'
+		done
 	done
 }
