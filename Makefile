@@ -84,7 +84,7 @@ check: static build/static/library build/static/bench
 # Those that need neither root nor a host.
 check-unit: static build/static/library
 	BUILD=$(CURDIR)/build/static bats t/text.bats t/process.bats \
-	    t/machine.bats t/options.bats
+	    t/machine.bats t/options.bats t/manual.bats
 
 check-sanitized: sanitized build/sanitized/library build/sanitized/bench
 	BUILD=$(CURDIR)/build/sanitized bats t

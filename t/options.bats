@@ -106,28 +106,3 @@ as_nobody()
 	[ "$entered" = '125:nspawn-enter: only root may enter a machine; try it'\
 ' with sudo' ]
 }
-
-# The options that --help lists, and those in the lines of README's section on
-# the program that are set in, one a line.
-options_of_help()
-{
-	"$BUILD/$1" --help | grep -oE '^ +(-., )?--[a-z-]+' |
-	    grep -oE -- '--[a-z-]+' | sort -u
-}
-
-options_of_readme()
-{
-	awk -v program="$1" '$0 == program { on = 1 } $0 == "" { gap++ }
-	    $0 != "" { if (gap == 2 && $0 != program) on = 0; gap = 0 }
-	    on && /^\t/ && !/nspawn-stop|nspawn-enter|systemd-nspawn/' \
-	    "$TOP/README" | grep -oE -- '--[a-z-]+' | sort -u
-}
-
-@test "README and --help list the same options" {
-	for program in nspawn-enter nspawn-stop; do
-		diff <(options_of_help "$program") \
-		    <(options_of_readme "$program" | grep -vx -e --boot \
-		    -e --keep-unit -e --link-journal)
-		[ "$(options_of_help "$program" | wc -l)" -gt 5 ]
-	done
-}
