@@ -40,7 +40,7 @@ SANITIZE_LDFLAGS = -static-libasan -static-libubsan
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-SCRIPTS = t/setup t/host t/demo t/bench .ci/run
+SCRIPTS = t/setup t/host t/demo t/bench t/candidates .ci/run
 
 all: $(PROGRAMS)
 
@@ -84,7 +84,7 @@ check: static build/static/library build/static/bench
 # Those that need neither root nor a host.
 check-unit: static build/static/library
 	BUILD=$(CURDIR)/build/static bats t/text.bats t/process.bats \
-	    t/machine.bats t/options.bats t/manual.bats
+	    t/machine.bats t/options.bats t/manual.bats t/completions.bats
 
 check-sanitized: sanitized build/sanitized/library build/sanitized/bench
 	BUILD=$(CURDIR)/build/sanitized bats t
@@ -113,7 +113,7 @@ analyze:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 	    --enable=warning,performance,portability -D__linux__ \
 	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
-	shellcheck $(SCRIPTS)
+	shellcheck $(SCRIPTS) completions/nspawn-tools.bash
 	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats
 
 clean:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# Completion of nspawn-enter and nspawn-stop for bash; needs no other package.
+
+# The machines that run, unless machined is slow to say.
+_nspawn_machines()
+{
+	local name class
+
+	timeout 2 machinectl list --no-legend --no-pager 2>/dev/null \
+	    </dev/null | while read -r name class _; do
+		[[ ${class} != container ]] || echo "${name}"
+	done
+}
+
+# The programs in a machine's directory.  What it calls its files is its own
+# choice: nothing but plain names gets onto the caller's command line.
+_nspawn_programs()
+{
+	local root
+
+	root=$(timeout 2 machinectl show -p RootDirectory --value "$1" \
+	    2>/dev/null </dev/null)
+	[[ ${root} == /?* ]] || return
+	timeout 2 ls "${root}"/{usr/local/,usr/,}{s,}bin/ 2>/dev/null |
+	    LC_ALL=C grep -Ex '[A-Za-z0-9_][A-Za-z0-9_.+-]*'
+}
+
+# What an option's argument can be, one a line.
+_nspawn_arguments()
+{
+	case $1 in
+	-s | --signal)
+		printf '%s\n' TERM INT PWR USR1 USR2 HUP RTMIN+3 RTMIN+4 none
+		;;
+	-t | --timeout) printf '%s\n' 0 10 60 5min 1h infinity ;;
+	-e | --setenv) compgen -e ;;
+	--only) printf '%s\n' mount uts ipc network pid cgroup time user ;;
+	esac
+}
+
+# The options, one a line; "=" is behind those that take an argument.
+_nspawn_options()
+{
+	case $1 in
+	nspawn-enter)
+		printf '%s\n' --no-mount --no-uts --no-ipc -n --no-network -p \
+		    --no-pid --no-cgroup --no-time --no-user --only= -u= \
+		    --user= -w= --chdir= -e= --setenv= --preserve-env -t --tty \
+		    -T --no-tty -q --quiet --foreign --help --version
+		;;
+	nspawn-stop)
+		printf '%s\n' -t= --timeout= -s= --signal= --foreign -v \
+		    --verbose --help --version
+		;;
+	esac
+}
+
+# _nspawn_candidates PROGRAM CURRENT WORD...: what CURRENT, behind those words,
+# may become, one a line
+_nspawn_candidates()
+{
+	local program=$1 current=$2 options word awaits='' machine='' over=''
+	shift 2
+
+	options=$'\n'$(_nspawn_options "${program}")$'\n'
+	for word in "$@"; do
+		if [[ -n ${awaits} ]]; then
+			awaits=
+		elif [[ -z ${over} && ${options} == *$'\n'"${word}="* ]]; then
+			awaits=${word}
+		elif [[ -z ${over} && ${word} == -- ]]; then
+			over=yes
+		elif [[ -n ${over} || ${word} != -* ]]; then
+			[[ -z ${machine} || ${program} == nspawn-stop ]] ||
+			    return	# the command has begun
+			machine=${word}
+		fi
+	done
+	if [[ -n ${awaits} ]]; then
+		_nspawn_arguments "${awaits}"
+	elif [[ -z ${over} && ${current} == --*=* ]]; then
+		_nspawn_arguments "${current%%=*}"
+	elif [[ -z ${over} && ${current} == -* ]]; then
+		while read -r word; do
+			[[ ${word} != -?= ]] || word=${word%=}
+			printf '%s\n' "${word}"
+		done <<<"${options:1:-1}"
+	elif [[ -n ${machine} && ${program} == nspawn-enter ]]; then
+		_nspawn_programs "${machine}"
+	else
+		_nspawn_machines
+	fi
+}
+
+_nspawn_tools()
+{
+	local words current candidates candidate lead=''
+
+	# Bash's own words end at "=" and ":", too, and it replaces only those.
+	read -ra words <<<"${COMP_LINE:0:COMP_POINT}."
+	current=${words[-1]%.}
+	mapfile -t candidates < <(_nspawn_candidates "${1##*/}" "${current}" \
+	    "${words[@]:1:${#words[@]}-2}")
+	[[ ${current} != --*=* ]] || current=${current#*=}
+	[[ ${current} != *,* ]] || lead=${current%,*},
+	COMPREPLY=()
+	for candidate in "${candidates[@]}"; do
+		[[ ${lead}${candidate} != "${current}"* ]] ||
+		    COMPREPLY+=("${lead}${candidate}")
+	done
+	[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *= ]] ||
+	    compopt -o nospace
+}
+
+complete -F _nspawn_tools nspawn-enter nspawn-stop
