@@ -2,9 +2,15 @@
 #
 # make            both programs, here
 # make static     the same, static, in build/static, for any host
+# make cross      the same for other machines, in build/ARCHITECTURE
+# make install    with the manuals and completions, below DESTDIR and PREFIX;
+#                 FROM=build/static the static programs; uninstall
+# make dist       the sources as a tarball in build; release: the programs of
+#                 each architecture as tarballs in build/release
 # make sanitized  the same with address and undefined-behaviour sanitizers
 # make check      all tests (root; ./t/setup installs what they need);
-#                 check-unit: those without root; check-sanitized
+#                 check-unit: those without root; check-cross: these with
+#                 qemu-user for each architecture; check-sanitized
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make demo       makes a machine, enters it, stops it
 # make bench      measures the programs beside others (root; 2 minutes)
@@ -30,8 +36,33 @@ MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell $(CC) -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
-STATIC_CFLAGS = -Os -fPIE
-STATIC_LDFLAGS = -s -Wl,-z,relro,-z,now $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
+SMALL_CFLAGS = -Os -fPIE -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables
+SMALL_LDFLAGS = -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
+	-Wl,-z,relro,-z,now
+STATIC_LDFLAGS = $(SMALL_LDFLAGS) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
+
+# For other machines: Debian's cross compilers, with musl where t/setup has
+# fetched that of the architecture, else with the compiler's own libc.
+ARCHITECTURES = x86_64 aarch64 armv7 riscv64
+TRIPLE_x86_64 = x86_64-linux-gnu
+TRIPLE_aarch64 = aarch64-linux-gnu
+TRIPLE_armv7 = arm-linux-gnueabihf
+TRIPLE_riscv64 = riscv64-linux-gnu
+NSPAWN_TOOLS_CACHE ?= /var/cache/nspawn-tools
+CROSS_CC = $(TRIPLE)-gcc
+CROSS_MUSL = $(wildcard $(NSPAWN_TOOLS_CACHE)/musl/$(subst gnu,musl,$(TRIPLE)))
+CROSS_MUSL_CFLAGS = -nostdinc -isystem $(CROSS_MUSL)/include \
+	-isystem $(shell $(CROSS_CC) -print-file-name=include) \
+	-idirafter /usr/$(TRIPLE)/include
+CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text \
+	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
+CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
+	-Wl,--end-group
+CROSS_CFLAGS = $(SMALL_CFLAGS) $(if $(CROSS_MUSL),$(CROSS_MUSL_CFLAGS))
+CROSS_LDFLAGS = $(SMALL_LDFLAGS) -static \
+	$(if $(CROSS_MUSL),$(CROSS_MUSL_LDFLAGS))
+CROSS_LIBS = $(if $(CROSS_MUSL),$(CROSS_MUSL_LIBS))
 
 # With the sanitizers' own libraries inside, so that a test host needs none.
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -49,42 +80,53 @@ $(PROGRAMS): %: %.c common.c common.h Makefile
 
 static: $(PROGRAMS:%=build/static/%)
 sanitized: $(PROGRAMS:%=build/sanitized/%)
+cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
 build/static/%: COMPILER = $(STATIC_CC)
-build/static/%: CFLAGS = $(STATIC_CFLAGS)
+build/static/%: CFLAGS = $(SMALL_CFLAGS)
 build/static/%: LDFLAGS = $(STATIC_LDFLAGS)
 build/sanitized/%: CFLAGS = $(SANITIZE)
 build/sanitized/%: LDFLAGS = $(SANITIZE_LDFLAGS)
-build/sanitized/nspawn-enter: MORE = t/no-leaks.c
+build/sanitized/nspawn-enter: LIBS = t/no-leaks.c
 
-define compile_into
-@mkdir -p $(@D)
-$(COMPILE) -o $@ $< common.c $(MORE)
+# What is built in a folder of its own: the programs, and those of the tests.
+define rules_of_folder
+build/$1/%: %.c common.c common.h Makefile
+	@mkdir -p $$(@D)
+	$$(COMPILE) -o $$@ $$< common.c $$(LIBS)
+
+build/$1/%: t/%.c common.c common.h Makefile
+	@mkdir -p $$(@D)
+	$$(COMPILE) -o $$@ $$< common.c $$(LIBS)
 endef
 
-build/static/%: %.c common.c common.h Makefile
-	$(compile_into)
+define rules_of_architecture
+build/$1/%: TRIPLE = $$(TRIPLE_$1)
+build/$1/%: COMPILER = $$(CROSS_CC)
+build/$1/%: CFLAGS = $$(CROSS_CFLAGS)
+build/$1/%: LDFLAGS = $$(CROSS_LDFLAGS)
+build/$1/%: LIBS = $$(CROSS_LIBS)
+endef
 
-build/sanitized/%: %.c common.c common.h Makefile
-	$(compile_into)
+$(foreach f,static sanitized $(ARCHITECTURES),\
+	$(eval $(call rules_of_folder,$f)))
+$(foreach a,$(ARCHITECTURES),$(eval $(call rules_of_architecture,$a)))
 
-# The tests' way to the functions of common.h.
-build/static/library build/sanitized/library: build/%/library: t/library.c \
-    common.c common.h Makefile
-	$(compile_into)
-
-# What bench measures with.
-build/static/bench build/sanitized/bench: build/%/bench: t/bench.c common.c \
-    common.h Makefile
-	$(compile_into)
+PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/options.bats
 
 check: static build/static/library build/static/bench
 	BUILD=$(CURDIR)/build/static bats t
 
 # Those that need neither root nor a host.
 check-unit: static build/static/library
-	BUILD=$(CURDIR)/build/static bats t/text.bats t/process.bats \
-	    t/machine.bats t/options.bats t/manual.bats t/completions.bats
+	BUILD=$(CURDIR)/build/static bats $(PROGRAM_TESTS) t/manual.bats \
+	    t/completions.bats
+
+check-cross: cross $(ARCHITECTURES:%=build/%/library)
+	for a in $(ARCHITECTURES); do \
+	    EMULATED=$$a BUILD=$(CURDIR)/build/$$a bats $(PROGRAM_TESTS) || \
+	        exit 1; \
+	done
 
 check-sanitized: sanitized build/sanitized/library build/sanitized/bench
 	BUILD=$(CURDIR)/build/sanitized bats t
@@ -119,5 +161,5 @@ analyze:
 clean:
 	rm -rf build $(PROGRAMS)
 
-.PHONY: all static sanitized check check-unit check-sanitized analyze demo \
-	bench clean
+.PHONY: all static sanitized cross check check-unit check-cross \
+	check-sanitized analyze demo bench clean

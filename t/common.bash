@@ -39,3 +39,24 @@ not()
 {
 	! "$@"
 }
+
+# emulate ARCHITECTURE: the programs of BUILD are for that, and qemu-user runs
+# them from now on.  Each is beside what runs it, so that a test may copy both.
+emulate()
+{
+	local folder=$BATS_RUN_TMPDIR/emulated path program
+
+	[ "$BUILD" != "$folder" ] || return 0
+	mkdir -p "$folder"
+	for path in "$BUILD"/*; do
+		program=${path##*/}
+		ln -sf "$path" "$folder/$program.elf"
+		printf '#!/bin/sh\nexec %s -0 %s "${0%%/*}/%s.elf" "$@"\n' \
+		    "qemu-${1/armv7/arm}-static" "$program" "$program" \
+		    >"$folder/$program"
+		chmod +x "$folder/$program"
+	done
+	BUILD=$folder
+}
+
+[ -z "${EMULATED-}" ] || emulate "$EMULATED"

@@ -94,7 +94,7 @@ as_nobody()
 @test "who is not root is told so, and nothing is done" {
 	# Where the programs are, perhaps only root can go.
 	seen=$(mktemp -d /tmp/nspawn-tools.XXXXXX)
-	cp "$BUILD/nspawn-stop" "$BUILD/nspawn-enter" "$seen"
+	cp -L "$BUILD"/nspawn-* "$seen"
 	chmod -R a+rX "$seen"
 	run as_nobody "$seen/nspawn-stop" web
 	stopped=$status:$output

@@ -46,6 +46,11 @@ teardown()
 	ln -s /proc/self/status "$root/etc/proc"
 	mkfifo "$root/etc/fifo"
 
+	if [ -n "${EMULATED-}" ]; then	# qemu-user 7.2 has no openat2(2)
+		run -1 library in-root "$root" /etc/passwd
+		[ "$output" = 'errno 38' ]
+		return
+	fi
 	for path in /etc/passwd /etc/link /../../etc/passwd /etc/absolute; do
 		run -0 library in-root "$root" "$path"
 		[ "$output" = inside ]
@@ -77,6 +82,12 @@ teardown()
 
 @test "a helper that is not there is said to be missing" {
 	run -0 library run 20000 no-such-helper
+	# qemu-user makes fork(2) of glibc's clone(2) with CLONE_VM, by which
+	# the child would say why it could not execute.
+	if [ "${EMULATED-}" = riscv64 ]; then
+		[ "$output" = '127 ' ]
+		return
+	fi
 	[ "$output" = ENOENT ]
 }
 
