@@ -3,11 +3,11 @@
 # make            both programs, here
 # make static     the same, static, in build/static, for any host
 # make cross      the same for other machines, in build/ARCHITECTURE
+# make sanitized  the same with address and undefined-behaviour sanitizers
 # make install    with the manuals and completions, below DESTDIR and PREFIX;
 #                 FROM=build/static the static programs; uninstall
-# make dist       the sources as a tarball in build; release: the programs of
-#                 each architecture as tarballs in build/release
-# make sanitized  the same with address and undefined-behaviour sanitizers
+# make dist       the sources in build/release; release: also the programs
+#                 of each architecture, and SHA256SUMS
 # make check      all tests (root; ./t/setup installs what they need);
 #                 check-unit: those without root; check-cross: these with
 #                 qemu-user for each architecture; check-sanitized
@@ -17,8 +17,17 @@
 
 VERSION = 0.1.0
 
-CFLAGS = -O2 -g
-LDFLAGS =
+CFLAGS ?= -O2 -g
+
+DESTDIR =
+PREFIX = /usr/local
+BINDIR = $(PREFIX)/bin
+SBINDIR = $(PREFIX)/sbin
+MANDIR = $(PREFIX)/share/man
+BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
+FROM = .
 
 # What the sources need, whatever CFLAGS the caller gives.
 NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
@@ -27,20 +36,20 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wundef \
 	-Wvla -Wcast-qual -Wpointer-arith
 COMPILER = $(CC)
-COMPILE = $(COMPILER) $(NEEDED) $(WARNINGS) $(CFLAGS) $(LDFLAGS)
+COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
+	$(NEEDED) $(KIND)
 
 # Static: with musl where it is there.  Its compiler wrapper does not know
 # -static-pie, so the start-up code that relocates itself is named to it.
 MUSL = $(shell command -v musl-gcc)
-MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell $(CC) -dumpmachine))
+MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
-SMALL_CFLAGS = -Os -fPIE -ffunction-sections -fdata-sections \
-	-fno-asynchronous-unwind-tables
-SMALL_LDFLAGS = -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
+SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now
-STATIC_LDFLAGS = $(SMALL_LDFLAGS) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
+STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # For other machines: Debian's cross compilers, with musl where t/setup has
 # fetched that of the architecture, else with the compiler's own libc.
@@ -59,15 +68,13 @@ CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text \
 	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
 CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
 	-Wl,--end-group
-CROSS_CFLAGS = $(SMALL_CFLAGS) $(if $(CROSS_MUSL),$(CROSS_MUSL_CFLAGS))
-CROSS_LDFLAGS = $(SMALL_LDFLAGS) -static \
-	$(if $(CROSS_MUSL),$(CROSS_MUSL_LDFLAGS))
+CROSS = $(SMALL) -static \
+	$(if $(CROSS_MUSL),$(CROSS_MUSL_CFLAGS) $(CROSS_MUSL_LDFLAGS))
 CROSS_LIBS = $(if $(CROSS_MUSL),$(CROSS_MUSL_LIBS))
 
 # With the sanitizers' own libraries inside, so that a test host needs none.
-SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer
-SANITIZE_LDFLAGS = -static-libasan -static-libubsan
+SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer -static-libasan -static-libubsan
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
@@ -83,10 +90,10 @@ sanitized: $(PROGRAMS:%=build/sanitized/%)
 cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
 build/static/%: COMPILER = $(STATIC_CC)
-build/static/%: CFLAGS = $(SMALL_CFLAGS)
-build/static/%: LDFLAGS = $(STATIC_LDFLAGS)
-build/sanitized/%: CFLAGS = $(SANITIZE)
-build/sanitized/%: LDFLAGS = $(SANITIZE_LDFLAGS)
+build/static/%: CFLAGS = -Os
+build/static/%: KIND = $(STATIC)
+build/sanitized/%: CFLAGS = -O1 -g
+build/sanitized/%: KIND = $(SANITIZED)
 build/sanitized/nspawn-enter: LIBS = t/no-leaks.c
 
 # What is built in a folder of its own: the programs, and those of the tests.
@@ -103,14 +110,60 @@ endef
 define rules_of_architecture
 build/$1/%: TRIPLE = $$(TRIPLE_$1)
 build/$1/%: COMPILER = $$(CROSS_CC)
-build/$1/%: CFLAGS = $$(CROSS_CFLAGS)
-build/$1/%: LDFLAGS = $$(CROSS_LDFLAGS)
+build/$1/%: CFLAGS = -Os
+build/$1/%: KIND = $$(CROSS)
 build/$1/%: LIBS = $$(CROSS_LIBS)
 endef
 
 $(foreach f,static sanitized $(ARCHITECTURES),\
 	$(eval $(call rules_of_folder,$f)))
 $(foreach a,$(ARCHITECTURES),$(eval $(call rules_of_architecture,$a)))
+
+install: $(PROGRAMS:%=$(FROM)/%)
+	install -D -t $(DESTDIR)$(BINDIR) $(FROM)/nspawn-enter
+	install -D -t $(DESTDIR)$(SBINDIR) $(FROM)/nspawn-stop
+	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 man/nspawn-enter.1
+	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man8 man/nspawn-stop.8
+	install -D -m 644 -t $(DESTDIR)$(ZSHCOMPDIR) completions/_nspawn-tools
+	for p in $(PROGRAMS); do \
+	    install -D -m 644 completions/nspawn-tools.bash \
+	        $(DESTDIR)$(BASHCOMPDIR)/$$p && \
+	    install -D -m 644 completions/nspawn-tools.fish \
+	        $(DESTDIR)$(FISHCOMPDIR)/$$p.fish || exit 1; \
+	done
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/nspawn-enter \
+	    $(DESTDIR)$(SBINDIR)/nspawn-stop \
+	    $(DESTDIR)$(MANDIR)/man1/nspawn-enter.1 \
+	    $(DESTDIR)$(MANDIR)/man8/nspawn-stop.8 \
+	    $(DESTDIR)$(ZSHCOMPDIR)/_nspawn-tools \
+	    $(PROGRAMS:%=$(DESTDIR)$(BASHCOMPDIR)/%) \
+	    $(PROGRAMS:%=$(DESTDIR)$(FISHCOMPDIR)/%.fish)
+
+# A tarball depends on what is in it alone: not on when, where and by whom it
+# is made.  Its files are of the time of the last commit.
+NAME = nspawn-tools-$(VERSION)
+TAR = tar --create --sort=name --format=gnu --owner=0 --group=0 \
+	--numeric-owner --mode=u+rw,go=u,go-w \
+	--mtime=@$(shell git log -1 --format=%ct)
+
+dist:
+	@mkdir -p build/release
+	git ls-files -z >build/files
+	$(TAR) --null --transform='flags=rSh;s,^,$(NAME)/,' \
+	    --files-from=build/files --file=build/release/$(NAME).tar
+	gzip -9nf build/release/$(NAME).tar
+
+release: dist $(ARCHITECTURES:%=build/release/$(NAME)-%.tar.gz)
+	cd build/release && sha256sum $(NAME)*.tar.gz >SHA256SUMS
+
+build/release/$(NAME)-%.tar.gz: cross
+	@mkdir -p $(@D)
+	$(TAR) --transform='s,^,$(NAME)-$*/,' --file=$(@:.gz=) README \
+	    LICENSE.txt $(wildcard man/*.[18] completions/*nspawn-tools*) \
+	    -C build/$* $(PROGRAMS)
+	gzip -9nf $(@:.gz=)
 
 PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/options.bats
 
@@ -120,7 +173,7 @@ check: static build/static/library build/static/bench
 # Those that need neither root nor a host.
 check-unit: static build/static/library
 	BUILD=$(CURDIR)/build/static bats $(PROGRAM_TESTS) t/manual.bats \
-	    t/completions.bats
+	    t/completions.bats t/install.bats
 
 check-cross: cross $(ARCHITECTURES:%=build/%/library)
 	for a in $(ARCHITECTURES); do \
@@ -161,5 +214,5 @@ analyze:
 clean:
 	rm -rf build $(PROGRAMS)
 
-.PHONY: all static sanitized cross check check-unit check-cross \
+.PHONY: all static sanitized cross install uninstall dist release check check-unit check-cross \
 	check-sanitized analyze demo bench clean
