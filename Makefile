@@ -78,6 +78,7 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
+TEST_PROGRAMS = library bench describe
 SCRIPTS = t/setup t/host t/demo t/bench t/candidates .ci/run
 
 all: $(PROGRAMS)
@@ -165,23 +166,25 @@ build/release/$(NAME)-%.tar.gz: cross
 	    -C build/$* $(PROGRAMS)
 	gzip -9nf $(@:.gz=)
 
-PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/options.bats
+PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/options.bats \
+	t/describe.bats
 
-check: static build/static/library build/static/bench
+check: static $(TEST_PROGRAMS:%=build/static/%)
 	BUILD=$(CURDIR)/build/static bats t
 
 # Those that need neither root nor a host.
-check-unit: static build/static/library
+check-unit: static $(TEST_PROGRAMS:%=build/static/%)
 	BUILD=$(CURDIR)/build/static bats $(PROGRAM_TESTS) t/manual.bats \
 	    t/completions.bats t/install.bats
 
-check-cross: cross $(ARCHITECTURES:%=build/%/library)
+check-cross: cross $(ARCHITECTURES:%=build/%/library) \
+    $(ARCHITECTURES:%=build/%/describe)
 	for a in $(ARCHITECTURES); do \
 	    EMULATED=$$a BUILD=$(CURDIR)/build/$$a bats $(PROGRAM_TESTS) || \
 	        exit 1; \
 	done
 
-check-sanitized: sanitized build/sanitized/library build/sanitized/bench
+check-sanitized: sanitized $(TEST_PROGRAMS:%=build/sanitized/%)
 	BUILD=$(CURDIR)/build/sanitized bats t
 
 demo: all
@@ -190,7 +193,7 @@ demo: all
 bench: static build/static/bench
 	./t/bench
 
-TIDY_SOURCES = $(SOURCES) t/library.c t/bench.c
+TIDY_SOURCES = $(SOURCES) $(TEST_PROGRAMS:%=t/%.c)
 
 # Variables that one file of the tests sets and another reads, what bats runs
 # in subshells, and scripts for a shell in a machine.

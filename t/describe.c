@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * Describes systemd-nspawn machines, a line each: the leader, the init that it
+ * is and the signal that stops it, the supervisor, and the namespaces that are
+ * the machine's own.
+ *
+ * It shows how a third program is made of common.h alone.  --proc and --cgroup
+ * are for the tests, which have directories of their own making.
+ */
+#include "../common.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#define MACHINED_TIME	2000	/* ms, for machinectl, whatever is asked for */
+
+struct settings {
+	const char	*proc;
+	const char	*cgroup;	/* NULL: the host's */
+	const char	**names;
+	size_t		 count;
+};
+
+enum { KEY_PROC = 512, KEY_CGROUP, KEY_HELP };
+
+static const struct option_spec options[] = {
+	{ "proc", KEY_PROC, "DIR", "look there, not in /proc" },
+	{ "cgroup", KEY_CGROUP, "DIR", "that is the hierarchy of units" },
+	{ "help", KEY_HELP, NULL, "show this text" },
+	{ NULL, 0, NULL, NULL },
+};
+
+static void
+add_name(struct settings *settings, const char *name)
+{
+	char clean[4 * MACHINE_NAME_MAX + 1];
+
+	if (!machine_name_valid(name))
+		errx(EXIT_FAILURE, "'%s' cannot be the name of a machine",
+		    printable(name, clean, sizeof(clean)));
+	settings->names[settings->count++] = name;
+}
+
+static void
+set_option(struct settings *settings, int key)
+{
+	switch (key) {
+	case OPTION_WORD:
+		add_name(settings, optarg);
+		break;
+	case KEY_PROC:
+		settings->proc = optarg;
+		break;
+	case KEY_CGROUP:
+		settings->cgroup = optarg;
+		break;
+	case KEY_HELP:
+		printf("Usage: describe [OPTION]... MACHINE...\n");
+		option_help(stdout, options);
+		exit(EXIT_SUCCESS);
+	default:
+		exit(EXIT_FAILURE);
+	}
+}
+
+static void
+parse_options(int argc, char **argv, struct settings *settings)
+{
+	int key;
+
+	*settings = (struct settings){ .proc = "/proc" };
+	settings->names = calloc((size_t)argc + 1, sizeof(*settings->names));
+	if (settings->names == NULL)
+		err(EXIT_FAILURE, "cannot hold the machines' names");
+	while ((key = option_next(argc, argv, options)) != -1)
+		set_option(settings, key);
+	while (optind < argc)
+		add_name(settings, argv[optind++]);
+}
+
+static void
+host_open(const struct settings *settings, struct host *host)
+{
+	host->proc = open(settings->proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host->proc == -1)
+		err(EXIT_FAILURE, "cannot open %s", settings->proc);
+	/* Machines are found without it, too. */
+	host->cgroup = settings->cgroup == NULL ? hierarchy_of_units() :
+	    open(settings->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void
+host_close(struct host *host)
+{
+	fd_close(&host->cgroup);
+	fd_close(&host->proc);
+}
+
+static void
+describe_init(int proc, const struct machine *machine)
+{
+	const struct init *init = init_of(proc, &machine->leader);
+	int signal = machine_kill_signal(proc, machine);
+	char name[SIGNAL_NAME_SIZE];
+
+	if (signal <= 0)
+		signal = init != NULL ? init->signal : SIGTERM;
+	printf(" init %s stop %s", init != NULL ? init->name : "unknown",
+	    signal_name(signal, name));
+}
+
+static void
+describe_namespaces(int proc, const struct process *leader)
+{
+	int fds[NAMESPACES];
+
+	if (namespaces_open(proc, leader, NAMESPACES_ALL, fds) == -1) {
+		printf(" namespaces unknown");
+		return;
+	}
+	printf(" namespaces");
+	for (int i = 0; i < NAMESPACES; i++) {
+		if (fds[i] != -1)
+			printf(" %s", namespace_kinds[i].name);
+		fd_close(&fds[i]);
+	}
+}
+
+/* Says whether there was something to describe. */
+static bool
+describe(const struct host *host, const char *name, struct machined *machined)
+{
+	struct machine machine;
+	pid_t suspects[2];
+	char text[160];
+
+	if (machine_find(host, name, machined, &machine, suspects) == -1) {
+		warnx("%s: %s", name, machine_strerror(errno, suspects, text,
+		    sizeof(text)));
+		return false;
+	}
+	printf("%s: leader %d", name, machine.leader.pid);
+	describe_init(host->proc, &machine);
+	if (machine.supervisor.fd != -1)
+		printf(" supervisor %d", machine.supervisor.pid);
+	if (machine_foreign(&machine))
+		printf(" owner %u", machine.owner);
+	describe_namespaces(host->proc, &machine.leader);
+	putchar('\n');
+	machine_close(&machine);
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct machined machined = { .hung = false };
+	int status = EXIT_SUCCESS;
+	struct settings settings;
+	struct host host;
+
+	parse_options(argc, argv, &settings);
+	signal(SIGCHLD, SIG_DFL);	/* as run() wants it */
+	machined.deadline = deadline_in(MACHINED_TIME);
+	host_open(&settings, &host);
+	for (size_t i = 0; i < settings.count; i++)
+		if (!describe(&host, settings.names[i], &machined))
+			status = EXIT_FAILURE;
+	host_close(&host);
+	free(settings.names);
+	return status;
+}
