@@ -217,5 +217,5 @@ analyze:
 clean:
 	rm -rf build $(PROGRAMS)
 
-.PHONY: all static sanitized cross install uninstall dist release check check-unit check-cross \
-	check-sanitized analyze demo bench clean
+.PHONY: all static sanitized cross install uninstall dist release check \
+	check-unit check-cross check-sanitized analyze demo bench clean

@@ -52,6 +52,15 @@ nspawn-stop: $name: has stopped" ]
 	done
 }
 
+@test "the completions understand what this machinectl says" {
+	machine scope my-box
+	run -0 on_host bash -c '. /src/completions/nspawn-tools.bash
+	    _nspawn_machines
+	    _nspawn_programs my-box | grep -x sh'
+	[[ $'\n'$output$'\n' == *$'\nmy-box\n'* ]]
+	[ "${lines[-1]}" = sh ]
+}
+
 @test "a machine that is not registered" {
 	for name in web my-box.x memory; do
 		found_entered_stopped unregistered "$name"
