@@ -64,12 +64,24 @@
 /* machinectl takes as long as a look at so many processes: about 5 ms. */
 #define SCAN_MAX	1000
 
+#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
+
 #define SYS_DEVPTS_MAGIC	0x1cd1
 #define SYS_CGROUP_MAGIC	0x27e0eb
 #define SYS_CGROUP2_MAGIC	0x63677270
 
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
+
+/* struct pidfd_info of Linux 6.15, in its first form. */
+struct sys_pidfd_info {
+	uint64_t	mask, cgroup;
+	uint32_t	pid, tgid, ppid, ids[8];
+	int32_t		exit_code;
+};
+
+#define SYS_PIDFD_GET_INFO	_IOWR(0xff, 11, struct sys_pidfd_info)
+#define SYS_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
@@ -144,28 +156,50 @@ static const char *const nspawn_options[] = {
 #define NSPAWN_SHORT_ARG	"DuLMSZipEs"
 
 /*
- * The inits that a signal stops in order, by the name of their program; where
- * that is also something else (a script, whose program is its shell), by the
- * first word of their command line; where some releases cannot, by a signal
- * that only the others catch.
- * What is not here stops by TERM, or not at all.
+ * The inits, by the name of their program; where that is also something else (a
+ * script, whose program is its shell), by the first word of their command line
+ * or the second; where releases differ, by a signal that is caught and one that
+ * is not.  What is not here stops by TERM, or not at all.
  */
 static const struct {
 	const char	*program;
 	const char	*word;		/* it calls itself; NULL: whatever */
+	const char	*argument;	/* the next word; NULL: whatever */
 	int		 caught;	/* 0: whatever it catches */
+	int		 uncaught;
 	struct init	 init;
 } inits[] = {
-	{ "systemd", NULL, 0, { "systemd", SIGNAL_RTMIN + 4 } },
-	{ "systemd-nspawn", "(sd-stubinit)", 0,
-	    { "systemd-nspawn's stub", SIGNAL_RTMIN + 4 } },
-	{ "runit", NULL, SIGPWR, { "runit", SIGPWR } },
-	{ "busybox", "init", 0, { "busybox init", SIGUSR2 } },
-	{ "init", NULL, SIGNAL_RTMIN + 4, { "sysvinit", SIGNAL_RTMIN + 4 } },
-	{ "openrc-init", NULL, 0, { "openrc-init", SIGTERM } },
-	{ "finit", NULL, 0, { "finit", SIGUSR2 } },
-	{ "procd", NULL, 0, { "procd", SIGUSR2 } },
-	{ "dinit", NULL, 0, { "dinit", SIGTERM } },
+	{ .program = "systemd",
+	    .init = { "systemd", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = "systemd-nspawn", .word = "(sd-stubinit)",
+	    .init = { "systemd-nspawn's stub", INIT_SIGNAL,
+	    SIGNAL_RTMIN + 4 } },
+	{ .program = "runit", .caught = SIGPWR,
+	    .init = { "runit", INIT_SIGNAL, SIGPWR } },
+	{ .program = "runit", .caught = SIGCONT,
+	    .init = { "runit", INIT_COMMAND, SIGTERM } },
+	{ .program = "runsvdir",
+	    .init = { "runsvdir", INIT_NONE, SIGTERM } },
+	{ .program = "busybox", .word = "runsvdir",
+	    .init = { "busybox runsvdir", INIT_NONE, SIGTERM } },
+	{ .program = "busybox", .word = "init",
+	    .init = { "busybox init", INIT_SIGNAL, SIGUSR2 } },
+	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
+	    .init = { "sysvinit", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
+	    .init = { "sysvinit", INIT_COMMAND, SIGTERM } },
+	{ .program = "openrc-init",
+	    .init = { "openrc-init", INIT_SIGNAL, SIGTERM } },
+	{ .program = "s6-svscan", .argument = "-X3",
+	    .init = { "s6-linux-init", INIT_SIGNAL, SIGUSR1 } },
+	{ .program = "s6-svscan",
+	    .init = { "s6-svscan", INIT_SIGNAL, SIGTERM } },
+	{ .program = "finit",
+	    .init = { "finit", INIT_SIGNAL, SIGUSR2 } },
+	{ .program = "procd",
+	    .init = { "procd", INIT_SIGNAL, SIGUSR2 } },
+	{ .program = "dinit",
+	    .init = { "dinit", INIT_SIGNAL, SIGTERM } },
 };
 
 #define INITS	(sizeof(inits) / sizeof(inits[0]))
@@ -738,40 +772,6 @@ process_signal(const struct process *process, int signal)
 	    0);
 }
 
-/* Takes out those that have ended, and counts the others. */
-static int
-processes_left(struct pollfd *fds, size_t count)
-{
-	int left = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (fds[i].revents != 0)
-			fds[i].fd = -1;
-		left += fds[i].fd != -1;
-	}
-	return left;
-}
-
-int
-processes_wait(struct pollfd *fds, size_t count, int64_t deadline)
-{
-	int n, left;
-
-	do {
-		for (size_t i = 0; i < count; i++)
-			fds[i].revents = 0;
-		left = processes_left(fds, count);
-		if (left == 0)
-			return 0;
-		n = poll(fds, (nfds_t)count, deadline_left(deadline));
-		if (n == -1 && errno != EINTR)
-			return -1;
-		if (n > 0)
-			left = processes_left(fds, count);
-	} while (left > 0 && (n != 0 || deadline_left(deadline) != 0));
-	return left;
-}
-
 void
 process_close(struct process *process)
 {
@@ -839,32 +839,158 @@ line_number(const char **line, uint64_t *number)
 	memcpy(digits, *line, length);
 	digits[length] = '\0';
 	*line += length;
-	return number_parse(digits, UINT32_MAX, number) == 0;
+	return number_parse(digits, INT64_MAX, number) == 0;
+}
+
+/* Copies what a line says; what does not fit is cut. */
+static void
+line_copy(const char *line, char *copy, size_t size)
+{
+	size_t length;
+
+	line += strspn(line, " \t");
+	length = strcspn(line, "\n");
+	if (length > size - 1)
+		length = size - 1;
+	memcpy(copy, line, length);
+	copy[length] = '\0';
+}
+
+/* Reads the line of a set of signals. */
+static bool
+status_signals(const char *text, const char *key, uint64_t *signals)
+{
+	const char *line = line_value(text, key);
+
+	return line != NULL && line_signals(line, signals);
+}
+
+/* Reads the first number of a line. */
+static bool
+status_number(const char *text, const char *key, uint64_t max,
+    uint32_t *number)
+{
+	const char *line = line_value(text, key);
+	uint64_t n;
+
+	if (line == NULL || !line_number(&line, &n) || n > max)
+		return false;
+	*number = (uint32_t)n;
+	return true;
 }
 
 int
 process_status_parse(const char *text, struct process_status *status)
 {
-	const char *ppid = line_value(text, "PPid:");
-	const char *uid = line_value(text, "Uid:");
+	const char *name = line_value(text, "Name:");
+	const char *state = line_value(text, "State:");
 	const char *inner = line_value(text, "NSpid:");
-	const char *caught = line_value(text, "SigCgt:");
 	struct process_status s = { .depth = 0 };
-	uint64_t parent, user, n;
+	uint32_t ppid, tracer;
+	uint64_t n;
 
 	while (inner != NULL && line_number(&inner, &n) && n < INT_MAX) {
 		s.inner = (pid_t)n;
 		s.depth++;
 	}
-	if (s.depth == 0 || ppid == NULL || !line_number(&ppid, &parent) ||
-	    parent >= INT_MAX || uid == NULL || !line_number(&uid, &user) ||
-	    caught == NULL || !line_signals(caught, &s.caught)) {
+	if (s.depth == 0 || name == NULL || state == NULL ||
+	    !status_number(text, "PPid:", INT_MAX, &ppid) ||
+	    !status_number(text, "TracerPid:", INT_MAX, &tracer) ||
+	    !status_number(text, "Uid:", UINT32_MAX, &s.uid) ||
+	    !status_signals(text, "ShdPnd:", &s.pending) ||
+	    !status_signals(text, "SigBlk:", &s.blocked) ||
+	    !status_signals(text, "SigCgt:", &s.caught)) {
 		errno = EINVAL;
 		return -1;
 	}
-	s.ppid = (pid_t)parent;
-	s.uid = (uid_t)user;
+	line_copy(name, s.name, sizeof(s.name));
+	s.state = state[strspn(state, " \t")];
+	s.ppid = (pid_t)ppid;
+	s.tracer = (pid_t)tracer;
 	*status = s;
+	return 0;
+}
+
+bool
+signal_in(uint64_t set, int signal)
+{
+	return (set >> (signal - 1) & 1) != 0;
+}
+
+/* Reads the file of a process below proc. */
+static ssize_t
+proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%d/%s", pid, file);
+	return file_read(proc, path, buffer, size);
+}
+
+/* Reads the status of a process; who is its number, or "self". */
+static int
+status_read(int proc, const char *who, struct process_status *status)
+{
+	char path[64], text[STATUS_SIZE];
+
+	snprintf(path, sizeof(path), "%s/status", who);
+	if (file_read(proc, path, text, sizeof(text)) == -1)
+		return -1;
+	return process_status_parse(text, status);
+}
+
+int
+process_status_read(int proc, pid_t pid, struct process_status *status)
+{
+	char who[16];
+
+	snprintf(who, sizeof(who), "%d", pid);
+	return status_read(proc, who, status);
+}
+
+int64_t
+process_age(int proc, pid_t pid)
+{
+	char text[1024];
+	struct timespec t;
+	uint64_t ticks;
+	const char *field;
+
+	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
+		return -1;
+	/* Its name, the second field, may have blanks and parentheses. */
+	field = strrchr(text, ')');
+	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
+		field = strchr(field + 1, ' ');
+	if (field == NULL || !line_number(&field, &ticks))
+		return -1;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (int64_t)t.tv_sec * SECOND + t.tv_nsec / 1000000 -
+	    (int64_t)ticks * SECOND / sysconf(_SC_CLK_TCK);
+}
+
+const char *
+process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE])
+{
+	if (proc_read(proc, pid, "wchan", place, PROCESS_NAME_SIZE) == -1 ||
+	    strcmp(place, "0") == 0)
+		place[0] = '\0';
+	return place;
+}
+
+int
+process_ended(const struct process *process, int *status)
+{
+	struct sys_pidfd_info info = { .mask = SYS_PIDFD_INFO_EXIT };
+
+	/* A libc's ioctl(2) may take no request of its size. */
+	if (syscall(SYS_ioctl, process->fd, SYS_PIDFD_GET_INFO, &info) == -1)
+		return -1;
+	if ((info.mask & SYS_PIDFD_INFO_EXIT) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	*status = info.exit_code;
 	return 0;
 }
 
@@ -1159,37 +1285,6 @@ nspawn_words_name(const struct nspawn_words *words, const char *name)
 	return same ? NAMES_IT : NAMES_OTHER;
 }
 
-/* Reads the file of a process below proc. */
-static ssize_t
-proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "%d/%s", pid, file);
-	return file_read(proc, path, buffer, size);
-}
-
-/* Reads the status of a process; who is its number, or "self". */
-static int
-status_read(int proc, const char *who, struct process_status *status)
-{
-	char path[64], text[STATUS_SIZE];
-
-	snprintf(path, sizeof(path), "%s/status", who);
-	if (file_read(proc, path, text, sizeof(text)) == -1)
-		return -1;
-	return process_status_parse(text, status);
-}
-
-static int
-proc_status(int proc, pid_t pid, struct process_status *status)
-{
-	char who[16];
-
-	snprintf(who, sizeof(who), "%d", pid);
-	return status_read(proc, who, status);
-}
-
 /*
  * Compares a namespace of a process with the caller's.
  * Returns 1 for the same, 0 for another, -1 where one cannot be seen.
@@ -1238,7 +1333,7 @@ leader_open(int proc, pid_t pid, unsigned depth, struct process *leader)
 		process_close(&p);
 		return -1;
 	}
-	if (same != -1 && proc_status(proc, pid, &status) == 0 &&
+	if (same != -1 && process_status_read(proc, pid, &status) == 0 &&
 	    process_alive(&p)) {
 		if (same == 0 && status_is_leaders(&status, depth)) {
 			*leader = p;
@@ -1357,7 +1452,7 @@ machine_look_up(int proc, struct machine *machine)
 	struct process p = PROCESS_NONE;
 	pid_t pid = machine->leader.pid;
 
-	if (proc_status(proc, pid, &leader) == -1)
+	if (process_status_read(proc, pid, &leader) == -1)
 		return -1;
 	if (leader.ppid == 0)		/* outside of our pid namespace */
 		return 0;
@@ -1367,9 +1462,9 @@ machine_look_up(int proc, struct machine *machine)
 		return -1;
 	}
 	bool nspawn = is_supervisor(proc, p.pid);
-	int error = proc_status(proc, p.pid, &parent) == -1 ? errno : 0;
+	int error = process_status_read(proc, p.pid, &parent) == -1 ? errno : 0;
 
-	if (!process_alive(&p) || proc_status(proc, pid, &leader) == -1 ||
+	if (!process_alive(&p) || process_status_read(proc, pid, &leader) == -1 ||
 	    leader.ppid != p.pid)
 		error = EAGAIN;
 	if (error != 0) {
@@ -1440,7 +1535,7 @@ proc_in_supervisor(int proc, pid_t pid, const char *name)
 {
 	struct process_status status;
 
-	return proc_status(proc, pid, &status) == 0 && status.inner == 1 &&
+	return process_status_read(proc, pid, &status) == 0 && status.inner == 1 &&
 	    status.ppid != 0 && is_supervisor(proc, status.ppid) &&
 	    supervisor_names(proc, status.ppid, name) == NAMES_IT;
 }
@@ -1538,7 +1633,7 @@ search_try(struct search *search, pid_t pid, proc_test *belongs)
 	struct machine machine;
 	int proc = search->host->proc;
 
-	if (proc_status(proc, pid, &status) == -1) {
+	if (process_status_read(proc, pid, &status) == -1) {
 		/* Else it has ended, or is none. */
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
 			search->error = errno;
@@ -1909,6 +2004,106 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 	return process_signal(&machine->leader, signal);
 }
 
+/*
+ * Gives the path of a process in the hierarchy of units, which is a part of
+ * text.
+ */
+static char *
+cgroup_of_units(char *text)
+{
+	for (char *line = text; *line != '\0';) {
+		char *path = strchr(line, '/'), *end = strchr(line, '\n');
+
+		if (end == NULL || path == NULL)
+			return NULL;
+		*end = '\0';
+		if (strncmp(line, "0::/", 4) == 0 ||
+		    strstr(line, ":name=systemd:/") != NULL)
+			return path;
+		line = end + 1;
+	}
+	return NULL;
+}
+
+/* Reads it, without the '/' at its beginning. */
+static char *
+proc_cgroup(int proc, pid_t pid, char text[CGROUP_SIZE])
+{
+	char *path;
+
+	if (proc_read(proc, pid, "cgroup", text, CGROUP_SIZE) == -1)
+		return NULL;
+	path = cgroup_of_units(text);
+	return path == NULL ? NULL : path + 1;
+}
+
+const char *
+machine_scope(const struct host *host, const char *name,
+    const struct machine *machine, char *path, size_t size)
+{
+	static const char suffix[] = ".scope/payload";
+	char text[CGROUP_SIZE], *found = NULL, *end = NULL;
+
+	path[0] = '\0';
+	if (proc_in_unit(host->proc, machine->leader.pid, name))
+		found = proc_cgroup(host->proc, machine->leader.pid, text);
+	if (found != NULL)
+		end = strstr(found, suffix);
+	if (end == NULL || host->cgroup == -1)
+		return path;
+	end[strlen(".scope")] = '\0';
+	if (strlen(found) < size && process_alive(&machine->leader) &&
+	    faccessat(host->cgroup, found, F_OK, 0) == 0)
+		snprintf(path, size, "%s", found);
+	return path;
+}
+
+bool
+machine_frozen(const struct host *host, const struct machine *machine)
+{
+	char text[CGROUP_SIZE], path[CGROUP_SIZE + 16], events[256];
+	const char *cgroup = proc_cgroup(host->proc, machine->leader.pid,
+	    text);
+	const char *frozen;
+
+	if (cgroup == NULL || host->cgroup == -1)
+		return false;
+	snprintf(path, sizeof(path), "%s/cgroup.events", cgroup);
+	if (file_read(host->cgroup, path, events, sizeof(events)) == -1)
+		return false;
+	frozen = line_value(events, "frozen ");
+	return frozen != NULL && *frozen == '1' &&
+	    process_alive(&machine->leader);
+}
+
+size_t
+machine_processes(int proc, const struct machine *machine, pid_t *pids,
+    size_t size)
+{
+	char theirs[PID_NAMESPACE_SIZE], its[PID_NAMESPACE_SIZE], who[16];
+	DIR *dir = directory_open(proc, ".");
+	size_t count = 0;
+	pid_t pid;
+
+	snprintf(who, sizeof(who), "%d", machine->leader.pid);
+	if (dir == NULL || !proc_pid_namespace(proc, who, theirs) ||
+	    !process_alive(&machine->leader))
+		goto out;
+	while ((pid = proc_next(dir)) != 0) {
+		snprintf(who, sizeof(who), "%d", pid);
+		if (!proc_pid_namespace(proc, who, its) ||
+		    strcmp(its, theirs) != 0)
+			continue;
+		if (count < size)
+			pids[count] = pid;
+		count++;
+	}
+out:
+	if (dir != NULL)
+		closedir(dir);
+	return count;
+}
+
 void
 machine_close(struct machine *machine)
 {
@@ -1919,41 +2114,109 @@ machine_close(struct machine *machine)
 /* ---- init ---------------------------------------------------------- */
 
 /*
- * Says whether a command line begins with word, whatever folder is named, and
- * even where busybox is called by its own name.
+ * Says whether a command line begins with word, whatever folder is named and
+ * even where busybox is called by its own name, and goes on with argument.
  */
 static bool
-proc_word_is(int proc, pid_t pid, const char *word)
+proc_words_are(int proc, pid_t pid, const char *word, const char *argument)
 {
-	char text[PATH_MAX + 1] = "";
-	const char *first = text;
+	char text[PATH_MAX + 2] = "";	/* its beginning will do */
+	const char *first = text, *second;
 
 	if (proc_read(proc, pid, "cmdline", text, PATH_MAX) == -1 &&
-	    errno != EFBIG)	/* its beginning will do */
+	    errno != EFBIG)
 		return false;
 	if (strcmp(path_base(first), "busybox") == 0)
 		first += strlen(first) + 1;
-	return strcmp(path_base(first), word) == 0;
+	second = first + strlen(first) + 1;
+	return (word == NULL || strcmp(path_base(first), word) == 0) &&
+	    (argument == NULL || strcmp(second, argument) == 0);
 }
 
 const struct init *
 init_of(int proc, const struct process *leader)
 {
-	struct process_status status;
+	struct process_status s;
 	char path[PATH_MAX];
 	const char *program = proc_program(proc, leader->pid, path,
 	    sizeof(path));
 
-	if (program == NULL || proc_status(proc, leader->pid, &status) == -1)
+	if (program == NULL ||
+	    process_status_read(proc, leader->pid, &s) == -1)
 		return NULL;
 	for (size_t i = 0; i < INITS; i++)
 		if (strcmp(program, inits[i].program) == 0 &&
-		    (inits[i].word == NULL ||
-		    proc_word_is(proc, leader->pid, inits[i].word)) &&
+		    proc_words_are(proc, leader->pid, inits[i].word,
+		    inits[i].argument) &&
 		    (inits[i].caught == 0 ||
-		    (status.caught >> (inits[i].caught - 1) & 1) != 0))
+		    signal_in(s.caught, inits[i].caught)) &&
+		    (inits[i].uncaught == 0 ||
+		    !signal_in(s.caught, inits[i].uncaught)))
 			return process_alive(leader) ? &inits[i].init : NULL;
 	return NULL;
+}
+
+bool
+init_early(int proc, const struct process *leader)
+{
+	char path[PATH_MAX];
+	const char *program = proc_program(proc, leader->pid, path,
+	    sizeof(path));
+
+	return program != NULL && strcmp(program, "systemd-nspawn") == 0 &&
+	    !proc_words_are(proc, leader->pid, "(sd-stubinit)", NULL);
+}
+
+/* Says whether the main thread of a process waits in rt_sigtimedwait(2). */
+static bool
+signals_are_awaited(int proc, pid_t pid)
+{
+	char text[256], place[PROCESS_NAME_SIZE];
+	const char *line = text;
+	uint64_t call;
+
+	if (strcmp(process_place(proc, pid, place), "do_sigtimedwait") == 0)
+		return true;
+	return proc_read(proc, pid, "syscall", text, sizeof(text)) != -1 &&
+	    line_number(&line, &call) && call == SYS_rt_sigtimedwait;
+}
+
+enum verdict
+signal_verdict(int proc, const struct process *leader, int signal)
+{
+	struct process_status s;
+
+	if (process_status_read(proc, leader->pid, &s) == -1 ||
+	    !process_alive(leader) || signal == SIGKILL || signal == SIGSTOP)
+		return VERDICT_UNKNOWN;
+	if (signal_in(s.caught, signal))
+		return VERDICT_HEARD;
+	if (signal_in(s.blocked, signal))
+		return VERDICT_QUEUED;
+	return signals_are_awaited(proc, leader->pid) ? VERDICT_UNKNOWN :
+	    VERDICT_DROPPED;
+}
+
+bool
+signal_awaited(int proc, const struct process *process, int signal)
+{
+	char path[32], text[1024];
+	const struct dirent *entry;
+	bool found = false;
+	uint64_t set;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%d/fdinfo", process->pid);
+	dir = directory_open(proc, path);
+	if (dir == NULL)
+		return false;
+	while (!found && (entry = readdir(dir)) != NULL)
+		found = file_read(dirfd(dir), entry->d_name, text,
+		    sizeof(text)) != -1 &&
+		    status_signals(text, "sigmask:", &set) &&
+		    signal_in(set, signal);
+	closedir(dir);
+	return found;
 }
 
 int

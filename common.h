@@ -244,14 +244,6 @@ bool process_alive(const struct process *process);
 int process_signal(const struct process *process, int signal);
 
 /*
- * Waits until all processes have ended, by their pidfds.
- *   fds      a pollfd each, with the pidfd (or -1) and POLLIN; the descriptor
- *            of each that has ended becomes -1.  The pidfds stay open.
- * Returns  how many had not ended by the deadline, or -1
- */
-int processes_wait(struct pollfd *fds, size_t count, int64_t deadline);
-
-/*
  * Lets go of process, which becomes empty.  Keeps errno.
  */
 void process_close(struct process *process);
@@ -262,14 +254,26 @@ void process_close(struct process *process);
  */
 int exit_status(int status);
 
-/* What /proc/PID/status says of a process. */
+#define PROCESS_NAME_SIZE	64
+
+/* What /proc/PID/status says of a process; bit n - 1 of a set is signal n. */
 struct process_status {
+	char		name[PROCESS_NAME_SIZE];	/* as it says itself */
+	char		state;		/* as ps(1) shows it; T: stopped */
 	pid_t		ppid;
+	pid_t		tracer;		/* 0: none */
 	uid_t		uid;		/* the real one */
 	unsigned	depth;		/* numbers it has: pid namespaces */
 	pid_t		inner;		/* its number in the innermost */
-	uint64_t	caught;		/* signals with a handler: bit n - 1 */
+	uint64_t	pending;	/* for the whole process */
+	uint64_t	blocked;
+	uint64_t	caught;		/* those with a handler */
 };
+
+/*
+ * Says whether signal is in a set of struct process_status.
+ */
+bool signal_in(uint64_t set, int signal);
 
 /*
  * Reads the text of a /proc/PID/status.
@@ -277,6 +281,37 @@ struct process_status {
  * source   proc_pid_status(5)
  */
 int process_status_parse(const char *text, struct process_status *status);
+
+/*
+ * Reads the /proc/PID/status of a process.  Whose it was is certain only if the
+ * pidfd still lives then.
+ * errors   ENOENT, ESRCH  when there is no such process
+ */
+int process_status_read(int proc, pid_t pid, struct process_status *status);
+
+/*
+ * Says how long ago a process was started.
+ * Returns  ms, or -1 where that cannot be read
+ * source   proc_pid_stat(5), the field starttime
+ */
+int64_t process_age(int proc, pid_t pid);
+
+/*
+ * Says where a process sleeps in the kernel, as far as that tells.
+ * Returns  place, which is empty where it does not sleep
+ * source   proc_pid_wchan(5)
+ */
+const char *process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE]);
+
+/*
+ * Says how a process has ended that is no child of the caller's.
+ *   status   as wait(2) gives it
+ * errors   EAGAIN  when it has not been reaped yet, which poll(2) shows by
+ *                  POLLHUP of its pidfd
+ *          ENOTTY  before Linux 6.15, which cannot tell
+ * source   PIDFD_GET_INFO of <linux/pidfd.h>
+ */
+int process_ended(const struct process *process, int *status);
 
 /* ---- machine ------------------------------------------------------- */
 
@@ -365,6 +400,29 @@ int machine_signal(const struct machine *machine, const char *name,
     int signal, struct machined *machined);
 
 /*
+ * Finds the scope that systemd made for machine alone, and drops when all of
+ * its processes have ended: until then its name cannot be used again.
+ *   path     of its folder below host->cgroup; empty where the machine has none
+ *   size     of path
+ * Returns  path
+ */
+const char *machine_scope(const struct host *host, const char *name,
+    const struct machine *machine, char *path, size_t size);
+
+/*
+ * Says whether machine is frozen, by cgroup v2: nothing in it runs then.
+ */
+bool machine_frozen(const struct host *host, const struct machine *machine);
+
+/*
+ * Lists the processes of the leader's pid namespace, in the order of proc.
+ *   size     of pids
+ * Returns  how many there are, which may be more than size
+ */
+size_t machine_processes(int proc, const struct machine *machine, pid_t *pids,
+    size_t size);
+
+/*
  * Lets go of machine, which becomes empty.  Keeps errno.
  */
 void machine_close(struct machine *machine);
@@ -407,20 +465,53 @@ enum naming nspawn_words_name(const struct nspawn_words *words,
 
 /* ---- init ---------------------------------------------------------- */
 
-/* A program that runs as PID 1, and the signal that makes it stop in order. */
+enum init_way {
+	INIT_SIGNAL,	/* by a signal to PID 1 */
+	INIT_COMMAND,	/* by the command "init 0", run inside */
+	INIT_NONE,	/* not at all: a signal ends it, and its services die */
+};
+
+/* A program that runs as PID 1, and the way in which it stops in order. */
 struct init {
 	const char	*name;
-	int		 signal;
+	enum init_way	 way;
+	int		 signal;	/* that one; of the last resort else */
 };
 
 /*
- * Says how the init that runs as a machine's leader is told to stop, as far as
- * a signal does it: by its program's name, as the host sees it, and the signals
- * that it catches.
+ * Says how the init that runs as a machine's leader is told to stop: by its
+ * program's name, as the host sees it, its command line, and the signals that
+ * it catches.
  * Returns  its entry of a table, or NULL for a program that is in none and for
  *          a leader that has ended
  */
 const struct init *init_of(int proc, const struct process *leader);
+
+/*
+ * Says whether a leader still is systemd-nspawn's own code, which is to become
+ * the init: what it is sent is lost.
+ */
+bool init_early(int proc, const struct process *leader);
+
+/* What becomes of a signal to a leader. */
+enum verdict {
+	VERDICT_HEARD,		/* it has a handler */
+	VERDICT_QUEUED,		/* it is blocked, and may be read some time */
+	VERDICT_UNKNOWN,	/* it may be awaited; or nobody can say */
+	VERDICT_DROPPED,	/* for certain, by the kernel */
+};
+
+/*
+ * Says what becomes of signal if it is sent to leader now.
+ * source   signal(7), pid_namespaces(7)
+ */
+enum verdict signal_verdict(int proc, const struct process *leader, int signal);
+
+/*
+ * Says whether process has a signalfd(2) that gives signal.
+ * source   proc_pid_fdinfo(5)
+ */
+bool signal_awaited(int proc, const struct process *process, int signal);
 
 /*
  * Says which signal the caller of systemd-nspawn wanted, by --kill-signal.

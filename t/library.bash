@@ -41,16 +41,18 @@ proc_make()
 	mkdir "$cgroups"
 }
 
-# status_write FILE PPID UID NSPID...; $caught is the set of signals it catches
+# status_write FILE PPID UID NSPID...; $caught and $blocked are sets of
+# signals
 status_write()
 {
 	local file=$1 ppid=$2 uid=$3
 	shift 3
 
-	printf 'Name:\tx\nPPid:\t%s\nUid:\t%s\t0\t0\t0\nNSpid:' \
-	    "$ppid" "$uid" >"$file"
+	printf 'Name:\tx\nState:\tS (sleeping)\nPPid:\t%s\nTracerPid:\t0\n'\
+'Uid:\t%s\t0\t0\t0\nNSpid:' "$ppid" "$uid" >"$file"
 	printf '\t%s' "$@" >>"$file"
-	printf '\nSigCgt:\t%016x\n' "${caught:-0}" >>"$file"
+	printf '\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigCgt:\t%016x\n' \
+	    0 "${blocked:-0}" "${caught:-0}" >>"$file"
 }
 
 # proc_leader PID PPID CGROUP [NSPID...]: a leader, in pid namespace "inner"

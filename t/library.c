@@ -187,25 +187,6 @@ do_run(char **arg)
 	return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 2;
 }
 
-/* Waits ms for all processes named; how many are left. */
-static int
-do_wait(char **arg)
-{
-	struct pollfd fds[8];
-	int64_t deadline = deadline_in(number(arg[0]));
-	size_t count = 0;
-
-	for (arg++; *arg != NULL && count < 8; arg++, count++) {
-		struct process process;
-
-		if (process_open(number(*arg), &process) == -1)
-			return failed();
-		fds[count] = (struct pollfd){ process.fd, POLLIN, 0 };
-	}
-	printf("%d\n", processes_wait(fds, count, deadline));
-	return 0;
-}
-
 static int
 do_signalled(char **arg)
 {
@@ -227,8 +208,10 @@ do_status(char **arg)
 	(void)arg;
 	if (process_status_parse(input(&length), &s) == -1)
 		return failed();
-	printf("ppid %d uid %u depth %u inner %d caught %" PRIx64 "\n",
-	    s.ppid, s.uid, s.depth, s.inner, s.caught);
+	printf("%s %c ppid %d tracer %d uid %u depth %u inner %d pending %"
+	    PRIx64 " blocked %" PRIx64 " caught %" PRIx64 "\n", s.name, s.state,
+	    s.ppid, s.tracer, s.uid, s.depth, s.inner, s.pending, s.blocked,
+	    s.caught);
 	return 0;
 }
 
@@ -289,6 +272,10 @@ static int
 do_init(char **arg)
 {
 	struct process leader;
+	static const char *const ways[] = {
+		[INIT_SIGNAL] = "signal", [INIT_COMMAND] = "command",
+		[INIT_NONE] = "none",
+	};
 	int proc = open(arg[0], O_PATH | O_DIRECTORY);
 	const struct init *init;
 
@@ -298,7 +285,27 @@ do_init(char **arg)
 	if (init == NULL)
 		puts("unknown");
 	else
-		printf("%s %d\n", init->name, init->signal);
+		printf("%s %s %d\n", init->name, ways[init->way],
+		    init->signal);
+	return 0;
+}
+
+/* A proc directory, a number and a signal: what becomes of that. */
+static int
+do_verdict(char **arg)
+{
+	static const char *const verdicts[] = {
+		[VERDICT_HEARD] = "heard", [VERDICT_QUEUED] = "queued",
+		[VERDICT_UNKNOWN] = "unknown", [VERDICT_DROPPED] = "dropped",
+	};
+	struct process leader;
+	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+
+	if (process_open(number(arg[1]), &leader) == -1)
+		return failed();
+	printf("%s%s\n", verdicts[signal_verdict(proc, &leader,
+	    number(arg[2]))], signal_awaited(proc, &leader, number(arg[2])) ?
+	    " awaited" : "");
 	return 0;
 }
 
@@ -365,10 +372,10 @@ static const struct {
 	{ "signal", 1, do_signal }, { "printable", 2, do_printable },
 	{ "deadline", 1, do_deadline }, { "read", 2, do_read },
 	{ "in-root", 2, do_in_root }, { "run", 2, do_run },
-	{ "wait", 2, do_wait }, { "signalled", 2, do_signalled },
+	{ "signalled", 2, do_signalled },
 	{ "status", 0, do_status }, { "cgroup", 1, do_cgroup },
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
-	{ "init", 2, do_init },
+	{ "init", 2, do_init }, { "verdict", 3, do_verdict },
 	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
 	{ "group", 2, do_group }, { "outside", 1, do_outside },
 };

@@ -518,27 +518,70 @@ is_init()
 @test "an init is known by its program and by what it catches" {
 	idle_start
 	pwr=$((1 << 29)) rtmin4=$((1 << 37))
-	is_init 'systemd 38' /usr/lib/systemd/systemd systemd
-	is_init 'systemd 38' '/lib/systemd/systemd (deleted)' systemd
-	is_init "systemd-nspawn's stub 38" /usr/bin/systemd-nspawn \
+	cont=$((1 << 17)) term=$((1 << 14))
+	is_init 'systemd signal 38' /usr/lib/systemd/systemd systemd
+	is_init 'systemd signal 38' '/lib/systemd/systemd (deleted)' systemd
+	is_init "systemd-nspawn's stub signal 38" /usr/bin/systemd-nspawn \
 	    '(sd-stubinit)'
 	is_init unknown /usr/bin/systemd-nspawn '(sd-payload)'
-	is_init 'runit 30' /usr/sbin/runit runit "$pwr"
-	is_init unknown /usr/sbin/runit runit "$((1 << 14))"
-	is_init 'busybox init 12' /usr/bin/busybox init
-	is_init 'busybox init 12' /usr/bin/busybox /sbin/init
-	is_init 'busybox init 12' /usr/bin/busybox '/bin/busybox init'
+	is_init 'runit signal 30' /usr/sbin/runit runit "$((pwr | cont))"
+	is_init 'runit command 15' /usr/sbin/runit runit "$cont"
+	is_init unknown /usr/sbin/runit runit "$term"
+	is_init 'runsvdir none 15' /usr/bin/runsvdir runsvdir "$term"
+	is_init 'busybox init signal 12' /usr/bin/busybox init
+	is_init 'busybox init signal 12' /usr/bin/busybox /sbin/init
+	is_init 'busybox init signal 12' /usr/bin/busybox '/bin/busybox init'
+	is_init 'busybox runsvdir none 15' /usr/bin/busybox '/bin/runsvdir /s'
 	is_init unknown /usr/bin/busybox sh
 	is_init unknown /usr/bin/busybox busybox
 	is_init unknown /usr/bin/busybox /bin/sh
-	is_init 'sysvinit 38' /usr/sbin/init init "$rtmin4"
+	is_init 'sysvinit signal 38' /usr/sbin/init init "$((rtmin4 | pwr))"
+	is_init 'sysvinit command 15' /usr/sbin/init init "$pwr"
+	is_init unknown /usr/sbin/init init "$((rtmin4 | pwr | term))"
 	is_init unknown /usr/sbin/init init
-	is_init 'openrc-init 15' /usr/sbin/openrc-init openrc-init
-	is_init 'finit 12' /sbin/finit init
-	is_init 'procd 12' /sbin/procd procd
-	is_init 'dinit 15' /usr/sbin/dinit dinit
+	is_init 'openrc-init signal 15' /usr/sbin/openrc-init openrc-init
+	is_init 's6-svscan signal 15' /usr/bin/s6-svscan 's6-svscan /run/s'
+	is_init 's6-svscan signal 15' /usr/bin/s6-svscan s6-svscan
+	is_init 's6-svscan signal 15' /command/s6-svscan \
+	    's6-svscan -d4 -- /run/service'
+	is_init 's6-linux-init signal 10' /usr/bin/s6-svscan \
+	    's6-svscan -X3 -- /run/service'
+	is_init 'finit signal 12' /sbin/finit init
+	is_init 'procd signal 12' /sbin/procd procd
+	is_init 'dinit signal 15' /usr/sbin/dinit dinit
 	is_init unknown /usr/bin/tini tini
 	is_init unknown /x/systemd/sleep systemd
+}
+
+# verdict_is EXPECTED SIGNAL [CAUGHT [BLOCKED]]
+verdict_is()
+{
+	caught=${3:-0} blocked=${4:-0} \
+	    status_write "$proc/$idle/status" 1 0 "$idle" 1
+	run -0 library verdict "$proc" "$idle" "$2"
+	[ "$output" = "$1" ]
+}
+
+@test "what becomes of a signal follows from what PID 1 does with it" {
+	idle_start
+	mkdir -p "$proc/$idle/fdinfo"
+	verdict_is heard 15 "$((1 << 14))"
+	verdict_is heard 15 "$((1 << 14))" "$((1 << 14))"
+	verdict_is queued 15 "$((1 << 13))" "$((1 << 14))"
+	verdict_is dropped 15 "$((1 << 13))" "$((1 << 15))"
+	verdict_is unknown 9
+	printf 'pos:\t0\nsigmask:\t0000002000004000\n' >"$proc/$idle/fdinfo/5"
+	verdict_is 'queued awaited' 15 0 "$((1 << 14))"
+	verdict_is 'queued awaited' 38 0 "$((1 << 37))"
+	verdict_is queued 16 0 "$((1 << 15))"
+	printf do_sigtimedwait >"$proc/$idle/wchan"
+	verdict_is 'unknown awaited' 15
+	printf 0 >"$proc/$idle/wchan"
+	verdict_is 'dropped awaited' 15
+	kill "$idle"
+	wait "$idle" || true
+	run -1 library verdict "$proc" "$idle" 15
+	[ "$output" = ESRCH ]
 }
 
 @test "a namespace has our name and the kernel's" {

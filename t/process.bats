@@ -109,21 +109,6 @@ emulator_lacks()
 	kill "${output#0 }"
 }
 
-@test "processes are waited for until all have ended" {
-	idle_start
-	run -0 library wait 100 "$idle"
-	[ "$output" = 1 ]
-	first=$idle
-	idle_start
-	run -0 library signalled "$first" 9
-	run -0 library wait 0 "$idle" "$idle"
-	[ "$output" = 2 ]
-	kill "$idle"
-	wait "$idle" || true
-	run -1 library wait 20000 "$idle"
-	[ "$output" = ESRCH ]
-}
-
 @test "a signal to a process that has been reaped is an error" {
 	idle_start
 	kill "$idle"
@@ -132,32 +117,43 @@ emulator_lacks()
 	[ "$output" = ESRCH ]
 }
 
+# A status of /proc, with any of its lines replaced by those of the arguments.
+status()
+{
+	local line
+
+	for line in Name:$'\tx' State:$'\tS (sleeping)' PPid:$'\t7' \
+	    TracerPid:$'\t0' Uid:$'\t0\t0\t0\t0' NSpid:$'\t42\t1' \
+	    ShdPnd:$'\t0000000000000000' SigBlk:$'\t0000000000000000' \
+	    SigCgt:$'\t0000000000000000'; do
+		for other in "$@"; do
+			[ "${other%%:*}" != "${line%%:*}" ] || line=$other
+		done
+		[ -z "${line#*:}" ] || printf '%s\n' "$line"
+	done
+}
+
 @test "a status is read by its lines" {
-	run -0 library status <<-END
-	Name:	PPid:	9
-	PPid:	7
-	Uid:	1000	0	0	0
-	NSpid:	42	1
-	SigCgt:	000000200000a002
-	END
-	[ "$output" = 'ppid 7 uid 1000 depth 2 inner 1 caught 200000a002' ]
+	run -0 library status < <(status Name:$'\tPPid:\t9' \
+	    State:$'\tT (stopped)' TracerPid:$'\t12' \
+	    Uid:$'\t1000\t0\t0\t0' ShdPnd:$'\t0000000000000001' \
+	    SigBlk:$'\t8000000000000000' SigCgt:$'\t000000200000a002')
+	[ "$output" = 'PPid:	9 T ppid 7 tracer 12 uid 1000 depth 2 inner 1 '\
+'pending 1 blocked 8000000000000000 caught 200000a002' ]
+}
+
+@test "a name that is too long is cut" {
+	run -0 library status < <(status "Name:	$(printf '%0100d' 0)")
+	[ "${output%% *}" = "$(printf '%063d' 0)" ]
 }
 
 @test "a status that lacks a line or is nonsense is refused" {
-	for text in '' $'PPid:\t7\nUid:\t0\n' $'Uid:\t0\nNSpid:\t1\n' \
-	    $'PPid:\t7\nNSpid:\t1\n' $'PPid:\tx\nUid:\t0\nNSpid:\t1\n' \
-	    $'PPid:\t99999999999\nUid:\t0\nNSpid:\t1\n' \
-	    $'PPid:\t7\nUid:\t0\nNSpid:\t\n'; do
-		run -1 library status <<<"$text"$'\nSigCgt:\t0000000000000000'
-		[ "$output" = EINVAL ]
-	done
-	for caught in 0 000000000000000 000000000000000g; do
-		run -1 library status <<-END
-		PPid:	7
-		Uid:	0
-		NSpid:	1
-		SigCgt:	$caught
-		END
+	status | library status
+	for line in Name: State: PPid: TracerPid: Uid: NSpid: ShdPnd: SigBlk: \
+	    SigCgt: PPid:$'\tx' PPid:$'\t99999999999' NSpid:$'\t' \
+	    TracerPid:$'\t-1' Uid:$'\t4294967296' SigCgt:$'\t0' \
+	    SigBlk:$'\t000000000000000' ShdPnd:$'\t000000000000000g'; do
+		run -1 library status < <(status "$line")
 		[ "$output" = EINVAL ]
 	done
 }
