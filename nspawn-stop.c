@@ -5,8 +5,18 @@
  * What keeps it right: leaders and supervisors are held by pidfd before
  * anything is sent, so their end cannot be missed.  Nothing is sent while any
  * word of the command line is in doubt, and nothing but the one signal ever.
+ * A machine has stopped when its name can be used again: its leader and its
+ * supervisor have ended, and systemd has dropped its scope.
  */
 #include "common.h"
+
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include <err.h>
 #include <errno.h>
@@ -26,34 +36,69 @@ enum {
 
 #define TIMEOUT_DEFAULT	"60"
 #define MACHINED_TIME	5000	/* ms, at most, for all of machinectl */
+#define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
+#define START_LOOK	10	/* ms, between two looks at it */
+#define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
+#define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
+#define SECOND		1000
+#define EXTEND_TIME	5	/* s, by which systemd waits longer each second */
+#define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
+#define NSPAWN_REBOOT	133	/* its status, where its unit is to restart it */
+#define LISTED_MAX	10	/* processes of a machine that are listed */
+#define SCOPE_SIZE	1024
+#define LINE_SIZE	1024	/* of what is told of all machines at once */
 
 enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
+
+/* How a machine is told to stop. */
+struct plan {
+	const struct init	*init;		/* NULL: none that is known */
+	enum init_way		 way;
+	int			 signal;	/* SIGNAL_NONE: only wait */
+	enum verdict		 verdict;	/* on the signal */
+	bool			 refused;	/* --kill-signal=, as useless */
+};
 
 struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: not to be waited for */
+	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
+	struct plan	 plan;
+	bool		 told;
 	bool		 failed;
+	int		 pace;		/* ms to the next look for a reboot */
+	int64_t		 look;		/* which is due then */
 };
 
 struct settings {
 	int64_t		 timeout;
 	int		 signal;	/* or SIGNAL_NONE, SIGNAL_OF_INIT */
+	bool		 strict;
+	bool		 dry_run;
 	bool		 foreign;
 	bool		 verbose;
+	bool		 quiet;
 	struct target	*targets;
 	size_t		 count;
 };
 
-enum { KEY_FOREIGN = 512, KEY_HELP, KEY_VERSION };
+enum {
+	KEY_STRICT = 512, KEY_DRY_RUN, KEY_FOREIGN, KEY_HELP, KEY_VERSION
+};
 
 static const struct option_spec options[] = {
 	{ "timeout", 't', "TIME", "wait: seconds, or with s, min or h, or"
 	    " infinity (" TIMEOUT_DEFAULT ")" },
 	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
 	    " only waits" },
+	{ "strict", KEY_STRICT, NULL, "a machine that is not running is a"
+	    " failure" },
+	{ "dry-run", KEY_DRY_RUN, NULL, "say what would be done, and do"
+	    " nothing" },
 	{ "foreign", KEY_FOREIGN, NULL, "also stop a machine that belongs to"
 	    " another user" },
 	{ "verbose", 'v', NULL, "say each step" },
+	{ "quiet", 'q', NULL, "say nothing but errors" },
 	{ "help", KEY_HELP, NULL, "show this text" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 	{ NULL, 0, NULL, NULL },
@@ -71,11 +116,13 @@ help(void)
 	    " or the one that stops\nthe init in order (RTMIN+4 for systemd,"
 	    " USR2 for busybox, ...), or TERM.\n"
 	    "\nExit status:\n"
-	    "  0    each machine has stopped, or was not running\n"
-	    "  1    one could not be told to stop, or is no container\n"
-	    "  124  one is still running, now that the time is up\n"
-	    "  125  a mistake in the call, or nspawn-stop itself failed;"
-	    " nothing was sent\n");
+	    "  0      each machine has stopped, or was not running\n"
+	    "  1      one could not be told to stop, rebooted, or is no"
+	    " container\n"
+	    "  124    one is still running, now that the time is up\n"
+	    "  125    a mistake in the call, or nspawn-stop itself failed;"
+	    " nothing was sent\n"
+	    "  128+n  signal n ended the wait\n");
 }
 
 static _Noreturn void
@@ -100,7 +147,7 @@ add_name(struct settings *settings, const char *name)
 		if (strcmp(settings->targets[i].name, name) == 0)
 			return;
 	settings->targets[settings->count++] = (struct target){
-		.name = name, .machine = MACHINE_NONE,
+		.name = name, .machine = MACHINE_NONE, .pace = REBOOT_LOOK,
 	};
 }
 
@@ -140,8 +187,17 @@ set_option(struct settings *settings, int key)
 	case 's':
 		set_signal(settings, optarg);
 		break;
+	case KEY_STRICT:
+		settings->strict = true;
+		break;
+	case KEY_DRY_RUN:
+		settings->dry_run = true;
+		break;
 	case 'v':
 		settings->verbose = true;
+		break;
+	case 'q':
+		settings->quiet = true;
 		break;
 	case KEY_FOREIGN:
 		settings->foreign = true;
@@ -180,6 +236,28 @@ parse_options(int argc, char **argv, struct settings *settings)
 		    " machine; try it with sudo");
 }
 
+/* ---- targets ------------------------------------------------------- */
+
+/* Says whether a machine's name cannot be used yet. */
+static bool
+target_left(const struct target *target)
+{
+	return process_alive(&target->machine.leader) ||
+	    process_alive(&target->machine.supervisor) ||
+	    target->scope[0] != '\0';
+}
+
+/* Gives a machine up, of which has been said why. */
+static void
+target_fail(struct target *target)
+{
+	target->failed = true;
+	target->scope[0] = '\0';
+	machine_close(&target->machine);
+}
+
+/* ---- finding ------------------------------------------------------- */
+
 /*
  * Says how long machinectl may take.  Half of the time is left to the machines;
  * where nothing is waited for they still have to be told.
@@ -191,6 +269,24 @@ machined_deadline(int64_t timeout)
 	    timeout / 2 : MACHINED_TIME);
 }
 
+/* Says that a machine has not been found, and why. */
+static void
+find_failed(const struct settings *settings, struct target *target,
+    const pid_t suspects[2])
+{
+	int error = errno;
+	char text[160];
+
+	machine_strerror(error, suspects, text, sizeof(text));
+	if (error == ENOSYS)
+		errx(STATUS_USAGE, "%s: %s", target->name, text);
+	target->failed = error != ESRCH || settings->strict;
+	if (error != ESRCH)
+		warnx("%s: %s", target->name, text);
+	else if (settings->strict || !settings->quiet)
+		warnx("%s: is not running", target->name);
+}
+
 /* Takes hold of one machine.  Without one there is nothing to wait for. */
 static void
 find(const struct settings *settings, const struct host *host,
@@ -198,65 +294,157 @@ find(const struct settings *settings, const struct host *host,
 {
 	struct machine machine;
 	pid_t suspects[2];
-	char text[160];
 
 	if (machine_find(host, target->name, machined, &machine,
 	    suspects) == -1) {
-		if (errno == ENOSYS)
-			errx(STATUS_USAGE, "%s: %s", target->name,
-			    machine_strerror(errno, suspects, text,
-			    sizeof(text)));
-		target->failed = errno != ESRCH;
-		warnx("%s: %s", target->name, target->failed ?
-		    machine_strerror(errno, suspects, text, sizeof(text)) :
-		    "is not running");
-	} else if (machine_foreign(&machine) && !settings->foreign) {
+		find_failed(settings, target, suspects);
+		return;
+	}
+	if (machine_foreign(&machine) && !settings->foreign) {
 		target->failed = true;
 		warnx("%s: belongs to the user %u, not to root; --foreign stops"
 		    " it all the same", target->name, machine.owner);
 		machine_close(&machine);
-	} else
-		target->machine = machine;
+		return;
+	}
+	target->machine = machine;
+	machine_scope(host, target->name, &machine, target->scope,
+	    sizeof(target->scope));
+}
+
+/* ---- telling ------------------------------------------------------- */
+
+/*
+ * Chooses the way: the caller's signal, else the one that systemd-nspawn was
+ * given, else what the init wants, else TERM.
+ */
+static void
+plan_make(const struct settings *settings, int proc,
+    const struct target *target, struct plan *plan)
+{
+	const struct machine *machine = &target->machine;
+	int signal = settings->signal;
+
+	plan->init = init_of(proc, &machine->leader);
+	plan->way = INIT_SIGNAL;
+	if (signal == SIGNAL_OF_INIT)
+		signal = machine_kill_signal(proc, machine);
+	plan->refused = signal == -1;
+	if (signal <= 0 && settings->signal == SIGNAL_OF_INIT) {
+		if (plan->init != NULL)
+			plan->way = plan->init->way;
+		signal = plan->init == NULL ? SIGTERM : plan->init->signal;
+	}
+	plan->signal = signal;
+	plan->verdict = signal == SIGNAL_NONE ? VERDICT_UNKNOWN :
+	    signal_verdict(proc, &machine->leader, signal);
 }
 
 /*
- * Chooses the signal: the caller's, else the one that systemd-nspawn was given,
- * else that of the init, else TERM.
+ * Says whether a machine has just been started and its PID 1 is not yet ready
+ * to be told: then the signal would be lost.
  */
-static int
-choose_signal(const struct settings *settings, int proc,
-    const struct target *target)
+static bool
+plan_early(int proc, const struct target *target)
 {
-	const struct init *init;
-	int signal;
+	const struct process *leader = &target->machine.leader;
+	int64_t age;
 
-	if (settings->signal != SIGNAL_OF_INIT)
-		return settings->signal;
-	signal = machine_kill_signal(proc, &target->machine);
-	if (signal == -1)
-		warnx("%s: the --kill-signal= of its systemd-nspawn stops no"
-		    " machine in order and is ignored", target->name);
-	if (signal > 0)
-		return signal;
-	init = init_of(proc, &target->machine.leader);
-	if (settings->verbose)
-		warnx("%s: its leader %d is %s", target->name,
-		    target->machine.leader.pid,
-		    init == NULL ? "no init that is known" : init->name);
-	return init == NULL ? SIGTERM : init->signal;
+	if (target->plan.signal == SIGNAL_NONE ||
+	    (target->plan.verdict != VERDICT_DROPPED &&
+	    !init_early(proc, leader)))
+		return false;
+	age = process_age(proc, leader->pid);
+	return age >= 0 && age < START_TIME && process_alive(leader);
 }
 
+/* Finds words for a leader: its init, or what it calls itself. */
+static const char *
+leader_words(int proc, const struct target *target, char *words, size_t size)
+{
+	pid_t pid = target->machine.leader.pid;
+	char clean[4 * PROCESS_NAME_SIZE];
+	struct process_status status;
+	const char *name = "unknown";
+
+	if (target->plan.init != NULL)
+		name = target->plan.init->name;
+	else if (process_status_read(proc, pid, &status) == 0)
+		name = printable(status.name, clean, sizeof(clean));
+	snprintf(words, size, "PID 1 is %s (%d)", name, pid);
+	return words;
+}
+
+#define LEADER_SIZE	(4 * PROCESS_NAME_SIZE + 32)
+
+/* Finds words for what would stop an init that was sent something else. */
+static const char *
+hint_words(const struct plan *plan, char *words, size_t size)
+{
+	char name[SIGNAL_NAME_SIZE];
+
+	words[0] = '\0';
+	if (plan->init == NULL || plan->init->way == INIT_NONE)
+		return words;
+	if (plan->init->way == INIT_COMMAND)
+		snprintf(words, size, "; the command init 0 stops it");
+	else if (plan->init->signal != plan->signal)
+		snprintf(words, size, "; it stops on %s: --signal %s",
+		    signal_name(plan->init->signal, name), name + 3);
+	return words;
+}
+
+#define HINT_SIZE	(2 * SIGNAL_NAME_SIZE + 64)
+
+/* Says, before it is told, that a machine will not stop in order. */
+static void
+warn_unclean(int proc, const struct target *target)
+{
+	const struct plan *plan = &target->plan;
+	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
+	struct process_status status = { .caught = 1 };
+
+	leader_words(proc, target, leader, sizeof(leader));
+	signal_name(plan->signal, name);
+	if (plan->refused)
+		warnx("%s: the --kill-signal= of its systemd-nspawn stops no"
+		    " machine in order and is ignored", target->name);
+	if (plan->way == INIT_NONE) {
+		warnx("%s: %s: nothing stops it cleanly; %s ends it, and its"
+		    " services are killed", target->name, leader, name);
+		return;
+	}
+	if (plan->verdict != VERDICT_DROPPED)
+		return;
+	process_status_read(proc, target->machine.leader.pid, &status);
+	if (plan->init == NULL && (status.caught | status.blocked) == 0)
+		warnx("%s: %s: nothing stops it cleanly; it has no handler for"
+		    " %s or any other signal, and the kernel drops them; with"
+		    " systemd-nspawn --as-pid2 it would have an init",
+		    target->name, leader, name);
+	else
+		warnx("%s: %s: it has no handler for %s, and the kernel drops"
+		    " it%s", target->name, leader, name,
+		    hint_words(plan, hint, sizeof(hint)));
+}
+
+/* Tells one machine, as it was planned. */
 static void
 tell(const struct settings *settings, int proc, struct target *target,
     struct machined *machined)
 {
 	const struct process *leader = &target->machine.leader;
-	char name[SIGNAL_NAME_SIZE];
-	int signal;
+	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
+	int signal = target->plan.signal;
 
-	if (leader->fd == -1 || settings->signal == SIGNAL_NONE)
+	target->told = true;
+	if (signal == SIGNAL_NONE)
 		return;
-	signal = choose_signal(settings, proc, target);
+	if (settings->verbose)
+		warnx("%s: %s", target->name, leader_words(proc, target, words,
+		    sizeof(words)));
+	if (!settings->quiet)
+		warn_unclean(proc, target);
 	signal_name(signal, name);
 	if (machine_signal(&target->machine, target->name, signal,
 	    machined) == 0) {
@@ -266,64 +454,530 @@ tell(const struct settings *settings, int proc, struct target *target,
 	} else if (process_alive(leader)) {
 		warn("%s: cannot send %s to its leader %d", target->name, name,
 		    leader->pid);
-		target->failed = true;
-		machine_close(&target->machine);
+		target_fail(target);
 	}
 }
 
 /*
- * Waits for the leader and the supervisor of each: only when the latter has
- * ended too the name is free again.
+ * Tells all machines, those first that are ready to hear it.  That a PID 1 has
+ * become another program, or has a handler, is no event: it is looked at.
  */
 static void
-wait_all(const struct settings *settings, int64_t deadline)
+tell_all(const struct settings *settings, int proc, struct machined *machined)
 {
-	struct pollfd *fds = calloc(2 * settings->count + 1, sizeof(*fds));
+	bool held;
 
-	if (fds == NULL)
-		err(STATUS_FAILED, "cannot wait");
+	do {
+		held = false;
+		for (size_t i = 0; i < settings->count; i++) {
+			struct target *target = &settings->targets[i];
+
+			if (target->machine.leader.fd == -1 || target->told)
+				continue;
+			plan_make(settings, proc, target, &target->plan);
+			if (plan_early(proc, target))
+				held = true;
+			else
+				tell(settings, proc, target, machined);
+		}
+	} while (held && poll(NULL, 0, START_LOOK) != -1);
+}
+
+/* Says what tell_all() would do. */
+static void
+describe_all(const struct settings *settings, int proc)
+{
+	static const char *const verdicts[] = {
+		[VERDICT_HEARD] = "it has a handler",
+		[VERDICT_QUEUED] = "it has it blocked, and may read it",
+		[VERDICT_UNKNOWN] = "what becomes of that is not known",
+		[VERDICT_DROPPED] = "the kernel would drop it",
+	};
+
 	for (size_t i = 0; i < settings->count; i++) {
-		const struct machine *m = &settings->targets[i].machine;
+		struct target *target = &settings->targets[i];
+		const struct machine *machine = &target->machine;
+		struct plan *plan = &target->plan;
+		char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
-		fds[2 * i] = (struct pollfd){ m->leader.fd, POLLIN, 0 };
-		fds[2 * i + 1] = (struct pollfd){ m->supervisor.fd, POLLIN, 0 };
+		if (machine->leader.fd == -1)
+			continue;
+		plan_make(settings, proc, target, plan);
+		printf("%s: %s, its supervisor is %d; ", target->name,
+		    leader_words(proc, target, words, sizeof(words)),
+		    machine->supervisor.pid);
+		if (plan->signal == SIGNAL_NONE)
+			printf("it would only be waited for\n");
+		else
+			printf("%s would be sent: %s%s\n",
+			    signal_name(plan->signal, name),
+			    verdicts[plan->verdict], plan->way == INIT_NONE ?
+			    "; nothing stops it cleanly" : "");
 	}
-	if (processes_wait(fds, 2 * settings->count, deadline) == -1)
+}
+
+/* ---- notices ------------------------------------------------------- */
+
+/* Who is told once a second how the wait goes. */
+struct notice {
+	bool			terminal;	/* on stderr */
+	bool			shown;		/* a line stands there */
+	int			socket;		/* to systemd; -1: none */
+	struct sockaddr_un	address;
+	socklen_t		length;		/* of address */
+};
+
+/* Opens the way to systemd of sd_notify(3), where there is one. */
+static void
+notice_open(const struct settings *settings, struct notice *notice)
+{
+	const char *path = getenv("NOTIFY_SOCKET"), *term = getenv("TERM");
+	size_t length = path == NULL ? 0 : strlen(path);
+
+	*notice = (struct notice){ .socket = -1 };
+	notice->terminal = !settings->quiet && isatty(STDERR_FILENO) &&
+	    term != NULL && strcmp(term, "dumb") != 0;
+	if (length == 0 || length >= sizeof(notice->address.sun_path) ||
+	    (*path != '/' && *path != '@'))
+		return;
+	notice->address.sun_family = AF_UNIX;
+	memcpy(notice->address.sun_path, path, length);
+	if (*path == '@')
+		notice->address.sun_path[0] = '\0';
+	notice->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+	    length);
+	notice->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC |
+	    SOCK_NONBLOCK, 0);
+}
+
+/* Takes the line away, before anything else is said. */
+static void
+notice_clear(struct notice *notice)
+{
+	if (notice->shown)
+		fprintf(stderr, "\r\033[K");
+	notice->shown = false;
+}
+
+/* Says on the terminal's last line what the wait is for, as far as it goes. */
+static void
+notice_line(struct notice *notice, const char *text)
+{
+	struct winsize size = { .ws_col = 0 };
+	int width;
+
+	/* In the background it is somebody else's. */
+	if (tcgetpgrp(STDERR_FILENO) != getpgrp())
+		return;
+	ioctl(STDERR_FILENO, TIOCGWINSZ, &size);
+	width = size.ws_col == 0 ? 80 : size.ws_col;
+	notice_clear(notice);
+	fprintf(stderr, "%.*s", width - 1, text);
+	notice->shown = true;
+}
+
+/* Tells systemd the same, and that it is not to lose patience yet. */
+static void
+notice_systemd(const struct notice *notice, const char *text)
+{
+	char message[LINE_SIZE + 128];
+	int length = snprintf(message, sizeof(message),
+	    "STATUS=%s\nEXTEND_TIMEOUT_USEC=%d000000\n", text, EXTEND_TIME);
+
+	/* Where nobody listens the wait goes on. */
+	sendto(notice->socket, message, (size_t)length, MSG_NOSIGNAL,
+	    (const struct sockaddr *)&notice->address, notice->length);
+}
+
+/* ---- waiting ------------------------------------------------------- */
+
+struct wait {
+	const struct settings	*settings;
+	const struct host	*host;
+	struct notice		 notice;
+	struct pollfd		*fds;
+	int			 scopes;	/* inotify(7) of their slices */
+	int			 signals;
+	int64_t			 deadline;
+	int64_t			 doubt;		/* or never: has been */
+	int64_t			 tick;
+};
+
+/* Makes an event of the removal of a scope's folder. */
+static void
+scope_watch(const struct wait *wait, struct target *target)
+{
+	char path[SCOPE_SIZE + 32], *slash;
+
+	if (target->scope[0] == '\0')
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s",
+	    wait->host->cgroup, target->scope);
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	if (inotify_add_watch(wait->scopes, path, IN_DELETE) == -1)
+		target->scope[0] = '\0';
+}
+
+/* Forgets the scope if systemd has dropped it. */
+static void
+scope_look(const struct wait *wait, struct target *target)
+{
+	if (target->scope[0] != '\0' && faccessat(wait->host->cgroup,
+	    target->scope, F_OK, 0) == -1 && errno == ENOENT)
+		target->scope[0] = '\0';
+}
+
+/*
+ * Looks whether a machine whose leader has ended has another one now, under
+ * the supervisor that lives on.  A new process is no event; the next look comes
+ * later each time.
+ */
+static void
+reboot_look(struct wait *wait, struct target *target)
+{
+	struct machined none = { .hung = true };
+	struct machine *machine = &target->machine, again;
+	pid_t suspects[2];
+
+	if (process_alive(&machine->leader) ||
+	    !process_alive(&machine->supervisor) ||
+	    deadline_left(target->look) != 0)
+		return;
+	target->look = deadline_in(target->pace);
+	target->pace = target->pace < SECOND / 2 ? 2 * target->pace : SECOND;
+	if (machine_find(wait->host, target->name, &none, &again,
+	    suspects) == -1)
+		return;
+	if (again.supervisor.pid == machine->supervisor.pid &&
+	    again.leader.pid != machine->leader.pid) {
+		notice_clear(&wait->notice);
+		warnx("%s: has rebooted instead of stopping: its leader is %d"
+		    " now", target->name, again.leader.pid);
+		target_fail(target);
+	}
+	machine_close(&again);
+}
+
+/* Says why a machine does not seem to have heard, where that is certain. */
+static void
+explain(const struct wait *wait, const struct target *target)
+{
+	const struct machine *machine = &target->machine;
+	const struct process *leader = &machine->leader;
+	const struct plan *plan = &target->plan;
+	char words[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
+	struct process_status status;
+	int proc = wait->host->proc;
+
+	if (plan->signal == SIGNAL_NONE ||
+	    process_status_read(proc, leader->pid, &status) == -1 ||
+	    !process_alive(leader))
+		return;
+	leader_words(proc, target, words, sizeof(words));
+	hint_words(plan, hint, sizeof(hint));
+	signal_name(plan->signal, name);
+	if (machine_frozen(wait->host, machine))
+		warnx("%s: is frozen, and hears nothing until it is thawed:"
+		    " systemctl thaw, with its unit", target->name);
+	else if (status.state == 'T')
+		warnx("%s: %s: it is stopped, and hears nothing until it is"
+		    " continued: kill -CONT %d", target->name, words,
+		    leader->pid);
+	else if (!signal_in(status.pending, plan->signal))
+		return;
+	else if (status.state == 't')
+		warnx("%s: %s: its tracer %d holds it", target->name, words,
+		    status.tracer);
+	else if (signal_in(status.blocked, plan->signal) &&
+	    !signal_awaited(proc, leader, plan->signal))
+		warnx("%s: %s: %s is blocked and never read%s", target->name,
+		    words, name, hint);
+	else
+		warnx("%s: %s: %s is still pending%s", target->name, words,
+		    name, hint);
+}
+
+/* Says what the wait is for. */
+static void
+notice_give(struct wait *wait)
+{
+	const struct settings *settings = wait->settings;
+	char text[LINE_SIZE] = "waiting for";
+	size_t used = strlen(text), processes = 0;
+	int left = deadline_left(wait->deadline);
+
+	for (size_t i = 0; i < settings->count; i++) {
+		const struct target *target = &settings->targets[i];
+
+		if (!target_left(target))
+			continue;
+		processes += machine_processes(wait->host->proc,
+		    &target->machine, NULL, 0);
+		if (used + strlen(target->name) + 80 < sizeof(text))
+			used += (size_t)snprintf(text + used,
+			    sizeof(text) - used, " %s", target->name);
+	}
+	used += (size_t)snprintf(text + used, sizeof(text) - used,
+	    ": %zu process%s left", processes, processes == 1 ? "" : "es");
+	if (left != -1)
+		snprintf(text + used, sizeof(text) - used, ", %d s",
+		    (left + SECOND - 1) / SECOND);
+	if (wait->notice.terminal)
+		notice_line(&wait->notice, text);
+	if (wait->notice.socket != -1)
+		notice_systemd(&wait->notice, text);
+}
+
+/* Takes note of what has happened.  Says how many machines are left. */
+static size_t
+wait_look(struct wait *wait)
+{
+	const struct settings *settings = wait->settings;
+	bool doubt = deadline_left(wait->doubt) == 0;
+	size_t left = 0;
+
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
+		scope_look(wait, target);
+		reboot_look(wait, target);
+		if (doubt && !settings->quiet) {
+			notice_clear(&wait->notice);
+			explain(wait, target);
+		}
+		left += target_left(target);
+	}
+	if (doubt)
+		wait->doubt = DEADLINE_NEVER;
+	if (left > 0 && deadline_left(wait->tick) == 0) {
+		notice_give(wait);
+		wait->tick = deadline_in(SECOND);
+	}
+	return left;
+}
+
+/* Says when something is to be done even if nothing happens. */
+static int64_t
+wait_next(const struct wait *wait)
+{
+	int64_t next = wait->deadline;
+
+	if (wait->doubt < next)
+		next = wait->doubt;
+	if (wait->tick < next)
+		next = wait->tick;
+	for (size_t i = 0; i < wait->settings->count; i++) {
+		const struct target *target = &wait->settings->targets[i];
+
+		if (target->look < next &&
+		    !process_alive(&target->machine.leader) &&
+		    process_alive(&target->machine.supervisor))
+			next = target->look;
+	}
+	return next;
+}
+
+/*
+ * Waits for the next event.
+ * Returns the signal that is to end the wait; 0: none
+ */
+static int
+wait_event(struct wait *wait)
+{
+	struct signalfd_siginfo info;
+	struct pollfd *fds = wait->fds;
+	nfds_t count = 0;
+	char events[4096];
+
+	fds[count++] = (struct pollfd){ wait->signals, POLLIN, 0 };
+	fds[count++] = (struct pollfd){ wait->scopes, POLLIN, 0 };
+	for (size_t i = 0; i < wait->settings->count; i++) {
+		const struct machine *m = &wait->settings->targets[i].machine;
+
+		if (process_alive(&m->leader))
+			fds[count++] = (struct pollfd){ m->leader.fd, POLLIN,
+			    0 };
+		if (process_alive(&m->supervisor))
+			fds[count++] = (struct pollfd){ m->supervisor.fd,
+			    POLLIN, 0 };
+	}
+	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
+	    errno != EINTR)
 		err(STATUS_FAILED, "cannot wait");
-	free(fds);
+	if (fds[1].revents != 0 &&
+	    read(wait->scopes, events, sizeof(events)) == -1)
+		err(STATUS_FAILED, "cannot read what became of the scopes");
+	if (fds[0].revents != 0 &&
+	    read(wait->signals, &info, sizeof(info)) == sizeof(info))
+		return (int)info.ssi_signo;
+	return 0;
+}
+
+/* Takes the signals that end the wait as events, but for those ignored. */
+static int
+signals_open(void)
+{
+	static const int ending[] = { SIGHUP, SIGINT, SIGTERM };
+	struct sigaction action;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		if (sigaction(ending[i], NULL, &action) == 0 &&
+		    action.sa_handler != SIG_IGN)
+			sigaddset(&set, ending[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static void
+wait_open(const struct settings *settings, const struct host *host,
+    int64_t deadline, struct wait *wait)
+{
+	*wait = (struct wait){ .settings = settings, .host = host,
+	    .deadline = deadline, .doubt = deadline_in(DOUBT_TIME),
+	    .tick = DEADLINE_NEVER };
+	wait->fds = calloc(2 * settings->count + 2, sizeof(*wait->fds));
+	wait->scopes = inotify_init1(IN_CLOEXEC);
+	wait->signals = signals_open();
+	if (wait->fds == NULL || wait->scopes == -1 || wait->signals == -1)
+		err(STATUS_FAILED, "cannot wait");
+	notice_open(settings, &wait->notice);
+	if (wait->notice.terminal || wait->notice.socket != -1)
+		wait->tick = deadline_in(0);
+	for (size_t i = 0; i < settings->count; i++)
+		scope_watch(wait, &settings->targets[i]);
+}
+
+/*
+ * Waits until all machines have stopped.
+ * Returns the signal that ended the wait; 0: none
+ */
+static int
+wait_all(const struct settings *settings, const struct host *host,
+    int64_t deadline)
+{
+	struct wait wait;
+	int signal = 0;
+
+	wait_open(settings, host, deadline, &wait);
+	while (wait_look(&wait) > 0 && signal == 0 &&
+	    deadline_left(deadline) != 0)
+		signal = wait_event(&wait);
+	notice_clear(&wait.notice);
+	fd_close(&wait.notice.socket);
+	fd_close(&wait.signals);
+	fd_close(&wait.scopes);
+	free(wait.fds);
+	return signal;
+}
+
+/* ---- reporting ----------------------------------------------------- */
+
+/* Lists what still runs in a machine. */
+static void
+list_processes(int proc, const struct target *target)
+{
+	pid_t pids[LISTED_MAX];
+	size_t count = machine_processes(proc, &target->machine, pids,
+	    LISTED_MAX);
+
+	for (size_t i = 0; i < count && i < LISTED_MAX; i++) {
+		char name[4 * PROCESS_NAME_SIZE], place[PROCESS_NAME_SIZE];
+		struct process_status status;
+
+		if (process_status_read(proc, pids[i], &status) == -1)
+			continue;
+		printable(status.name, name, sizeof(name));
+		process_place(proc, pids[i], place);
+		if (status.state == 'D' && place[0] != '\0')
+			warnx("%s: %d (%d inside) %s, in state D in %s",
+			    target->name, pids[i], status.inner, name, place);
+		else
+			warnx("%s: %d (%d inside) %s, in state %c",
+			    target->name, pids[i], status.inner, name,
+			    status.state);
+	}
+	if (count > LISTED_MAX)
+		warnx("%s: and %zu more", target->name, count - LISTED_MAX);
+}
+
+/*
+ * Says whether the supervisor ended to be started again by its unit.  In the
+ * unit's own stop command that is a stop like any other.
+ */
+static bool
+restarts(const struct target *target)
+{
+	const struct process *supervisor = &target->machine.supervisor;
+	struct pollfd reaped = { .fd = supervisor->fd };
+	const char *main_pid = getenv("MAINPID");
+	uint64_t pid;
+	int status;
+
+	if (supervisor->fd == -1 || (main_pid != NULL &&
+	    number_parse(main_pid, INT32_MAX, &pid) == 0 &&
+	    (pid_t)pid == supervisor->pid))
+		return false;
+	if (process_ended(supervisor, &status) == -1 &&
+	    (errno != EAGAIN || poll(&reaped, 1, REAP_TIME) != 1 ||
+	    process_ended(supervisor, &status) == -1))
+		return false;
+	return exit_status(status) == NSPAWN_REBOOT;
+}
+
+/* Says what is left of a machine whose processes have all ended or not. */
+static void
+report_left(int proc, const struct target *target, const char *when)
+{
+	const struct machine *m = &target->machine;
+	const char *scope = strrchr(target->scope, '/');
+
+	if (process_alive(&m->leader))
+		warnx("%s: is still running, %s; its leader is %d",
+		    target->name, when, m->leader.pid);
+	else if (process_alive(&m->supervisor))
+		warnx("%s: its leader has ended, but its systemd-nspawn %d is"
+		    " still running, %s", target->name, m->supervisor.pid,
+		    when);
+	else
+		warnx("%s: has ended, but systemd has not dropped its scope, %s;"
+		    " see systemctl status %s", target->name, when,
+		    scope == NULL ? target->scope : scope + 1);
+	list_processes(proc, target);
 }
 
 /* Says what has become of a machine.  Returns its part of the exit status. */
 static int
-report(const struct settings *settings, const struct target *target)
+report(const struct settings *settings, int proc, const struct target *target)
 {
-	const struct machine *m = &target->machine;
-
 	if (target->failed)
 		return STATUS_FAILED;
-	if (settings->timeout == 0)	/* asked to send, and to see no more */
+	if (settings->dry_run || settings->timeout == 0)	/* not waited */
 		return STATUS_STOPPED;
-	if (process_alive(&m->leader))
-		warnx("%s: is still running, now that the time is up; its"
-		    " leader is %d", target->name, m->leader.pid);
-	else if (process_alive(&m->supervisor))
-		warnx("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " still running", target->name, m->supervisor.pid);
-	else {
-		if (settings->verbose && m->leader.fd != -1)
-			warnx("%s: has stopped", target->name);
-		return STATUS_STOPPED;
+	if (target_left(target)) {
+		report_left(proc, target, "now that the time is up");
+		return STATUS_RUNNING;
 	}
-	return STATUS_RUNNING;
+	if (restarts(target)) {
+		warnx("%s: has rebooted instead of stopping: its systemd-nspawn"
+		    " ended with status %d, for its unit to start it again",
+		    target->name, NSPAWN_REBOOT);
+		return STATUS_FAILED;
+	}
+	if (settings->verbose && target->machine.leader.fd != -1)
+		warnx("%s: has stopped", target->name);
+	return STATUS_STOPPED;
 }
 
 static int
-report_all(const struct settings *settings)
+report_all(const struct settings *settings, int proc)
 {
 	bool failed = false, running = false;
 
 	for (size_t i = 0; i < settings->count; i++) {
-		int status = report(settings, &settings->targets[i]);
+		int status = report(settings, proc, &settings->targets[i]);
 
 		failed = failed || status == STATUS_FAILED;
 		running = running || status == STATUS_RUNNING;
@@ -333,12 +987,61 @@ report_all(const struct settings *settings)
 	return running ? STATUS_RUNNING : STATUS_STOPPED;
 }
 
+/* Says what the caller did not want to wait for any longer. */
+static int
+report_interrupted(const struct settings *settings, int proc, int signal)
+{
+	char name[SIGNAL_NAME_SIZE], when[SIGNAL_NAME_SIZE + 16];
+
+	snprintf(when, sizeof(when), "now that %s came",
+	    signal_name(signal, name));
+	for (size_t i = 0; i < settings->count; i++)
+		if (target_left(&settings->targets[i]))
+			report_left(proc, &settings->targets[i], when);
+	return 128 + signal;
+}
+
+/* ---- nspawn-stop --------------------------------------------------- */
+
+/* Makes room for two pidfds of each machine. */
 static void
-release(struct settings *settings)
+limit_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void
+prepare(void)
+{
+	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
+	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
+	limit_raise();
+	if (fds_tidy() == -1)
+		err(STATUS_USAGE, "cannot open /dev/null");
+}
+
+static void
+host_open(struct host *host)
+{
+	host->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host->proc == -1)
+		err(STATUS_USAGE, "cannot open /proc");
+	host->cgroup = hierarchy_of_units();
+}
+
+static void
+release(struct settings *settings, struct host *host)
 {
 	for (size_t i = 0; i < settings->count; i++)
 		machine_close(&settings->targets[i].machine);
 	free(settings->targets);
+	fd_close(&host->cgroup);
+	fd_close(&host->proc);
 }
 
 int
@@ -348,26 +1051,24 @@ main(int argc, char **argv)
 	struct machined machined = { .hung = false };
 	int64_t deadline;
 	struct host host;
-	int status;
+	int signal = 0, status;
 
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
-	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
-	if (fds_tidy() == -1)
-		err(STATUS_USAGE, "cannot open /dev/null");
-	host.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (host.proc == -1)
-		err(STATUS_USAGE, "cannot open /proc");
-	host.cgroup = hierarchy_of_units();
+	prepare();
+	host_open(&host);
 	for (size_t i = 0; i < settings.count; i++)
 		find(&settings, &host, &settings.targets[i], &machined);
-	for (size_t i = 0; i < settings.count; i++)
-		tell(&settings, host.proc, &settings.targets[i], &machined);
-	wait_all(&settings, deadline);
-	status = report_all(&settings);
-	release(&settings);
-	fd_close(&host.cgroup);
-	fd_close(&host.proc);
+	if (settings.dry_run)
+		describe_all(&settings, host.proc);
+	else {
+		tell_all(&settings, host.proc, &machined);
+		signal = wait_all(&settings, &host, deadline);
+	}
+	status = signal != 0 ?
+	    report_interrupted(&settings, host.proc, signal) :
+	    report_all(&settings, host.proc);
+	release(&settings, &host);
 	return status;
 }

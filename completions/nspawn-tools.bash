@@ -51,8 +51,8 @@ _nspawn_options()
 		    -T --no-tty -q --quiet --foreign --help --version
 		;;
 	nspawn-stop)
-		printf '%s\n' -t= --timeout= -s= --signal= --foreign -v \
-		    --verbose --help --version
+		printf '%s\n' -t= --timeout= -s= --signal= --strict --dry-run \
+		    --foreign -v --verbose -q --quiet --help --version
 		;;
 	esac
 }

@@ -75,7 +75,10 @@ complete -c nspawn-stop -s t -l timeout -x -d 'how long to wait' \
     -a '0 10 60 5min 1h infinity'
 complete -c nspawn-stop -s s -l signal -x -d 'send that signal' \
     -a 'TERM INT PWR USR1 USR2 HUP RTMIN+3 RTMIN+4 none'
+complete -c nspawn-stop -l strict -d 'not running is a failure'
+complete -c nspawn-stop -l dry-run -d 'say what would be done'
 complete -c nspawn-stop -l foreign -d 'also stop another user\'s machine'
 complete -c nspawn-stop -s v -l verbose -d 'say each step'
+complete -c nspawn-stop -s q -l quiet -d 'nothing but errors'
 complete -c nspawn-stop -l help -d 'show a short help'
 complete -c nspawn-stop -l version -d 'show the version'

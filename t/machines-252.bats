@@ -33,7 +33,7 @@ found_entered_stopped()
 	[ "$output" = "$name" ]
 	namespaces_are_the_leaders "$name"
 	run -0 stop --verbose "$name"
-	[ "$output" = "nspawn-stop: $name: its leader $pid is no init that is known
+	[ "$output" = "nspawn-stop: $name: PID 1 is init ($pid)
 nspawn-stop: $name: sent SIGTERM to its leader $pid
 nspawn-stop: $name: has stopped" ]
 	machine_file_is "$name" stopped stopped
@@ -102,7 +102,7 @@ nspawn-stop: $name: has stopped" ]
 	run -0 enter web cat /etc/os-release
 	[[ "$output" == *'ID=debian'* ]]
 	run -0 stop --verbose web
-	[ "$output" = "nspawn-stop: web: its leader $pid is systemd
+	[ "$output" = "nspawn-stop: web: PID 1 is systemd ($pid)
 nspawn-stop: web: sent SIGRTMIN+4 to its leader $pid
 nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
@@ -173,7 +173,7 @@ nspawn-stop: web: has stopped" ]
  running: /proc does not show it, and machinectl did not answer" ]
 	# A registered machine's own end waits for machined, to be unregistered.
 	[ "${lines[1]}" = "nspawn-stop: web: its leader has ended, but its\
- systemd-nspawn $nspawn is still running" ]
+ systemd-nspawn $nspawn is still running, now that the time is up" ]
 	[ "${#lines[@]}" = 2 ]
 	[ "$took" -lt 20 ]
 	machine_file_is web stopped stopped
@@ -317,9 +317,13 @@ slow_unit_ended()
 	pid=$(leader deaf)
 	run -124 stop one nothing deaf --timeout 2 two one
 	[ "${lines[0]}" = "nspawn-stop: nothing: is not running" ]
-	[ "${lines[1]}" = "nspawn-stop: deaf: is still running, now that the\
+	[[ "${lines[1]}" == "nspawn-stop: deaf: PID 1 is sleep ($pid): nothing\
+ stops it cleanly; "* ]]
+	[ "${lines[2]}" = "nspawn-stop: deaf: is still running, now that the\
  time is up; its leader is $pid" ]
-	[ "${#lines[@]}" = 2 ]
+	[ "${lines[3]}" = "nspawn-stop: deaf: $pid (1 inside) sleep, in state\
+ S" ]
+	[ "${#lines[@]}" = 4 ]
 	lives "$pid"
 	machine_file_is one stopped stopped
 	machine_file_is two stopped stopped
@@ -364,7 +368,7 @@ slow_unit_ended()
 	until_true on_host test -e /var/lib/machines/bb/ready
 	pid=$(leader bb)
 	run -0 stop --verbose bb
-	[ "$output" = "nspawn-stop: bb: its leader $pid is busybox init
+	[ "$output" = "nspawn-stop: bb: PID 1 is busybox init ($pid)
 nspawn-stop: bb: sent SIGUSR2 to its leader $pid
 nspawn-stop: bb: has stopped" ]
 	on_host test -e /var/lib/machines/bb/stopped
@@ -377,7 +381,7 @@ nspawn-stop: bb: has stopped" ]
 	    while :; do sleep 600 & wait $!; done'
 	until_true machine_file_is stub ready ready
 	run -0 stop --verbose stub
-	[[ "${lines[0]}" == *"is systemd-nspawn's stub" ]]
+	[[ "${lines[0]}" == *"PID 1 is systemd-nspawn's stub ("* ]]
 	[[ "${lines[1]}" == *'sent SIGRTMIN+4 '* ]]
 	machine_file_is stub stopped stopped
 }

@@ -1,0 +1,1 @@
+restart-252.bats
