@@ -78,10 +78,15 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-TEST_PROGRAMS = library bench describe
+TEST_PROGRAMS = library bench describe attacker
 SCRIPTS = t/setup t/host t/demo t/bench t/candidates .ci/run
 
 all: $(PROGRAMS)
+
+# Static by default: of a process that a machine sees the libraries, too, are
+# files within its reach.  LINK= links them dynamically.
+LINK = $(if $(wildcard $(shell $(CC) -print-file-name=libc.a)),-static-pie)
+$(PROGRAMS): KIND = $(LINK)
 
 $(PROGRAMS): %: %.c common.c common.h Makefile
 	$(COMPILE) -o $@ $< common.c

@@ -8,6 +8,9 @@
 #include "common.h"
 
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -17,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -40,6 +44,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open	434
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3	435
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range	436
 #endif
@@ -54,6 +61,17 @@
 #define SYS_RESOLVE_NO_SYMLINKS		0x04
 #define SYS_RESOLVE_BENEATH		0x08
 #define SYS_RESOLVE_IN_ROOT		0x10
+
+#define SYS_PTRACE_SEIZE		0x4206
+#define SYS_PTRACE_INTERRUPT		0x4207
+#define SYS_PTRACE_DETACH		17
+#define SYS_PTRACE_GET_FILTER		0x420c
+#define SYS_PTRACE_EVENT_STOP		128
+#define SYS_SECCOMP_SET_MODE_FILTER	1
+#define SYS_KEYCTL_JOIN_SESSION		1
+#define SYS_CAPABILITY_VERSION_3	0x20080522
+#define SYS_MFD_EXEC			0x0010
+#define SYS_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
 
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
 #define CGROUP_SIZE	8192	/* /proc/PID/cgroup: two or so paths */
@@ -85,21 +103,29 @@ struct sys_pidfd_info {
 
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
-	    "stay in the caller's mount namespace" },
+	    "stay in the caller's mount namespace",
+	    "join its mount namespace" },
 	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS, "no-uts", 257,
-	    "stay in the caller's uts namespace (host name)" },
+	    "stay in the caller's uts namespace (host name)",
+	    "join its uts namespace" },
 	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC, "no-ipc", 258,
-	    "stay in the caller's ipc namespace" },
+	    "stay in the caller's ipc namespace",
+	    "join its ipc namespace" },
 	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET, "no-network",
-	    'n', "stay in the caller's network namespace" },
+	    'n', "stay in the caller's network namespace",
+	    "join its network namespace" },
 	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID, "no-pid", 'p',
-	    "stay in the caller's pid namespace" },
+	    "stay in the caller's pid namespace",
+	    "join its pid namespace" },
 	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP,
-	    "no-cgroup", 259, "stay in the caller's cgroup namespace" },
+	    "no-cgroup", 259, "stay in the caller's cgroup namespace",
+	    "join its cgroup namespace" },
 	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME, "no-time", 260,
-	    "stay in the caller's time namespace" },
+	    "stay in the caller's time namespace",
+	    "join its time namespace" },
 	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER, "no-user", 261,
-	    "stay in the caller's user namespace" },
+	    "stay in the caller's user namespace",
+	    "join its user namespace" },
 };
 
 static const char *const signal_names[] = {
@@ -2005,36 +2031,24 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 }
 
 /*
- * Gives the path of a process in the hierarchy of units, which is a part of
- * text.
+ * Reads the path of a process in the hierarchy of units, without the '/' at its
+ * beginning; it is a part of text.
  */
-static char *
-cgroup_of_units(char *text)
+static const char *
+proc_cgroup(const struct host *host, pid_t pid, char text[CGROUP_SIZE])
 {
-	for (char *line = text; *line != '\0';) {
-		char *path = strchr(line, '/'), *end = strchr(line, '\n');
+	bool unified = fd_is_on(host->cgroup, SYS_CGROUP2_MAGIC);
+	const char *key = unified ? "0::/" : ":name=systemd:/";
+	char *line, *path, *rest = text;
 
-		if (end == NULL || path == NULL)
-			return NULL;
-		*end = '\0';
-		if (strncmp(line, "0::/", 4) == 0 ||
-		    strstr(line, ":name=systemd:/") != NULL)
-			return path;
-		line = end + 1;
+	if (proc_read(host->proc, pid, "cgroup", text, CGROUP_SIZE) == -1)
+		return NULL;
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		path = strstr(line, key);
+		if (path != NULL && (path == line || !unified))
+			return path + strlen(key);
 	}
 	return NULL;
-}
-
-/* Reads it, without the '/' at its beginning. */
-static char *
-proc_cgroup(int proc, pid_t pid, char text[CGROUP_SIZE])
-{
-	char *path;
-
-	if (proc_read(proc, pid, "cgroup", text, CGROUP_SIZE) == -1)
-		return NULL;
-	path = cgroup_of_units(text);
-	return path == NULL ? NULL : path + 1;
 }
 
 const char *
@@ -2042,19 +2056,23 @@ machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size)
 {
 	static const char suffix[] = ".scope/payload";
-	char text[CGROUP_SIZE], *found = NULL, *end = NULL;
+	char text[CGROUP_SIZE];
+	const char *found = NULL, *end = NULL;
+	int length;
 
 	path[0] = '\0';
 	if (proc_in_unit(host->proc, machine->leader.pid, name))
-		found = proc_cgroup(host->proc, machine->leader.pid, text);
+		found = proc_cgroup(host, machine->leader.pid, text);
 	if (found != NULL)
 		end = strstr(found, suffix);
-	if (end == NULL || host->cgroup == -1)
+	if (end == NULL)
 		return path;
-	end[strlen(".scope")] = '\0';
-	if (strlen(found) < size && process_alive(&machine->leader) &&
-	    faccessat(host->cgroup, found, F_OK, 0) == 0)
-		snprintf(path, size, "%s", found);
+	length = (int)(end - found) + (int)strlen(".scope");
+	if ((size_t)length < size)
+		snprintf(path, size, "%.*s", length, found);
+	if (!process_alive(&machine->leader) ||
+	    faccessat(host->cgroup, path, F_OK, 0) == -1)
+		path[0] = '\0';
 	return path;
 }
 
@@ -2062,11 +2080,10 @@ bool
 machine_frozen(const struct host *host, const struct machine *machine)
 {
 	char text[CGROUP_SIZE], path[CGROUP_SIZE + 16], events[256];
-	const char *cgroup = proc_cgroup(host->proc, machine->leader.pid,
-	    text);
+	const char *cgroup = proc_cgroup(host, machine->leader.pid, text);
 	const char *frozen;
 
-	if (cgroup == NULL || host->cgroup == -1)
+	if (cgroup == NULL)
 		return false;
 	snprintf(path, sizeof(path), "%s/cgroup.events", cgroup);
 	if (file_read(host->cgroup, path, events, sizeof(events)) == -1)
@@ -2299,6 +2316,438 @@ namespaces_join(const int fds[NAMESPACES], int *failed)
 			return -1;
 		}
 	return 0;
+}
+
+/* ---- entry --------------------------------------------------------- */
+
+/* Reads the leader's groups, as the host knows them. */
+static int
+entry_groups(const char *text, struct entry *entry)
+{
+	const char *line = line_value(text, "Groups:");
+	uint64_t gid;
+
+	while (line != NULL && line_number(&line, &gid)) {
+		if (entry->group_count == ENTRY_GROUPS_MAX) {
+			errno = E2BIG;
+			return -1;
+		}
+		entry->groups[entry->group_count++] = (gid_t)gid;
+	}
+	return 0;
+}
+
+/* Reads what /proc/PID/status says of the leader's bonds. */
+static int
+entry_status(int proc, pid_t pid, struct entry *entry)
+{
+	char text[STATUS_SIZE];
+	uint32_t mode, privs;
+
+	if (proc_read(proc, pid, "status", text, sizeof(text)) == -1 ||
+	    entry_groups(text, entry) == -1)
+		return -1;
+	if (!status_signals(text, "CapBnd:", &entry->bounding) ||
+	    !status_number(text, "NoNewPrivs:", 1, &privs) ||
+	    !status_number(text, "Seccomp:", UINT8_MAX, &mode)) {
+		errno = EINVAL;
+		return -1;
+	}
+	entry->no_new_privs = privs != 0;
+	entry->filtered = mode != 0;
+	return 0;
+}
+
+/* Reads how willingly the kernel kills a process where memory is short. */
+static int
+oom_score_read(int proc, const char *who, int *score)
+{
+	char path[64], text[16];
+	uint64_t n;
+
+	snprintf(path, sizeof(path), "%s/oom_score_adj", who);
+	if (file_read(proc, path, text, sizeof(text)) == -1)
+		return -1;
+	text[strcspn(text, "\n")] = '\0';
+	if (number_parse(text + (*text == '-'), 1000, &n) == -1)
+		return -1;
+	*score = *text == '-' ? -(int)n : (int)n;
+	return 0;
+}
+
+/* Reads the leader's limits; where we may not see them, they stay our own. */
+static int
+limits_read(pid_t pid, struct entry *entry)
+{
+	for (int i = 0; i < ENTRY_LIMITS; i++)
+		if (syscall(SYS_prlimit64, pid, i, NULL, &entry->limits[i]) ==
+		    -1 && (errno != EPERM || syscall(SYS_prlimit64, 0, i, NULL,
+		    &entry->limits[i]) == -1))
+			return -1;
+	return 0;
+}
+
+/* Reads all that binds the leader but its filters. */
+static int
+entry_bonds(const struct host *host, pid_t pid, struct entry *entry)
+{
+	char text[CGROUP_SIZE], who[16];
+	const char *path;
+
+	snprintf(who, sizeof(who), "%d", pid);
+	if (entry_status(host->proc, pid, entry) == -1 ||
+	    oom_score_read(host->proc, who, &entry->oom_score_adj) == -1)
+		return -1;
+	if (limits_read(pid, entry) == -1)
+		return -1;
+	path = proc_cgroup(host, pid, text);
+	if (path != NULL &&
+	    fd_is_on(host->cgroup, SYS_CGROUP2_MAGIC))
+		entry->cgroup = openat(host->cgroup, *path == '\0' ? "." : path,
+		    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+/* Opens the leader's root directory, and reads what its user ids are outside. */
+static int
+entry_places(int proc, pid_t pid, struct entry *entry, const char **step)
+{
+	char path[32];
+
+	*step = "open the root directory of its leader";
+	snprintf(path, sizeof(path), "%d/root", pid);
+	if (entry->namespaces[NAMESPACE_MOUNT] != -1 && (entry->root =
+	    openat(proc, path, O_PATH | O_CLOEXEC)) == -1)
+		return -1;
+	*step = "read the user ids of its leader";
+	return entry->namespaces[NAMESPACE_USER] == -1 || proc_read(proc, pid,
+	    "uid_map", entry->uid_map, sizeof(entry->uid_map)) != -1 ? 0 : -1;
+}
+
+int
+entry_read(const struct host *host, const struct process *leader,
+    unsigned wanted, bool confined, struct entry *entry, const char **step)
+{
+	struct entry e = { .confined = confined, .root = -1, .cgroup = -1 };
+
+	*step = "open the namespaces of its leader";
+	if (namespaces_open(host->proc, leader, wanted, e.namespaces) == -1)
+		return -1;
+	if (entry_places(host->proc, leader->pid, &e, step) == -1)
+		goto fail;
+	*step = "read what binds its leader";
+	if (confined && entry_bonds(host, leader->pid, &e) == -1)
+		goto fail;
+	/* What was read is the leader's if it lives still. */
+	*step = "enter it: its leader ended meanwhile";
+	errno = ESRCH;
+	if (!process_alive(leader))
+		goto fail;
+	*entry = e;
+	return 0;
+fail:
+	entry_close(&e);
+	return -1;
+}
+
+void
+entry_close(struct entry *entry)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		fd_close(&entry->namespaces[i]);
+	fd_close(&entry->root);
+	fd_close(&entry->cgroup);
+}
+
+static long
+sys_ptrace(long request, pid_t pid, uintptr_t address, void *data)
+{
+	return syscall(SYS_ptrace, request, pid, address, data);
+}
+
+/* Copies the filters of a process that stands still. */
+static int
+filters_copy(pid_t pid, struct filters *filters)
+{
+	size_t used = 0;
+	long n;
+
+	for (filters->count = 0;; filters->count++) {
+		n = sys_ptrace(SYS_PTRACE_GET_FILTER, pid, filters->count,
+		    NULL);
+		if (n == -1)
+			return errno == ENOENT ? 0 : -1;
+		if ((size_t)n > ENTRY_FILTER_MAX - used ||
+		    filters->count == ENTRY_FILTER_MAX / 5) {
+			errno = E2BIG;
+			return -1;
+		}
+		if (sys_ptrace(SYS_PTRACE_GET_FILTER, pid, filters->count,
+		    filters->steps + used) != n)
+			return -1;
+		filters->lengths[filters->count] = (size_t)n;
+		used += (size_t)n;
+	}
+}
+
+int
+filters_read(const struct process *leader, struct filters *filters)
+{
+	int status, error, signal = 0, n = -1;
+	pid_t pid = leader->pid, stopped;
+
+	if (sys_ptrace(SYS_PTRACE_SEIZE, pid, 0, NULL) == -1)
+		return -1;
+	/* Held now: if it lives, the number is the leader's own. */
+	if (!process_alive(leader) ||
+	    sys_ptrace(SYS_PTRACE_INTERRUPT, pid, 0, NULL) == -1) {
+		sys_ptrace(SYS_PTRACE_DETACH, pid, 0, NULL);
+		errno = ESRCH;
+		return -1;
+	}
+	do
+		stopped = waitpid(pid, &status, __WALL);
+	while (stopped == -1 && errno == EINTR);
+	if (stopped == pid && WIFSTOPPED(status)) {
+		n = filters_copy(pid, filters);
+		/* It may have stopped for a signal, which is to go on. */
+		if (status >> 16 == 0)
+			signal = WSTOPSIG(status);
+	} else
+		errno = ESRCH;
+	error = errno;
+	sys_ptrace(SYS_PTRACE_DETACH, pid, 0, (void *)(intptr_t)signal);
+	errno = error;
+	return n;
+}
+
+/* struct clone_args of Linux 5.7. */
+struct sys_clone_args {
+	uint64_t	flags, pidfd, child_tid, parent_tid, exit_signal;
+	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+pid_t
+entry_fork(const struct entry *entry, bool *joined)
+{
+	struct sys_clone_args args = {
+		.flags = SYS_CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)entry->cgroup,
+	};
+	long pid = -1;
+	int procs;
+
+	*joined = true;
+	if (entry->cgroup != -1)
+		pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid != -1)
+		return (pid_t)pid;
+	pid = fork();
+	if (pid != 0 || entry->cgroup == -1) {
+		*joined = false;
+		return (pid_t)pid;
+	}
+	procs = openat(entry->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	*joined = procs != -1 && write(procs, "0", 1) == 1;
+	fd_close(&procs);
+	return 0;
+}
+
+/*
+ * Takes the leader's limits upon itself.  Without CAP_SYS_RESOURCE one that is
+ * lower already stays.
+ */
+static int
+limits_become(const struct entry *entry, int proc)
+{
+	char text[16];
+	int own, fd, n;
+
+	for (int i = 0; i < ENTRY_LIMITS; i++)
+		if (syscall(SYS_prlimit64, 0, i, &entry->limits[i], NULL) ==
+		    -1 && errno != EPERM)
+			return -1;
+	if (oom_score_read(proc, "self", &own) == -1)
+		return -1;
+	if (own == entry->oom_score_adj)
+		return 0;
+	fd = openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	n = snprintf(text, sizeof(text), "%d", entry->oom_score_adj);
+	n = (int)write(fd, text, (size_t)n);
+	fd_close(&fd);
+	return n == -1 ? -1 : 0;
+}
+
+/* Takes all other capabilities out of what this process can ever have. */
+static int
+bounding_become(uint64_t bounding)
+{
+	for (unsigned long n = 0; n < 64; n++)
+		if ((bounding >> n & 1) == 0 &&
+		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1)
+			return errno == EINVAL ? 0 : -1;	/* the end */
+	return 0;
+}
+
+/* Keeps no capability but those of set; what it has not it does not get. */
+static int
+capabilities_become(uint64_t set)
+{
+	struct {
+		uint32_t	version;
+		int		pid;
+	} header = { .version = SYS_CAPABILITY_VERSION_3, .pid = 0 };
+	struct {
+		uint32_t	effective, permitted, inheritable;
+	} data[2];
+
+	if (syscall(SYS_capget, &header, data) == -1)
+		return -1;
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted &= (uint32_t)(set >> 32 * i);
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	return (int)syscall(SYS_capset, &header, data);
+}
+
+static int
+filters_become(const struct filters *filters)
+{
+	const struct filter_step *steps = filters->steps;
+
+	for (size_t i = 0; i < filters->count; i++) {
+		struct {
+			unsigned short			 length;
+			const struct filter_step	*steps;
+		} program = { (unsigned short)filters->lengths[i], steps };
+
+		if (syscall(SYS_seccomp, SYS_SECCOMP_SET_MODE_FILTER, 0,
+		    &program) == -1)
+			return -1;
+		steps += filters->lengths[i];
+	}
+	return 0;
+}
+
+/*
+ * Binds itself as the leader is bound, inside.  The filters come when all that
+ * they may forbid has been done, and before the capability that they need goes.
+ */
+static int
+bonds_become(const struct entry *entry, const struct filters *filters,
+    const char **step)
+{
+	*step = "give up the capabilities that its leader has not";
+	if (bounding_become(entry->bounding) == -1 ||
+	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1)
+		return -1;
+	*step = "take over its leader's no_new_privs";
+	if (entry->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
+		return -1;
+	*step = "take over its leader's system call filters";
+	if (filters != NULL && filters_become(filters) == -1)
+		return -1;
+	*step = "give up the capabilities that its leader has not";
+	return capabilities_become(entry->bounding);
+}
+
+/* Leaves the caller's session keyring for an empty one. */
+static int
+keyring_leave(void)
+{
+	/* Without keyrings, or where they are forbidden, nobody has one. */
+	return syscall(SYS_keyctl, SYS_KEYCTL_JOIN_SESSION, NULL) != -1 ||
+	    errno == ENOSYS || errno == EPERM ? 0 : -1;
+}
+
+int
+entry_become(const struct entry *entry, int proc,
+    const struct filters *filters, const char **step)
+{
+	int failed;
+
+	*step = "leave the caller's groups";
+	/* Now: a user namespace may forbid it. */
+	if (setgroups(entry->group_count, entry->groups) == -1)
+		return -1;
+	*step = "leave the caller's session keyring";
+	if (entry->confined && keyring_leave() == -1)
+		return -1;
+	*step = "take over its leader's limits";
+	if (entry->confined && limits_become(entry, proc) == -1)
+		return -1;
+	if (namespaces_join(entry->namespaces, &failed) == -1) {
+		*step = namespace_kinds[failed].join;
+		return -1;
+	}
+	*step = "go to its root directory";
+	/* The leader may have changed its root since the machine's start. */
+	if (entry->root != -1 &&
+	    (fchdir(entry->root) == -1 || chroot(".") == -1))
+		return -1;
+	*step = "become its root";
+	if (setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1 ||
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1)
+		return -1;
+	fds_close_from(STDERR_FILENO + 1);
+	return entry->confined ? bonds_become(entry, filters, step) : 0;
+}
+
+/* Says whether the program of this process is such a copy. */
+static bool
+self_is_sealed(int self)
+{
+	return fcntl(self, F_GET_SEALS) == (F_SEAL_SEAL | F_SEAL_SHRINK |
+	    F_SEAL_GROW | F_SEAL_WRITE);
+}
+
+/* Makes the copy. */
+static int
+self_copy(int self)
+{
+	int copy = (int)syscall(SYS_memfd_create, "nspawn-tools",
+	    MFD_CLOEXEC | MFD_ALLOW_SEALING | SYS_MFD_EXEC);
+	struct stat st;
+	ssize_t n = -1;
+
+	if (copy == -1 && errno == EINVAL)	/* before Linux 6.3 */
+		copy = (int)syscall(SYS_memfd_create, "nspawn-tools",
+		    MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (copy == -1 || fstat(self, &st) == -1)
+		return copy;
+	for (off_t left = st.st_size; left > 0 && n != 0; left -= n) {
+		n = sendfile(copy, self, NULL, (size_t)left);
+		if (n == -1)
+			break;
+	}
+	if (n <= 0 || fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK |
+	    F_SEAL_GROW | F_SEAL_WRITE) == -1)
+		fd_close(&copy);
+	return copy;
+}
+
+int
+self_seal(char **argv)
+{
+	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int copy = -1;
+
+	if (self == -1)
+		return -1;
+	if (self_is_sealed(self)) {
+		fd_close(&self);
+		return 0;
+	}
+	copy = self_copy(self);
+	if (copy != -1)
+		syscall(SYS_execveat, copy, "", argv, environ, AT_EMPTY_PATH);
+	fd_close(&copy);
+	fd_close(&self);
+	return -1;
 }
 
 /* ---- user ---------------------------------------------------------- */

@@ -544,6 +544,7 @@ struct namespace_kind {
 	const char	*option;	/* of a tool, to leave it out */
 	int		 key;		/* that option's short form */
 	const char	*help;
+	const char	*join;		/* what it is to join it, in words */
 };
 
 extern const struct namespace_kind namespace_kinds[NAMESPACES];
@@ -574,6 +575,107 @@ int namespaces_open(int proc, const struct process *process, unsigned wanted,
  * source   setns(2)
  */
 int namespaces_join(const int fds[NAMESPACES], int *failed);
+
+/* ---- entry --------------------------------------------------------- */
+
+#define ENTRY_GROUPS_MAX	256
+#define ENTRY_LIMITS		16	/* RLIMIT_…, all that Linux has */
+#define ENTRY_FILTER_MAX	32768	/* instructions, all that Linux takes */
+#define ID_MAP_SIZE		4096
+
+/* An instruction of a seccomp filter: struct sock_filter of Linux. */
+struct filter_step {
+	uint16_t	code;
+	uint8_t		jump_true, jump_false;
+	uint32_t	value;
+};
+
+/* A resource limit, the same on all machines; UINT64_MAX is none. */
+struct limit {
+	uint64_t	soft, hard;
+};
+
+/*
+ * All that a process must become to be one of a machine's.  Who has read it
+ * closes it, with entry_close().
+ */
+struct entry {
+	int		 namespaces[NAMESPACES];	/* those to be joined */
+	int		 root;	/* the root directory to have; -1: our own */
+	char		 uid_map[ID_MAP_SIZE];	/* empty: ids are the same */
+	/* What follows binds the leader, and is read unless it is not wanted. */
+	bool		 confined;
+	bool		 filtered;	/* by system call filters */
+	bool		 no_new_privs;
+	uint64_t	 bounding;	/* capabilities: bit n is number n */
+	int		 oom_score_adj;
+	struct limit	 limits[ENTRY_LIMITS];
+	gid_t		 groups[ENTRY_GROUPS_MAX];	/* outside ids */
+	size_t		 group_count;
+	int		 cgroup;	/* its folder in cgroup v2; -1: none */
+};
+
+/* The leader's system call filters, the oldest first. */
+struct filters {
+	size_t			 count;
+	size_t			 lengths[ENTRY_FILTER_MAX / 5];
+	struct filter_step	 steps[ENTRY_FILTER_MAX];
+};
+
+/*
+ * Reads what a process must become to be one of the machine's, and opens what
+ * it takes, before anything is joined.
+ *   wanted     a set of namespaces, as for namespaces_open()
+ *   confined   whether it is to be bound as the leader is
+ *   step       on failure: what could not be done, behind the word "cannot"
+ * errors     ESRCH  when the leader has ended
+ */
+int entry_read(const struct host *host, const struct process *leader,
+    unsigned wanted, bool confined, struct entry *entry, const char **step);
+
+/*
+ * Copies the system call filters of a leader, which is stopped for a moment: a
+ * leader that cannot be stopped holds this up for ever.
+ * errors     EPERM   when somebody else traces it
+ *            EACCES  when the caller has filters itself
+ *            EIO     when the kernel was built without checkpoint/restore
+ * source     PTRACE_SECCOMP_GET_FILTER of ptrace(2)
+ */
+int filters_read(const struct process *leader, struct filters *filters);
+
+/*
+ * fork(2), but the child is in the machine's cgroup.
+ *   joined     whether it is; for the child itself
+ * source     CLONE_INTO_CGROUP of clone(2)
+ */
+pid_t entry_fork(const struct entry *entry, bool *joined);
+
+/*
+ * Becomes what entry says, as root of the machine, and forgets the caller's
+ * groups and keyring.  That of pids, and the end of filters' patience, concern
+ * the caller's children only: no descriptor above 2 stays open.
+ *   proc       where /proc/self is the caller
+ *   filters    NULL: none
+ *   step       on failure: what could not be done, behind the word "cannot"
+ * source     credentials(7), capabilities(7), seccomp(2)
+ */
+int entry_become(const struct entry *entry, int proc,
+    const struct filters *filters, const char **step);
+
+/*
+ * Closes what entry has open.  Keeps errno.
+ */
+void entry_close(struct entry *entry);
+
+/*
+ * Goes on as a program whose file nobody can reach: executes a sealed copy of
+ * it in memory, unless this is one.  In a machine that has no user namespace of
+ * its own root can write to the file of each program that it sees.
+ *   argv       of main()
+ * Returns    0 when this is such a copy; -1 with errno otherwise
+ * source     memfd_create(2), CVE-2019-5736
+ */
+int self_seal(char **argv);
 
 /* ---- user ---------------------------------------------------------- */
 

@@ -51,7 +51,6 @@ enum {
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
 #define ID_FILE_SIZE	1048576	/* of the machine's passwd and group */
-#define ID_MAP_SIZE	4096
 #define GROUPS_MAX	256	/* of one user */
 
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
@@ -61,7 +60,7 @@ enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
 /* A variable of the command's environment; NULL: none of that name. */
 struct variable {
-	const char	*name;
+	char		*name;
 	const char	*value;
 };
 
@@ -69,22 +68,17 @@ struct settings {
 	const char	*name;
 	char		**command;	/* ends with NULL; empty: a shell */
 	unsigned	 namespaces;	/* a set, as for namespaces_open() */
-	const char	*user;		/* name or number; NULL: root */
+	char		*user;		/* name or number; NULL: root */
 	const char	*group;		/* the same; NULL: the user's own */
 	const char	*directory;	/* NULL: the user's home, or / */
 	struct variable	*variables;
 	size_t		 variable_count;
 	enum tty	 tty;
 	bool		 preserve;	/* the caller's environment */
+	bool		 privileged;
+	bool		 no_seccomp;
 	bool		 foreign;
 	bool		 quiet;
-};
-
-/* What the envoy needs of the leader, opened before anything is joined. */
-struct entry {
-	int	namespaces[NAMESPACES];
-	int	root;		/* the root directory to have; -1: our own */
-	char	uid_map[ID_MAP_SIZE];	/* empty: ids are the same */
 };
 
 /* Who the command is. */
@@ -109,9 +103,11 @@ struct terminal {
 
 /* What the envoy is sent to do. */
 struct errand {
-	const struct settings	*settings;
-	const struct entry	*entry;
-	struct terminal		*terminal;
+	struct settings		 settings;
+	struct host		 host;
+	struct machine		 machine;
+	struct entry		 entry;
+	struct terminal		 terminal;
 	int			 channel;
 	volatile pid_t		*command;	/* shared with the keeper */
 };
@@ -128,10 +124,11 @@ struct message {
 };
 
 enum {
-	KEY_ONLY = 512, KEY_PRESERVE, KEY_FOREIGN, KEY_HELP, KEY_VERSION
+	KEY_ONLY = 512, KEY_PRESERVE, KEY_PRIVILEGED, KEY_NO_SECCOMP,
+	KEY_FOREIGN, KEY_HELP, KEY_VERSION
 };
 
-#define OWN_OPTIONS	11
+#define OWN_OPTIONS	13
 
 static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "only", KEY_ONLY, "LIST", "join only those, separated by commas:"
@@ -143,6 +140,10 @@ static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "preserve-env", KEY_PRESERVE, NULL, "keep the caller's environment" },
 	{ "tty", 't', NULL, "make a terminal, whatever the caller has" },
 	{ "no-tty", 'T', NULL, "make none, and use pipes in its place" },
+	{ "privileged", KEY_PRIVILEGED, NULL, "keep the caller's capabilities"
+	    " and cgroup, and no filters" },
+	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "leave out the machine's system"
+	    " call filters" },
 	{ "quiet", 'q', NULL, "no warnings" },
 	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
 	    " another user" },
@@ -225,37 +226,46 @@ set_only(struct settings *settings, const char *list)
 	} while (*list++ == ',');
 }
 
-/* Splits USER[:GROUP] in place. */
-static void
-set_user(struct settings *settings, char *text)
+/* Copies the first part of a word; the words themselves are used again. */
+static char *
+part_copy(const char *text, size_t length)
 {
-	char *colon = strchr(text, ':');
+	char *copy = strndup(text, length);
 
-	settings->user = text;
+	if (copy == NULL)
+		err(STATUS_FAILED, "cannot hold the command line");
+	return copy;
+}
+
+/* Splits USER[:GROUP]. */
+static void
+set_user(struct settings *settings, const char *text)
+{
+	const char *colon = strchr(text, ':');
+
+	free(settings->user);
+	settings->user = part_copy(text, strcspn(text, ":"));
 	settings->group = colon == NULL ? NULL : colon + 1;
-	if (colon != NULL)
-		*colon = '\0';
-	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
+	if (*settings->user != '\0' && (colon == NULL || colon[1] != '\0'))
 		return;
 	warnx("a user is USER or USER:GROUP, by name or number");
 	try_help();
 }
 
-/* Splits NAME=VALUE in place. */
+/* Splits NAME=VALUE. */
 static void
-set_variable(struct settings *settings, char *text)
+set_variable(struct settings *settings, const char *text)
 {
-	char *equals = strchr(text, '=');
+	const char *equals = strchr(text, '=');
+	char *name = part_copy(text, strcspn(text, "="));
 
-	if (equals != NULL)
-		*equals = '\0';
-	if (*text == '\0') {
+	if (*name == '\0') {
 		warnx("a variable needs a name: give NAME=VALUE or NAME");
 		try_help();
 	}
 	settings->variables[settings->variable_count++] = (struct variable){
-		.name = text,
-		.value = equals == NULL ? getenv(text) : equals + 1,
+		.name = name,
+		.value = equals == NULL ? getenv(name) : equals + 1,
 	};
 }
 
@@ -299,6 +309,12 @@ set_option(struct settings *settings, const struct option_spec *options,
 		break;
 	case 'T':
 		settings->tty = TTY_NEVER;
+		break;
+	case KEY_PRIVILEGED:
+		settings->privileged = true;
+		break;
+	case KEY_NO_SECCOMP:
+		settings->no_seccomp = true;
 		break;
 	case 'q':
 		settings->quiet = true;
@@ -352,20 +368,19 @@ parse_options(int argc, char **argv, struct settings *settings)
 }
 
 static void
-find(const struct settings *settings, int proc, struct machine *machine)
+find(const struct settings *settings, const struct host *host,
+    struct machine *machine)
 {
 	struct machined machined = {
 		.deadline = deadline_in(MACHINED_TIME),
 	};
-	struct host host = { .proc = proc, .cgroup = hierarchy_of_units() };
 	pid_t suspects[2];
 	char text[160];
 
-	if (machine_find(&host, settings->name, &machined, machine,
+	if (machine_find(host, settings->name, &machined, machine,
 	    suspects) == -1)
 		errx(STATUS_FAILED, "%s: %s", settings->name,
 		    machine_strerror(errno, suspects, text, sizeof(text)));
-	fd_close(&host.cgroup);
 	if (machine_foreign(machine) && !settings->foreign)
 		errx(STATUS_FAILED, "%s: belongs to the user %u, not to root;"
 		    " --foreign enters it all the same", settings->name,
@@ -390,35 +405,29 @@ warn_surprises(const struct settings *settings, const struct machine *machine)
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
 		warnx("%s: warning: in our network namespace the command can"
 		    " reach the host's sockets", settings->name);
+	if (settings->privileged)
+		warnx("%s: warning: the command has the caller's capabilities,"
+		    " which root of the machine can take over", settings->name);
+	else if (settings->no_seccomp)
+		warnx("%s: warning: the command may make system calls that the"
+		    " machine's filters forbid", settings->name);
 }
 
-/* Opens all that is needed of the leader, and then sees that it is its own. */
+/* Opens all that is needed of the leader. */
 static void
-entry_open(const struct settings *settings, int proc,
-    const struct process *leader, struct entry *entry)
+entry_open(const struct settings *settings, const struct host *host,
+    const struct machine *machine, struct entry *entry)
 {
-	char path[32];
+	const char *step;
 
-	entry->root = -1;
-	snprintf(path, sizeof(path), "%d/root", leader->pid);
-	if (namespaces_open(proc, leader, settings->namespaces,
-	    entry->namespaces) == -1)
-		err(STATUS_FAILED, "%s: cannot open the namespaces of its"
-		    " leader %d", settings->name, leader->pid);
-	if (entry->namespaces[NAMESPACE_MOUNT] != -1)
-		entry->root = openat(proc, path, O_PATH | O_CLOEXEC);
-	if (entry->namespaces[NAMESPACE_MOUNT] != -1 && entry->root == -1)
-		err(STATUS_FAILED, "%s: cannot open the root directory of its"
-		    " leader %d", settings->name, leader->pid);
-	entry->uid_map[0] = '\0';
-	snprintf(path, sizeof(path), "%d/uid_map", leader->pid);
-	if (entry->namespaces[NAMESPACE_USER] != -1 && file_read(proc, path,
-	    entry->uid_map, sizeof(entry->uid_map)) == -1)
-		err(STATUS_FAILED, "%s: cannot read the user ids of its leader"
-		    " %d", settings->name, leader->pid);
-	if (!process_alive(leader))
-		errx(STATUS_FAILED, "%s: ended while it was entered",
-		    settings->name);
+	if (!settings->privileged && machine_frozen(host, machine))
+		errx(STATUS_FAILED, "%s: is frozen: nothing in it runs until it"
+		    " is thawed, see systemctl thaw", settings->name);
+	if (entry_read(host, &machine->leader, settings->namespaces,
+	    !settings->privileged, entry, &step) == -1)
+		err(STATUS_FAILED, "%s: cannot %s", settings->name, step);
+	if (settings->user != NULL)	/* its groups are of the machine */
+		entry->group_count = 0;
 }
 
 /*
@@ -723,27 +732,29 @@ command_run(const struct settings *settings, const struct identity *identity,
 
 /* ---- the envoy ----------------------------------------------------- */
 
-/* Joins what is to be joined, and becomes the root of it. */
-static void
-entry_become(const struct settings *settings, const struct entry *entry)
+/*
+ * Copies the leader's filters, unless they are not wanted or there are none.
+ * Returns NULL for none
+ */
+static const struct filters *
+filters_get(const struct errand *errand)
 {
-	int failed;
+	static struct filters filters;
+	const struct settings *settings = &errand->settings;
+	const struct process *leader = &errand->machine.leader;
+	struct process_status status;
 
-	/* Now: a user namespace may forbid it. */
-	if (setgroups(0, NULL) == -1)
-		child_err("%s: cannot drop the caller's groups",
-		    settings->name);
-	if (namespaces_join(entry->namespaces, &failed) == -1)
-		child_err("%s: cannot join its %s namespace",
-		    settings->name, namespace_kinds[failed].name);
-	/* The leader may have changed its root since the machine's start. */
-	if (entry->root != -1 &&
-	    (fchdir(entry->root) == -1 || chroot(".") == -1))
-		child_err("%s: cannot go to its root directory",
-		    settings->name);
-	if (setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1)
-		child_err("%s: cannot become its root",
-		    settings->name);
+	if (!errand->entry.filtered || settings->no_seccomp)
+		return NULL;
+	if (filters_read(leader, &filters) == 0)
+		return &filters;
+	if (errno == EPERM && process_status_read(errand->host.proc, leader->pid,
+	    &status) == 0 && status.tracer != 0)
+		child_errx("%s: cannot copy the system call filters of its"
+		    " leader %d, which the process %d traces; --no-seccomp does"
+		    " without", settings->name, leader->pid, status.tracer);
+	child_err("%s: cannot copy the system call filters of its leader %d"
+	    " (--no-seccomp does without)", settings->name, leader->pid);
 }
 
 /* fork(2), but the child's parent is the caller's. */
@@ -778,9 +789,9 @@ terminal_master(const struct settings *settings, int root)
 static int
 terminal_slave(const struct errand *errand, uid_t uid, int master)
 {
-	const struct terminal *terminal = errand->terminal;
-	const char *name = errand->settings->name;
-	const char *map = errand->entry->uid_map;
+	const struct terminal *terminal = &errand->terminal;
+	const char *name = errand->settings.name;
+	const char *map = errand->entry.uid_map;
 	uint32_t outside = uid;
 	int slave = pty_peer(master);
 
@@ -805,12 +816,12 @@ terminal_slave(const struct errand *errand, uid_t uid, int master)
 static int
 terminal_replace(const struct errand *errand, uid_t uid)
 {
-	const struct terminal *terminal = errand->terminal;
+	const struct terminal *terminal = &errand->terminal;
 	int tty = -1, slave = -1;
 
 	if (terminal->pty) {
-		int master = terminal_master(errand->settings,
-		    errand->entry->root);
+		int master = terminal_master(&errand->settings,
+		    errand->entry.root);
 
 		slave = terminal_slave(errand, uid, master);
 		message_send(errand->channel, MESSAGE_TERMINAL, 0, master);
@@ -821,7 +832,7 @@ terminal_replace(const struct errand *errand, uid_t uid)
 			continue;
 		if (dup2(slave != -1 ? slave : terminal->inner[fd], fd) == -1)
 			child_err("%s: cannot replace the descriptor %d",
-			    errand->settings->name, fd);
+			    errand->settings.name, fd);
 		if (slave != -1)
 			tty = fd;
 	}
@@ -832,9 +843,11 @@ terminal_replace(const struct errand *errand, uid_t uid)
 static _Noreturn void
 envoy(const struct errand *errand)
 {
-	const struct settings *settings = errand->settings;
-	const struct entry *entry = errand->entry;
+	const struct settings *settings = &errand->settings;
+	const struct entry *entry = &errand->entry;
+	const struct filters *filters = filters_get(errand);
 	static struct identity identity;
+	const char *step;
 	pid_t pid;
 	int tty;
 
@@ -842,8 +855,13 @@ envoy(const struct errand *errand)
 	tty = terminal_replace(errand, identity.user.uid);
 	environment_become(settings, &identity.user, entry->root != -1);
 	umask(022);
-	entry_become(settings, entry);
-	fds_close_from(STDERR_FILENO + 1);
+	/* The machine could write to it as soon as it sees the command. */
+	if (madvise((void *)(uintptr_t)errand->command, 1,
+	    MADV_DONTFORK) == -1)
+		child_err("%s: cannot hide memory from the command",
+		    settings->name);
+	if (entry_become(entry, errand->host.proc, filters, &step) == -1)
+		child_err("%s: cannot %s", settings->name, step);
 	pid = sys_fork_sibling();
 	if (pid == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
 		child_err("%s: cannot make a process in it; is it just ending?",
@@ -927,14 +945,20 @@ keeper_send(struct errand *errand)
 {
 	volatile pid_t *command = mmap(NULL, sizeof(*command),
 	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	pid_t pid = command == MAP_FAILED ? -1 : fork();
+	bool joined, confined = errand->entry.confined;
+	pid_t pid = command == MAP_FAILED ? -1 :
+	    entry_fork(&errand->entry, &joined);
 	int status = 0;
 
 	if (pid == -1)
 		child_err("cannot make a process for the envoy");
 	errand->command = command;
-	if (pid == 0)
+	if (pid == 0) {
+		if (confined && !joined && !errand->settings.quiet)
+			warnx("%s: warning: the command stays in the caller's"
+			    " cgroup", errand->settings.name);
 		envoy(errand);
+	}
 	bool late = !keeper_wait(pid, -1, deadline_in(ENTRY_TIME));
 
 	if (late)
@@ -966,11 +990,11 @@ keep(struct errand *errand)
 
 	if (stand_aside() == -1)
 		child_err("cannot make a session for the keeper");
-	fds_close(errand->terminal->own);
+	fds_close(errand->terminal.own);
 	command = keeper_send(errand);
 	if (command == 0)
 		_exit(EXIT_SUCCESS);
-	fds_close(errand->terminal->inner);	/* a pipe's reader may wait */
+	fds_close(errand->terminal.inner);	/* a pipe's reader may wait */
 	keeper_wait(command, errand->channel, DEADLINE_NEVER);
 	if (child_wait(command, &status) == -1)
 		child_err("cannot wait for the command");
@@ -1374,11 +1398,8 @@ signals_open(bool terminal)
 
 /* Makes the keeper, which has the other end of the channel. */
 static pid_t
-keeper_start(const struct settings *settings, const struct entry *entry,
-    struct terminal *terminal, int *channel)
+keeper_start(struct errand *errand, int *channel)
 {
-	struct errand errand = { .settings = settings, .entry = entry,
-	    .terminal = terminal };
 	int ends[2];
 	pid_t keeper;
 
@@ -1389,8 +1410,8 @@ keeper_start(const struct settings *settings, const struct entry *entry,
 		err(STATUS_FAILED, "cannot make a process for the keeper");
 	if (keeper == 0) {
 		close(ends[0]);
-		errand.channel = ends[1];
-		keep(&errand);
+		errand->channel = ends[1];
+		keep(errand);
 	}
 	close(ends[1]);
 	*channel = ends[0];
@@ -1421,21 +1442,22 @@ relay_make(struct relay *relay, struct terminal *terminal, int channel,
  * Returns the command's status as wait(2) gives it, -1 where there is none.
  */
 static int
-enter(const struct settings *settings, const struct entry *entry)
+enter(struct errand *errand)
 {
+	const struct settings *settings = &errand->settings;
+	struct terminal *terminal = &errand->terminal;
 	int channel, keeper_status = 0;
-	struct terminal terminal;
 	struct message message;
 	static struct relay relay;
 	pid_t keeper;
 
-	terminal_open(settings, &terminal);
-	int signals = signals_open(terminal.outer != -1);
+	terminal_open(settings, terminal);
+	int signals = signals_open(terminal->outer != -1);
 
 	if (signals == -1)
 		err(STATUS_FAILED, "cannot take signals as events");
-	keeper = keeper_start(settings, entry, &terminal, &channel);
-	relay_make(&relay, &terminal, channel, signals);
+	keeper = keeper_start(errand, &channel);
+	relay_make(&relay, terminal, channel, signals);
 	relay_attend(&relay);
 	bool told = relay_run(&relay, &message);
 
@@ -1476,27 +1498,55 @@ end_like(int status)
 	return exit_status(status);
 }
 
-int
-main(int argc, char **argv)
+static void
+prepare(char **argv)
 {
-	struct settings settings;
-	struct machine machine;
-	struct entry entry;
-	int proc, status;
-
-	parse_options(argc, argv, &settings);
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	if (fds_tidy() == -1)
 		err(STATUS_FAILED, "cannot open /dev/null");
-	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (proc == -1)
+	if (self_seal(argv) == -1)
+		err(STATUS_FAILED, "cannot go on from a sealed copy in memory;"
+		    " do /proc/self/exe and vm.memfd_noexec allow it?");
+}
+
+static void
+host_open(struct host *host)
+{
+	host->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (host->proc == -1)
 		err(STATUS_FAILED, "cannot open /proc");
-	find(&settings, proc, &machine);
-	warn_surprises(&settings, &machine);
-	entry_open(&settings, proc, &machine.leader, &entry);
-	machine_close(&machine);
-	close(proc);
-	status = enter(&settings, &entry);
-	free(settings.variables);
+	host->cgroup = hierarchy_of_units();
+}
+
+static void
+release(struct errand *errand)
+{
+	struct settings *settings = &errand->settings;
+
+	entry_close(&errand->entry);
+	machine_close(&errand->machine);
+	fd_close(&errand->host.cgroup);
+	fd_close(&errand->host.proc);
+	for (size_t i = 0; i < settings->variable_count; i++)
+		free(settings->variables[i].name);
+	free(settings->variables);
+	free(settings->user);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct errand errand;
+	int status;
+
+	parse_options(argc, argv, &errand.settings);
+	prepare(argv);
+	host_open(&errand.host);
+	find(&errand.settings, &errand.host, &errand.machine);
+	warn_surprises(&errand.settings, &errand.machine);
+	entry_open(&errand.settings, &errand.host, &errand.machine,
+	    &errand.entry);
+	status = enter(&errand);
+	release(&errand);
 	return end_like(status);
 }

@@ -48,7 +48,8 @@ _nspawn_options()
 		printf '%s\n' --no-mount --no-uts --no-ipc -n --no-network -p \
 		    --no-pid --no-cgroup --no-time --no-user --only= -u= \
 		    --user= -w= --chdir= -e= --setenv= --preserve-env -t --tty \
-		    -T --no-tty -q --quiet --foreign --help --version
+		    -T --no-tty --privileged --no-seccomp -q --quiet \
+		    --foreign --help --version
 		;;
 	nspawn-stop)
 		printf '%s\n' -t= --timeout= -s= --signal= --strict --dry-run \

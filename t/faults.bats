@@ -118,7 +118,7 @@ kill web --kill-who=leader --signal=37' ]
 
 @test "without close_range descriptors are closed all the same" {
 	run -0 strace -f -o /dev/null -e inject=close_range:error=ENOSYS \
-	    "$BUILD/nspawn-enter" "$HOST" ls /proc/self/fd 7</dev/null
+	    "$BUILD/nspawn-enter" -q "$HOST" ls /proc/self/fd 7</dev/null
 	[ "$output" = $'0\n1\n2\n3' ]
 }
 
@@ -134,7 +134,7 @@ kill web --kill-who=leader --signal=37' ]
 
 @test "a namespace that cannot be joined is named, and nothing is run" {
 	run -125 strace -f -o /dev/null -e inject=setns:error=EPERM:when=2 \
-	    "$BUILD/nspawn-enter" "$HOST" true
+	    "$BUILD/nspawn-enter" -q "$HOST" true
 	[ "$output" = "nspawn-enter: $HOST: cannot join its uts namespace:\
  Operation not permitted" ]
 }
@@ -144,7 +144,7 @@ kill web --kill-who=leader --signal=37' ]
 	    setresuid; do
 		run -125 strace -f -o /dev/null \
 		    -e "inject=$call:error=EPERM" \
-		    "$BUILD/nspawn-enter" "$HOST" touch /tmp/has-run
+		    "$BUILD/nspawn-enter" -q "$HOST" touch /tmp/has-run
 		[[ "${lines[0]}" == \
 		    'nspawn-enter: '*'cannot '*': Operation not permitted' ]]
 		[ "${#lines[@]}" = 1 ]
@@ -156,7 +156,7 @@ kill web --kill-who=leader --signal=37' ]
 	# As a file that blocks for ever would: the keeper reads passwd.
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
-	    "$BUILD/nspawn-enter" "$HOST" true
+	    "$BUILD/nspawn-enter" -q "$HOST" true
 	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s;\
  something in it hangs" ]]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
@@ -183,7 +183,7 @@ enter_listed()
 	done
 	# Without cgroups, or in a mount namespace that shows none.
 	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
-	    PATH=/nowhere exec '$BIN/nspawn-enter' web /usr/bin/hostname"
+	    PATH=/nowhere exec '$BIN/nspawn-enter' -q web /usr/bin/hostname"
 	[ "$output" = web ]
 }
 

@@ -1,0 +1,1 @@
+confine-252.bats
