@@ -46,7 +46,7 @@ MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
-SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+SMALL = -flto -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)

@@ -128,7 +128,8 @@ const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	    "join its user namespace" },
 };
 
-static const char *const signal_names[] = {
+/* Arrays, here and below: pointers would have to be relocated at each start. */
+static const char signal_names[][8] = {
 	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
 	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
 	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
@@ -151,7 +152,7 @@ static const char *const signal_names[] = {
  * take none, of all releases from 252 to 262.  Of those with a common
  * beginning the eldest comes first: an abbreviation that was accepted meant it.
  */
-static const char *const nspawn_options[] = {
+static const char nspawn_options[][32] = {
 	"machine=", "directory=", "image=", "image-policy=", "ephemeral",
 	"kill-signal=", "template=", "boot", "as-pid2", "user=", "uid=",
 	"uuid=", "help", "hostname=", "version", "verity-data=", "volatile",
@@ -415,7 +416,7 @@ signal_number(const char *text)
 		return offset == -1 ? -1 : SIGNAL_RTMAX - offset;
 	}
 	for (size_t i = 1; i < SIGNAL_NAMES; i++)
-		if (signal_names[i] != NULL &&
+		if (signal_names[i][0] != '\0' &&
 		    strcasecmp(text, signal_names[i]) == 0)
 			return (int)i;
 	return -1;
@@ -425,7 +426,7 @@ const char *
 signal_name(int signal, char name[SIGNAL_NAME_SIZE])
 {
 	if (signal > 0 && (size_t)signal < SIGNAL_NAMES &&
-	    signal_names[signal] != NULL)
+	    signal_names[signal][0] != '\0')
 		snprintf(name, SIGNAL_NAME_SIZE, "SIG%s", signal_names[signal]);
 	else if (signal == SIGNAL_RTMIN)
 		snprintf(name, SIGNAL_NAME_SIZE, "SIGRTMIN");
@@ -2552,6 +2553,12 @@ entry_fork(const struct entry *entry, bool *joined)
 	*joined = procs != -1 && write(procs, "0", 1) == 1;
 	fd_close(&procs);
 	return 0;
+}
+
+pid_t
+fork_sibling(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 }
 
 /*

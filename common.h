@@ -651,6 +651,13 @@ int filters_read(const struct process *leader, struct filters *filters);
 pid_t entry_fork(const struct entry *entry, bool *joined);
 
 /*
+ * fork(2), but the child's parent is the caller's: who has joined a pid
+ * namespace makes its one process there for somebody who can wait for it.
+ * source     CLONE_PARENT of clone(2)
+ */
+pid_t fork_sibling(void);
+
+/*
  * Becomes what entry says, as root of the machine, and forgets the caller's
  * groups and keyring.  That of pids, and the end of filters' patience, concern
  * the caller's children only: no descriptor above 2 stays open.

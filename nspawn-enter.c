@@ -757,13 +757,6 @@ filters_get(const struct errand *errand)
 	    " (--no-seccomp does without)", settings->name, leader->pid);
 }
 
-/* fork(2), but the child's parent is the caller's. */
-static pid_t
-sys_fork_sibling(void)
-{
-	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
-}
-
 /* Opens a pty for the command, of the host's if the machine has none. */
 static int
 terminal_master(const struct settings *settings, int root)
@@ -862,7 +855,7 @@ envoy(const struct errand *errand)
 		    settings->name);
 	if (entry_become(entry, errand->host.proc, filters, &step) == -1)
 		child_err("%s: cannot %s", settings->name, step);
-	pid = sys_fork_sibling();
+	pid = fork_sibling();
 	if (pid == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
 		child_err("%s: cannot make a process in it; is it just ending?",
 		    settings->name);

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -38,6 +39,7 @@ enum {
 #define MACHINED_TIME	5000	/* ms, at most, for all of machinectl */
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
 #define START_LOOK	10	/* ms, between two looks at it */
+#define ENTRY_TIME	5000	/* ms, for the way into the machine */
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
 #define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
@@ -114,7 +116,8 @@ help(void)
 	option_help(stdout, options);
 	printf("\nWithout --signal: that of systemd-nspawn's --kill-signal=,"
 	    " or the one that stops\nthe init in order (RTMIN+4 for systemd,"
-	    " USR2 for busybox, ...), or TERM.\n"
+	    " USR2 for busybox, ...), or TERM.  An init\nthat only a command"
+	    " stops in order has that run: init 0.\n"
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
 	    "  1      one could not be told to stop, rebooted, or is no"
@@ -336,7 +339,7 @@ plan_make(const struct settings *settings, int proc,
 		signal = plan->init == NULL ? SIGTERM : plan->init->signal;
 	}
 	plan->signal = signal;
-	plan->verdict = signal == SIGNAL_NONE ? VERDICT_UNKNOWN :
+	plan->verdict = signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? VERDICT_UNKNOWN :
 	    signal_verdict(proc, &machine->leader, signal);
 }
 
@@ -387,7 +390,8 @@ hint_words(const struct plan *plan, char *words, size_t size)
 	if (plan->init == NULL || plan->init->way == INIT_NONE)
 		return words;
 	if (plan->init->way == INIT_COMMAND)
-		snprintf(words, size, "; the command init 0 stops it");
+		snprintf(words, size, "; without --signal it is stopped in"
+		    " order");
 	else if (plan->init->signal != plan->signal)
 		snprintf(words, size, "; it stops on %s: --signal %s",
 		    signal_name(plan->init->signal, name), name + 3);
@@ -428,12 +432,113 @@ warn_unclean(int proc, const struct target *target)
 		    hint_words(plan, hint, sizeof(hint)));
 }
 
+/* Becomes the command "init 0" in the machine, with nothing of the caller's. */
+static _Noreturn void
+command_run(void)
+{
+	static const char *const paths[] = {
+		"/sbin/init", "/usr/sbin/init", "/bin/init", "/usr/bin/init",
+	};
+
+	setsid();
+	umask(022);
+	signal(SIGPIPE, SIG_DFL);
+	if (clearenv() == 0 &&
+	    setenv("PATH", "/sbin:/usr/sbin:/bin:/usr/bin", 1) == 0 &&
+	    setenv("container", "systemd-nspawn", 1) == 0)
+		for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+			execl(paths[i], "init", "0", (char *)NULL);
+	_exit(EXIT_FAILURE);
+}
+
+/*
+ * Goes into the machine, bound as its PID 1 is, and makes the command: as the
+ * child of nspawn-stop, and not its own.  A machine's files may hold this up
+ * for ever.
+ */
+static _Noreturn void
+envoy(const struct target *target, const struct host *host,
+    const struct entry *entry)
+{
+	static struct filters filters;
+	const char *step = "copy the system call filters of its leader";
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid = -1;
+
+	if (dup2(null, STDIN_FILENO) == -1)
+		_exit(EXIT_FAILURE);
+	if ((entry->filtered && filters_read(&target->machine.leader,
+	    &filters) == -1) || entry_become(entry, host->proc,
+	    entry->filtered ? &filters : NULL, &step) == -1) {
+		warn("%s: cannot %s, to run init 0 there", target->name, step);
+		_exit(EXIT_FAILURE);
+	}
+	/* Only now: until here there was something to say. */
+	if (dup2(STDIN_FILENO, STDOUT_FILENO) != -1 &&
+	    dup2(STDIN_FILENO, STDERR_FILENO) != -1)
+		pid = fork_sibling();
+	if (pid == 0)
+		command_run();
+	_exit(pid == -1 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/*
+ * Runs the command "init 0" in a machine, as nspawn-enter would.  Its own end
+ * is not waited for: it may be the machine's.
+ */
+static bool
+command_start(const struct target *target, const struct host *host)
+{
+	struct entry entry;
+	struct process process = PROCESS_NONE;
+	struct pollfd ended = { .events = POLLIN };
+	const char *step;
+	bool joined;
+	int status = -1;
+	pid_t pid;
+
+	if (entry_read(host, &target->machine.leader, NAMESPACES_ALL, true,
+	    &entry, &step) == -1) {
+		warn("%s: cannot %s, to run init 0 there", target->name, step);
+		return false;
+	}
+	pid = entry_fork(&entry, &joined);
+	if (pid == 0)
+		envoy(target, host, &entry);
+	entry_close(&entry);
+	if (pid == -1 || process_open(pid, &process) == -1) {
+		warn("%s: cannot make a process to run init 0", target->name);
+		return false;
+	}
+	ended.fd = process.fd;
+	if (poll(&ended, 1, ENTRY_TIME) != 1) {
+		warnx("%s: was not entered within %d s to run init 0; something"
+		    " in it hangs", target->name, ENTRY_TIME / SECOND);
+		kill(pid, SIGKILL);
+	}
+	process_close(&process);
+	return child_wait(pid, &status) == 0 && status == 0;
+}
+
+/* Tells one machine by a command of its own. */
+static void
+tell_by_command(const struct settings *settings, const struct host *host,
+    struct target *target)
+{
+	if (command_start(target, host)) {
+		if (settings->verbose)
+			warnx("%s: has run init 0 in it", target->name);
+	} else if (process_alive(&target->machine.leader))
+		target_fail(target);
+}
+
 /* Tells one machine, as it was planned. */
 static void
-tell(const struct settings *settings, int proc, struct target *target,
-    struct machined *machined)
+tell(const struct settings *settings, const struct host *host,
+    struct target *target, struct machined *machined)
 {
 	const struct process *leader = &target->machine.leader;
+	int proc = host->proc;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 	int signal = target->plan.signal;
 
@@ -443,6 +548,10 @@ tell(const struct settings *settings, int proc, struct target *target,
 	if (settings->verbose)
 		warnx("%s: %s", target->name, leader_words(proc, target, words,
 		    sizeof(words)));
+	if (target->plan.way == INIT_COMMAND) {
+		tell_by_command(settings, host, target);
+		return;
+	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	signal_name(signal, name);
@@ -463,8 +572,10 @@ tell(const struct settings *settings, int proc, struct target *target,
  * become another program, or has a handler, is no event: it is looked at.
  */
 static void
-tell_all(const struct settings *settings, int proc, struct machined *machined)
+tell_all(const struct settings *settings, const struct host *host,
+    struct machined *machined)
 {
+	int proc = host->proc;
 	bool held;
 
 	do {
@@ -478,7 +589,7 @@ tell_all(const struct settings *settings, int proc, struct machined *machined)
 			if (plan_early(proc, target))
 				held = true;
 			else
-				tell(settings, proc, target, machined);
+				tell(settings, host, target, machined);
 		}
 	} while (held && poll(NULL, 0, START_LOOK) != -1);
 }
@@ -508,6 +619,8 @@ describe_all(const struct settings *settings, int proc)
 		    machine->supervisor.pid);
 		if (plan->signal == SIGNAL_NONE)
 			printf("it would only be waited for\n");
+		else if (plan->way == INIT_COMMAND)
+			printf("the command init 0 would be run in it\n");
 		else
 			printf("%s would be sent: %s%s\n",
 			    signal_name(plan->signal, name),
@@ -831,6 +944,18 @@ signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+/*
+ * Leaves it to the kernel to reap what has been run in machines: as long as
+ * that is a zombie their PID 1 cannot end.
+ */
+static void
+children_leave(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
 static void
 wait_open(const struct settings *settings, const struct host *host,
     int64_t deadline, struct wait *wait)
@@ -838,6 +963,7 @@ wait_open(const struct settings *settings, const struct host *host,
 	*wait = (struct wait){ .settings = settings, .host = host,
 	    .deadline = deadline, .doubt = deadline_in(DOUBT_TIME),
 	    .tick = DEADLINE_NEVER };
+	children_leave();
 	wait->fds = calloc(2 * settings->count + 2, sizeof(*wait->fds));
 	wait->scopes = inotify_init1(IN_CLOEXEC);
 	wait->signals = signals_open();
@@ -1016,13 +1142,16 @@ limit_raise(void)
 }
 
 static void
-prepare(void)
+prepare(char **argv)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
 	limit_raise();
 	if (fds_tidy() == -1)
 		err(STATUS_USAGE, "cannot open /dev/null");
+	if (self_seal(argv) == -1)
+		err(STATUS_USAGE, "cannot go on from a sealed copy in memory;"
+		    " do /proc/self/exe and vm.memfd_noexec allow it?");
 }
 
 static void
@@ -1056,14 +1185,14 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
-	prepare();
+	prepare(argv);
 	host_open(&host);
 	for (size_t i = 0; i < settings.count; i++)
 		find(&settings, &host, &settings.targets[i], &machined);
 	if (settings.dry_run)
 		describe_all(&settings, host.proc);
 	else {
-		tell_all(&settings, host.proc, &machined);
+		tell_all(&settings, &host, &machined);
 		signal = wait_all(&settings, &host, deadline);
 	}
 	status = signal != 0 ?

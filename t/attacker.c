@@ -17,7 +17,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,6 +84,15 @@ look_at_file(int pid, const char *path, const char *what)
 		found("a foreign file to write to", pid, target);
 }
 
+/* The number that a file is called, or -1. */
+static int
+number_of(const char *name)
+{
+	uint64_t n;
+
+	return number_parse(name, INT32_MAX, &n) == -1 ? -1 : (int)n;
+}
+
 static void
 look_in_folder(int pid, const char *folder, const char *what)
 {
@@ -101,7 +109,7 @@ look_in_folder(int pid, const char *folder, const char *what)
 		    entry->d_name);
 		if (strcmp(folder, "fd") != 0)
 			look_at_file(pid, path, what);
-		else if (atoi(entry->d_name) > 2)
+		else if (number_of(entry->d_name) > 2)
 			found(what, pid, entry->d_name);
 	}
 	closedir(dir);
@@ -111,7 +119,6 @@ static void
 look_at_capabilities(const struct attack *attack, int pid)
 {
 	char path[64], line[256];
-	uint64_t set;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
@@ -120,8 +127,7 @@ look_at_capabilities(const struct attack *attack, int pid)
 		return;
 	while (fgets(line, sizeof(line), file) != NULL)
 		if (strncmp(line, "Cap", 3) == 0 &&
-		    sscanf(line + 7, "%" SCNx64, &set) == 1 &&
-		    (set & ~attack->allowed) != 0)
+		    (strtoull(line + 7, NULL, 16) & ~attack->allowed) != 0)
 			found("capabilities", pid, line);
 	fclose(file);
 }
@@ -148,7 +154,7 @@ look_at_all(struct attack *attack, int last)
 	if (proc == NULL)
 		err(1, "/proc");
 	while ((entry = readdir(proc)) != NULL) {
-		int pid = atoi(entry->d_name);
+		int pid = number_of(entry->d_name);
 
 		if (pid > last) {
 			attack->seen++;
