@@ -70,6 +70,7 @@
 #define SYS_SECCOMP_SET_MODE_FILTER	1
 #define SYS_KEYCTL_JOIN_SESSION		1
 #define SYS_CAPABILITY_VERSION_3	0x20080522
+#define SYS_F_SEAL_FUTURE_WRITE		0x0010
 #define SYS_MFD_EXEC			0x0010
 #define SYS_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
 
@@ -2704,12 +2705,15 @@ entry_become(const struct entry *entry, int proc,
 	return entry->confined ? bonds_become(entry, filters, step) : 0;
 }
 
+/* F_SEAL_WRITE can fail where a page happens to be in other use, too. */
+#define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
+			SYS_F_SEAL_FUTURE_WRITE)
+
 /* Says whether the program of this process is such a copy. */
 static bool
 self_is_sealed(int self)
 {
-	return fcntl(self, F_GET_SEALS) == (F_SEAL_SEAL | F_SEAL_SHRINK |
-	    F_SEAL_GROW | F_SEAL_WRITE);
+	return fcntl(self, F_GET_SEALS) == SELF_SEALS;
 }
 
 /* Makes the copy. */
@@ -2731,8 +2735,7 @@ self_copy(int self)
 		if (n == -1)
 			break;
 	}
-	if (n <= 0 || fcntl(copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK |
-	    F_SEAL_GROW | F_SEAL_WRITE) == -1)
+	if (n <= 0 || fcntl(copy, F_ADD_SEALS, SELF_SEALS) == -1)
 		fd_close(&copy);
 	return copy;
 }

@@ -21,6 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FUTURE_WRITE	0x0010	/* F_SEAL_FUTURE_WRITE */
+
 struct attack {
 	uint64_t	allowed;
 	unsigned long	seen;		/* how often a new process was */
@@ -46,7 +48,7 @@ is_writable(const char *path)
 		seals = fcntl(fd, F_GET_SEALS);
 		close(fd);
 	}
-	if (seals != -1 && (seals & F_SEAL_WRITE) != 0)
+	if (seals != -1 && (seals & (F_SEAL_WRITE | FUTURE_WRITE)) != 0)
 		return false;
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd != -1)

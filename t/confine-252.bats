@@ -225,7 +225,8 @@ attacked()
 
 	shift
 	bounding=$(bonds_of_leader "$name" | sed -n 's/^CapBnd:.//p')
-	on_host cp "$BIN/attacker" "/var/lib/machines/$name/attacker"
+	on_host cp /src/build/static/attacker \
+	    "/var/lib/machines/$name/attacker"
 	on_host sh -c "rm -f /tmp/end-$name; mkfifo /tmp/end-$name"
 	on_host sh -c "exec '$BIN/nspawn-enter' $name /attacker $bounding \
 	    </tmp/end-$name" >"$log" 2>&1 3>&- &
