@@ -12,6 +12,7 @@
 #                 check-unit: those without root; check-cross: these with
 #                 qemu-user for each architecture; check-sanitized
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
+# make fuzz       gives any words to what parses the words of others
 # make demo       makes a machine, enters it, stops it
 # make bench      measures the programs beside others (root; 2 minutes)
 
@@ -189,10 +190,33 @@ check-cross: cross $(ARCHITECTURES:%=build/%/library) \
 	        exit 1; \
 	done
 
-# What runs inside a machine has no libraries there.
-check-sanitized: sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
+# Some things are true of static programs alone.
+check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     build/static/attacker
 	BUILD=$(CURDIR)/build/sanitized bats t
+
+# What parses the words of others gets any words at all: FUZZ_RUNS times each,
+# FUZZ_TIME s at most.  What is found there is in build/fuzz.
+FUZZ_TARGETS = $(sort $(notdir $(patsubst %/,%,$(wildcard t/fuzz/*/))))
+FUZZ_RUNS = 200000
+FUZZ_TIME = 10
+
+build/fuzz/%: t/fuzz/fuzz.c common.c common.h Makefile
+	@mkdir -p $(@D)
+	clang -O1 -g -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=all $(NEEDED) $(WARNINGS) \
+	    -Wno-missing-prototypes -DTARGET=fuzz_$* -o $@ $< common.c
+
+fuzz: $(FUZZ_TARGETS:%=build/fuzz/%)
+	for t in $(FUZZ_TARGETS); do \
+	    mkdir -p build/fuzz/found-$$t && \
+	    build/fuzz/$$t -runs=$(FUZZ_RUNS) -max_total_time=$(FUZZ_TIME) \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz/$$t- \
+	        build/fuzz/found-$$t t/fuzz/$$t >build/fuzz/$$t.log 2>&1 || \
+	        { tail -n 60 build/fuzz/$$t.log; exit 1; }; \
+	    sed -n "s/^stat::number_of_executed_units:/fuzz: $$t, runs:/p" \
+	        build/fuzz/$$t.log; \
+	done
 
 demo: all
 	./t/demo
@@ -225,4 +249,4 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized cross install uninstall dist release check \
-	check-unit check-cross check-sanitized analyze demo bench clean
+	check-unit check-cross check-sanitized fuzz analyze demo bench clean

@@ -1090,6 +1090,7 @@ path_in_machine(const char *path, const struct unit_names *units)
 		if (!part_is_slice(path, length))
 			break;
 		path += length;
+		length = 0;
 	} while (*path == '/');
 	if (path[length] != '/')
 		return false;

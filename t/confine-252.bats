@@ -242,7 +242,8 @@ attacked()
 }
 
 @test "an attacker inside sees nothing of the host, 1,000 times" {
-	ROUNDS=1000 attacked web "$BIN/nspawn-enter" web true
+	# A sanitized program has libraries, which are within reach.
+	ROUNDS=1000 attacked web /src/build/static/nspawn-enter web true
 	[ "$(wc -l <<<"$output")" = 2 ]
 }
 

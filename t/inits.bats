@@ -186,6 +186,12 @@ setup_file()
 	done <<<"$CLEAN"
 }
 
+@test "of a signal that an init does not read the right one is named" {
+	run -124 stop --signal TERM --timeout 1.5 runit
+	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
+'SIGTERM is blocked and never read; it stops on SIGPWR: --signal PWR'$ ]]
+}
+
 @test "each init that can is stopped cleanly, all by one call" {
 	mapfile -t names < <(cut -d '|' -f 1 <<<"$CLEAN")
 	[ "${#names[@]}" = 17 ]

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * Gives what parses the words of others any words at all, by libFuzzer: TARGET
+ * is the name of one of the functions below.  What is asked of each is that it
+ * keeps its contract in common.h, whatever it is given; that it stays within
+ * its memory the sanitizers see to.
+ */
+#include "../../common.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_MAX	4096
+
+/* Ends the run where a contract is broken. */
+static void
+hold(bool kept)
+{
+	if (!kept)
+		abort();
+}
+
+static bool
+is_printable(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text < ' ' || *text > '~')
+			return false;
+	return true;
+}
+
+void
+fuzz_status(const char *text, size_t length)
+{
+	struct process_status s = { .depth = 77 };
+
+	(void)length;
+	if (process_status_parse(text, &s) == -1) {
+		hold(s.depth == 77);
+		return;
+	}
+	hold(s.depth >= 1 && s.inner >= 0 && s.ppid >= 0 && s.tracer >= 0);
+	hold(memchr(s.name, '\0', sizeof(s.name)) != NULL);
+	hold(strchr(s.name, '\n') == NULL);
+}
+
+void
+fuzz_cgroup(const char *text, size_t length)
+{
+	(void)length;
+	/* Where it is the machine's, its unit is named there. */
+	hold(!cgroup_in_machine(text, "web") || strstr(text, "web") != NULL);
+	hold(!cgroup_in_machine(text, "a_b"));
+}
+
+void
+fuzz_nspawn(const char *text, size_t length)
+{
+	const char *end = text + length;
+	struct nspawn_words w;
+
+	nspawn_words_parse(text, length, &w);
+	hold(w.machine == NULL || *w.machine != '\0');
+	for (const char *const *p = (const char *const[]){ w.machine,
+	    w.directory, w.image, w.kill_signal, text }; *p != text; p++)
+		hold(*p == NULL || **p == '\0' || (*p >= text && *p < end));
+	nspawn_words_name(&w, "web");
+	nspawn_words_name(&w, "web-0123456789abcdef");
+}
+
+void
+fuzz_passwd(const char *text, size_t length)
+{
+	static const char *const names[] = { "root", "0", "1000", "joe" };
+	struct user user = { .uid = 77, .gid = 78 };
+
+	(void)length;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (user_parse(text, names[i], &user) == -1) {
+			hold(user.uid == 77 && user.gid == 78);
+			continue;
+		}
+		hold(user.uid <= USER_ID_MAX && user.gid <= USER_ID_MAX);
+		hold(user.home[0] == '/');
+		hold(user.shell[0] == '/' || user.shell[0] == '\0');
+		user.uid = 77;
+		user.gid = 78;
+	}
+}
+
+void
+fuzz_group(const char *text, size_t length)
+{
+	gid_t groups[5] = { 0, 0, 0, 0, 77 }, gid = 77;
+	int n = user_groups(text, "joe", groups, 4);
+
+	(void)length;
+	hold(n >= -1 && n <= 4 && groups[4] == 77);
+	if (group_parse(text, "joe", &gid) == -1)
+		hold(gid == 77);
+	else
+		hold(gid <= USER_ID_MAX);
+}
+
+void
+fuzz_idmap(const char *text, size_t length)
+{
+	static const uint32_t ids[] = { 0, 1, 1000, 65535, USER_ID_MAX };
+
+	(void)length;
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		uint32_t outside = 77;
+
+		if (id_outside(text, ids[i], &outside) == -1)
+			hold(outside == 77);
+		else
+			hold(outside <= USER_ID_MAX);
+	}
+}
+
+void
+fuzz_signal(const char *text, size_t length)
+{
+	char name[SIGNAL_NAME_SIZE];
+	int n = signal_number(text);
+
+	(void)length;
+	hold(n == -1 || (n >= 1 && n <= SIGNAL_RTMAX));
+	if (n != -1)
+		hold(signal_number(signal_name(n, name)) == n);
+}
+
+void
+fuzz_time(const char *text, size_t length)
+{
+	int64_t ms = -77;
+
+	(void)length;
+	if (time_parse(text, &ms) == -1)
+		hold(ms == -77);
+	else
+		hold(ms >= 0 && deadline_in(ms) >= 0);
+}
+
+void
+fuzz_number(const char *text, size_t length)
+{
+	uint64_t n = 77, max = 1000;
+	char again[24];
+
+	if (number_parse(text, max, &n) == -1) {
+		hold(n == 77);
+		return;
+	}
+	hold(n <= max && length > 0 && is_printable(text));
+	snprintf(again, sizeof(again), "%d", (int)n);
+	hold(strcmp(text + strspn(text, "0"), n == 0 ? "" : again) == 0);
+}
+
+/* A valid name is safe to show, and in a path. */
+void
+fuzz_name(const char *text, size_t length)
+{
+	char escaped[4 * TEXT_MAX + 1];
+
+	if (machine_name_valid(text))
+		hold(is_printable(text) && strchr(text, '/') == NULL &&
+		    text[0] != '.' && text[0] != '-' && length > 0);
+	hold(unit_name_escape(text, escaped, sizeof(escaped)) == 0);
+	hold(is_printable(escaped) && strchr(escaped, '-') == NULL &&
+	    strchr(escaped, '/') == NULL);
+}
+
+void
+fuzz_printable(const char *text, size_t length)
+{
+	char clean[64];
+
+	for (size_t size = 1; size <= sizeof(clean); size++) {
+		printable(text, clean, size);
+		hold(strlen(clean) < size && is_printable(clean));
+	}
+	hold(*text == '\0' || (length > 0 && clean[0] != '\0'));
+}
+
+void
+fuzz_namespace(const char *text, size_t length)
+{
+	int n = namespace_number(text, length);
+
+	hold(n >= -1 && n < NAMESPACES);
+	hold(n == -1 || strlen(text) == length);
+}
+
+/* libFuzzer's own name. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* To the byte, so that the first one behind it is seen. */
+	char *text = size > TEXT_MAX - 1 ? NULL : malloc(size + 1);
+
+	if (text == NULL)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	TARGET(text, size);
+	free(text);
+	return 0;
+}
