@@ -80,6 +80,8 @@
 #define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
+#define MACHINED_FILES	"/run/systemd/machines"
+
 /* machinectl takes as long as a look at so many processes: about 5 ms. */
 #define SCAN_MAX	1000
 
@@ -1115,13 +1117,38 @@ hierarchy_open(const char *path, long magic)
 	return -1;
 }
 
-int
+/*
+ * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
+ */
+static int
 hierarchy_of_units(void)
 {
 	int fd = hierarchy_open("/sys/fs/cgroup", SYS_CGROUP2_MAGIC);
 
 	return fd != -1 ? fd : hierarchy_open("/sys/fs/cgroup/systemd",
 	    SYS_CGROUP_MAGIC);
+}
+
+int
+host_open(const char *proc, const char *cgroup, struct host *host)
+{
+	struct host h = { .proc = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC) };
+
+	if (h.proc == -1)
+		return -1;
+	if (cgroup != NULL)
+		h.cgroup = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	else
+		h.cgroup = hierarchy_of_units();
+	*host = h;
+	return 0;
+}
+
+void
+host_close(struct host *host)
+{
+	fd_close(&host->cgroup);
+	fd_close(&host->proc);
 }
 
 bool
@@ -1564,9 +1591,11 @@ proc_in_supervisor(int proc, pid_t pid, const char *name)
 {
 	struct process_status status;
 
-	return process_status_read(proc, pid, &status) == 0 && status.inner == 1 &&
-	    status.ppid != 0 && is_supervisor(proc, status.ppid) &&
-	    supervisor_names(proc, status.ppid, name) == NAMES_IT;
+	/* What is asked first rules out most, where there are many machines. */
+	return process_status_read(proc, pid, &status) == 0 &&
+	    status.inner == 1 && status.ppid != 0 &&
+	    supervisor_names(proc, status.ppid, name) == NAMES_IT &&
+	    is_supervisor(proc, status.ppid);
 }
 
 static bool
@@ -2005,6 +2034,19 @@ machine_foreign(const struct machine *machine)
 	return machine->owner != 0 && machine->owner != geteuid();
 }
 
+/*
+ * Says whether machined may know a machine: for each it has a file of that
+ * name, in which libsystemd looks the machine up, see sd_machine_get_class(3).
+ */
+static bool
+machined_may_know(const char *name)
+{
+	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
+
+	snprintf(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
+	return faccessat(AT_FDCWD, path, F_OK, 0) == 0 || errno != ENOENT;
+}
+
 /* Sends it through machined, if that knows the leader by this name. */
 static int
 machined_signal(const struct machine *machine, const char *name, int signal,
@@ -2016,7 +2058,8 @@ machined_signal(const struct machine *machine, const char *name, int signal,
 	};
 	pid_t leader;
 
-	if (machined_leader(name, machined, &leader) == -1 ||
+	if (!machined_may_know(name) ||
+	    machined_leader(name, machined, &leader) == -1 ||
 	    leader != machine->leader.pid || !process_alive(&machine->leader))
 		return -1;
 	snprintf(option, sizeof(option), "--signal=%d", signal);
@@ -2143,6 +2186,8 @@ proc_words_are(int proc, pid_t pid, const char *word, const char *argument)
 	char text[PATH_MAX + 2] = "";	/* its beginning will do */
 	const char *first = text, *second;
 
+	if (word == NULL && argument == NULL)
+		return true;
 	if (proc_read(proc, pid, "cmdline", text, PATH_MAX) == -1 &&
 	    errno != EFBIG)
 		return false;
@@ -2717,28 +2762,36 @@ self_is_sealed(int self)
 	return fcntl(self, F_GET_SEALS) == SELF_SEALS;
 }
 
+static int
+sys_memfd_create(const char *name, unsigned flags)
+{
+	return (int)syscall(SYS_memfd_create, name, flags);
+}
+
 /* Makes the copy. */
 static int
 self_copy(int self)
 {
-	int copy = (int)syscall(SYS_memfd_create, "nspawn-tools",
-	    MFD_CLOEXEC | MFD_ALLOW_SEALING | SYS_MFD_EXEC);
+	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int copy = sys_memfd_create("nspawn-tools", flags | SYS_MFD_EXEC);
 	struct stat st;
 	ssize_t n = -1;
 
 	if (copy == -1 && errno == EINVAL)	/* before Linux 6.3 */
-		copy = (int)syscall(SYS_memfd_create, "nspawn-tools",
-		    MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		copy = sys_memfd_create("nspawn-tools", flags);
 	if (copy == -1 || fstat(self, &st) == -1)
-		return copy;
-	for (off_t left = st.st_size; left > 0 && n != 0; left -= n) {
+		goto fail;
+	for (off_t left = st.st_size; left > 0; left -= n) {
 		n = sendfile(copy, self, NULL, (size_t)left);
-		if (n == -1)
-			break;
+		if (n <= 0)
+			goto fail;
 	}
-	if (n <= 0 || fcntl(copy, F_ADD_SEALS, SELF_SEALS) == -1)
-		fd_close(&copy);
+	if (fcntl(copy, F_ADD_SEALS, SELF_SEALS) == -1)
+		goto fail;
 	return copy;
+fail:
+	fd_close(&copy);
+	return -1;
 }
 
 int

@@ -338,21 +338,27 @@ struct machined {
 };
 
 /*
- * Where machines are looked for.  Who has opened the directories closes them.
+ * Where machines are looked for.  Who has it closes it, with host_close().
  */
 struct host {
 	int	proc;
-	int	cgroup;		/* as hierarchy_of_units() opens it; or -1 */
+	int	cgroup;		/* where systemd keeps its units; or -1 */
 };
 
 /*
- * Opens the root of the hierarchy of cgroups in which systemd keeps its units:
- * that of cgroup v2, or on a legacy or hybrid host the one called systemd.
- * Returns  a descriptor for the caller to close, or -1
- * errors   ENOENT  when it is not mounted where systemd mounts it
+ * Opens two directories of a host.
+ *   proc     "/proc", or one with its layout
+ *   cgroup   the hierarchy of cgroups in which systemd keeps its units, which
+ *            need not be there; NULL: that of cgroup v2, or on a legacy or
+ *            hybrid host the one called systemd, where systemd mounts them
  * source   systemd's CGROUP_DELEGATION document, "Three Different Tree Setups"
  */
-int hierarchy_of_units(void);
+int host_open(const char *proc, const char *cgroup, struct host *host);
+
+/*
+ * Closes what host has open, which becomes empty.  Keeps errno.
+ */
+void host_close(struct host *host);
 
 /*
  * Finds the running machine of that name, and takes hold of it.  In this

@@ -1503,23 +1503,13 @@ prepare(char **argv)
 }
 
 static void
-host_open(struct host *host)
-{
-	host->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (host->proc == -1)
-		err(STATUS_FAILED, "cannot open /proc");
-	host->cgroup = hierarchy_of_units();
-}
-
-static void
 release(struct errand *errand)
 {
 	struct settings *settings = &errand->settings;
 
 	entry_close(&errand->entry);
 	machine_close(&errand->machine);
-	fd_close(&errand->host.cgroup);
-	fd_close(&errand->host.proc);
+	host_close(&errand->host);
 	for (size_t i = 0; i < settings->variable_count; i++)
 		free(settings->variables[i].name);
 	free(settings->variables);
@@ -1534,7 +1524,8 @@ main(int argc, char **argv)
 
 	parse_options(argc, argv, &errand.settings);
 	prepare(argv);
-	host_open(&errand.host);
+	if (host_open("/proc", NULL, &errand.host) == -1)
+		err(STATUS_FAILED, "cannot open /proc");
 	find(&errand.settings, &errand.host, &errand.machine);
 	warn_surprises(&errand.settings, &errand.machine);
 	entry_open(&errand.settings, &errand.host, &errand.machine,

@@ -1155,22 +1155,12 @@ prepare(char **argv)
 }
 
 static void
-host_open(struct host *host)
-{
-	host->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (host->proc == -1)
-		err(STATUS_USAGE, "cannot open /proc");
-	host->cgroup = hierarchy_of_units();
-}
-
-static void
 release(struct settings *settings, struct host *host)
 {
 	for (size_t i = 0; i < settings->count; i++)
 		machine_close(&settings->targets[i].machine);
 	free(settings->targets);
-	fd_close(&host->cgroup);
-	fd_close(&host->proc);
+	host_close(host);
 }
 
 int
@@ -1186,7 +1176,8 @@ main(int argc, char **argv)
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
 	prepare(argv);
-	host_open(&host);
+	if (host_open("/proc", NULL, &host) == -1)
+		err(STATUS_USAGE, "cannot open /proc");
 	for (size_t i = 0; i < settings.count; i++)
 		find(&settings, &host, &settings.targets[i], &machined);
 	if (settings.dry_run)

@@ -242,14 +242,11 @@ static int
 do_find(char **arg)
 {
 	int rounds = number(arg[0], ROUNDS_MAX);
-	struct host host = {
-		.proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC),
-		.cgroup = hierarchy_of_units(),
-	};
-	struct host bare = { .proc = host.proc, .cgroup = -1 };
+	struct host host, bare;
 
-	if (host.proc == -1 || host.cgroup == -1)
+	if (host_open("/proc", NULL, &host) == -1 || host.cgroup == -1)
 		err(1, "cannot open /proc or the hierarchy of cgroups");
+	bare = (struct host){ .proc = host.proc, .cgroup = -1 };
 	for (int i = 0; i < rounds; i++) {
 		times[0][i] = time_find(&host, arg[1]);
 		times[1][i] = time_find(&bare, arg[1]);

@@ -83,24 +83,6 @@ parse_options(int argc, char **argv, struct settings *settings)
 }
 
 static void
-host_open(const struct settings *settings, struct host *host)
-{
-	host->proc = open(settings->proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (host->proc == -1)
-		err(EXIT_FAILURE, "cannot open %s", settings->proc);
-	/* Machines are found without it, too. */
-	host->cgroup = settings->cgroup == NULL ? hierarchy_of_units() :
-	    open(settings->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-static void
-host_close(struct host *host)
-{
-	fd_close(&host->cgroup);
-	fd_close(&host->proc);
-}
-
-static void
 describe_init(int proc, const struct machine *machine)
 {
 	const struct init *init = init_of(proc, &machine->leader);
@@ -166,7 +148,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &settings);
 	signal(SIGCHLD, SIG_DFL);	/* as run() wants it */
 	machined.deadline = deadline_in(MACHINED_TIME);
-	host_open(&settings, &host);
+	if (host_open(settings.proc, settings.cgroup, &host) == -1)
+		err(EXIT_FAILURE, "cannot open %s", settings.proc);
 	for (size_t i = 0; i < settings.count; i++)
 		if (!describe(&host, settings.names[i], &machined))
 			status = EXIT_FAILURE;

@@ -245,12 +245,12 @@ do_find(char **arg)
 	struct machined machined = { .deadline = deadline_in(500) };
 	struct machine machine;
 	pid_t suspects[2] = { 0, 0 };
-	struct host host = {
-		.proc = open(arg[0], O_PATH | O_DIRECTORY),
-		.cgroup = arg[2] == NULL ? -1 :
-		    open(arg[2], O_PATH | O_DIRECTORY),
-	};
+	struct host host;
 	char text[160];
+
+	/* Without a third word there is none: "" opens nothing. */
+	if (host_open(arg[0], arg[2] == NULL ? "" : arg[2], &host) == -1)
+		return failed();
 
 	if (machine_find(&host, arg[1], &machined, &machine, suspects) == -1) {
 		int error = errno;
@@ -264,6 +264,8 @@ do_find(char **arg)
 	    machine_foreign(&machine) ? "foreign" : "ours");
 	machine_close(&machine);
 	machine_close(&machine);
+	host_close(&host);
+	host_close(&host);
 	return 0;
 }
 
