@@ -10,7 +10,8 @@
 #                 of each architecture, and SHA256SUMS
 # make check      all tests (root; ./t/setup installs what they need);
 #                 check-unit: those without root; check-cross: these with
-#                 qemu-user for each architecture; check-sanitized
+#                 qemu-user for each architecture; check-sanitized;
+#                 check-matrix: on a host of each systemd
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make fuzz       gives any words to what parses the words of others
 # make demo       makes a machine, enters it, stops it
@@ -190,6 +191,16 @@ check-cross: cross $(ARCHITECTURES:%=build/%/library) \
 	        exit 1; \
 	done
 
+# Other files of tests name the systemd of their host themselves.
+MATRIX_TESTS = $(filter-out t/%-252.bats t/%-257.bats t/%-262.bats,\
+	$(shell grep -l '^load machines' t/*.bats))
+
+check-matrix: check
+	for s in trixie forky; do \
+	    SUITE=$$s BUILD=$(CURDIR)/build/static bats $(MATRIX_TESTS) || \
+	        exit 1; \
+	done
+
 # Some things are true of static programs alone.
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     build/static/attacker
@@ -249,4 +260,4 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized cross install uninstall dist release check \
-	check-unit check-cross check-sanitized fuzz analyze demo bench clean
+	check-unit check-cross check-matrix check-sanitized fuzz analyze demo bench clean

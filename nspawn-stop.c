@@ -1029,6 +1029,18 @@ list_processes(int proc, const struct target *target)
 		warnx("%s: and %zu more", target->name, count - LISTED_MAX);
 }
 
+/* Says whether this is the stop command of the machine's own unit. */
+static bool
+is_own_stop(const struct target *target)
+{
+	const char *main_pid = getenv("MAINPID");
+	uint64_t pid;
+
+	return main_pid != NULL && target->machine.supervisor.fd != -1 &&
+	    number_parse(main_pid, INT32_MAX, &pid) == 0 &&
+	    (pid_t)pid == target->machine.supervisor.pid;
+}
+
 /*
  * Says whether the supervisor ended to be started again by its unit.  In the
  * unit's own stop command that is a stop like any other.
@@ -1038,13 +1050,9 @@ restarts(const struct target *target)
 {
 	const struct process *supervisor = &target->machine.supervisor;
 	struct pollfd reaped = { .fd = supervisor->fd };
-	const char *main_pid = getenv("MAINPID");
-	uint64_t pid;
 	int status;
 
-	if (supervisor->fd == -1 || (main_pid != NULL &&
-	    number_parse(main_pid, INT32_MAX, &pid) == 0 &&
-	    (pid_t)pid == supervisor->pid))
+	if (supervisor->fd == -1 || is_own_stop(target))
 		return false;
 	if (process_ended(supervisor, &status) == -1 &&
 	    (errno != EAGAIN || poll(&reaped, 1, REAP_TIME) != 1 ||
@@ -1084,7 +1092,10 @@ report(const struct settings *settings, int proc, const struct target *target)
 		return STATUS_STOPPED;
 	if (target_left(target)) {
 		report_left(proc, target, "now that the time is up");
-		return STATUS_RUNNING;
+		/* For the end of its own main process systemd waits itself. */
+		return is_own_stop(target) &&
+		    !process_alive(&target->machine.leader) ?
+		    STATUS_STOPPED : STATUS_RUNNING;
 	}
 	if (restarts(target)) {
 		warnx("%s: has rebooted instead of stopping: its systemd-nspawn"

@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 #
 # For the tests on real machines: each file of tests has a host of its own,
-# with the systemd that the file's name says, and each test machines in it.
+# with the systemd that the file's name says, else that of SUITE, a Debian; and
+# each test machines in it.
 # Everything that they start ends with the host, at the latest.
 
 # Where a host sees the programs under test.
@@ -17,7 +18,7 @@ host_start()
 	*-252.bats) suite=bookworm ;;
 	*-257.bats) suite=trixie ;;
 	*-262.bats) suite=forky ;;
-	*) suite=bookworm ;;
+	*) suite=${SUITE:-bookworm} ;;
 	esac
 	HOST=nt$$-$suite
 	export HOST
