@@ -458,15 +458,19 @@ message_send(int channel, enum message_kind kind, int value, int fd)
 	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
 	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
 	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
+	ssize_t n;
 
 	if (fd != -1) {
 		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
 		packet.msg_control = &control;
 		packet.msg_controllen = sizeof(control);
 	}
+	do
+		n = sendmsg(channel, &packet, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
 	/* The other side may have ended: nobody is left to be told. */
-	while (sendmsg(channel, &packet, MSG_NOSIGNAL) == -1 && errno == EINTR)
-		;
+	if (n == -1 && errno != EPIPE && errno != ECONNRESET)
+		warn("cannot hand on what became of the command");
 }
 
 /* Takes one; *fd becomes the descriptor that came with it, else -1. */
@@ -486,6 +490,8 @@ message_receive(int channel, struct message *message, int *fd)
 	do
 		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
 	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		warn("cannot hear what became of the command");
 	if (n == (ssize_t)sizeof(*message) && CMSG_FIRSTHDR(&packet) != NULL)
 		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&packet)), sizeof(*fd));
 	return n == (ssize_t)sizeof(*message);
@@ -910,8 +916,11 @@ keeper_wait(pid_t child, int channel, int64_t deadline)
 	int n;
 
 	/* Our own child until waitpid(): its number cannot be another's. */
-	if (process_open(child, &process) == -1)
-		child_err("cannot wait for a child");
+	if (process_open(child, &process) == -1) {
+		warn("cannot wait for the process %d, which is killed", child);
+		kill(child, SIGKILL);
+		_exit(STATUS_FAILED);
+	}
 	struct pollfd fds[] = {
 		{ .fd = process.fd, .events = POLLIN },
 		{ .fd = channel, .events = POLLIN },
@@ -1353,7 +1362,7 @@ relay_drain(struct relay *relay)
 	}
 }
 
-/* Lets the guard go, who is not needed any more. */
+/* Lets the guard go, who finds the terminal given back already. */
 static void
 relay_end(struct relay *relay)
 {
@@ -1361,11 +1370,9 @@ relay_end(struct relay *relay)
 
 	relay_drain(relay);
 	relay_restore(relay);
-	if (relay->guard != 0) {
-		kill(relay->guard, SIGKILL);
-		child_wait(relay->guard, &status);
-	}
 	fd_close(&relay->alive);
+	if (relay->guard != 0)
+		child_wait(relay->guard, &status);
 	fd_close(&relay->master);
 }
 

@@ -96,10 +96,13 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 
 @test "a frozen machine is named, and goes on to stop when it is thawed" {
 	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
-	on_host systemctl freeze machine-web.scope
+	# Releases differ in what they call it.
+	scope=$(on_host sed -n 's,^0::.*/\([^/]*\.scope\)/payload.*,\1,p' \
+	    "/proc/$(leader web)/cgroup")
+	on_host systemctl freeze "$scope"
 	stop_start web
 	until_true grep -q 'thawed' "$job_log"
-	on_host systemctl thaw machine-web.scope
+	on_host systemctl thaw "$scope"
 	job_end
 	[ "$job_status" = 0 ]
 	grep -qx 'nspawn-stop: web: is frozen, and hears nothing until it is'\
