@@ -451,6 +451,17 @@ command_run(void)
 	_exit(EXIT_FAILURE);
 }
 
+/* What the envoy ends with. */
+enum { ENVOY_DONE, ENVOY_FAILED, ENVOY_MUTE };	/* has said why, or cannot */
+
+/* Says what keeps the envoy from its errand. */
+static _Noreturn void
+envoy_failed(const struct target *target, const char *step)
+{
+	warn("%s: cannot %s, to run init 0 there", target->name, step);
+	_exit(ENVOY_FAILED);
+}
+
 /*
  * Goes into the machine, bound as its PID 1 is, and makes the command: as the
  * child of nspawn-stop, and not its own.  A machine's files may hold this up
@@ -461,25 +472,72 @@ envoy(const struct target *target, const struct host *host,
     const struct entry *entry)
 {
 	static struct filters filters;
-	const char *step = "copy the system call filters of its leader";
+	const char *step;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid = -1;
+	pid_t pid;
 
-	if (dup2(null, STDIN_FILENO) == -1)
-		_exit(EXIT_FAILURE);
-	if ((entry->filtered && filters_read(&target->machine.leader,
-	    &filters) == -1) || entry_become(entry, host->proc,
-	    entry->filtered ? &filters : NULL, &step) == -1) {
-		warn("%s: cannot %s, to run init 0 there", target->name, step);
-		_exit(EXIT_FAILURE);
-	}
+	if (null == -1 || dup2(null, STDIN_FILENO) == -1)
+		envoy_failed(target, "open /dev/null");
+	if (entry->filtered &&
+	    filters_read(&target->machine.leader, &filters) == -1)
+		envoy_failed(target,
+		    "copy the system call filters of its leader");
+	if (entry_become(entry, host->proc, entry->filtered ? &filters : NULL,
+	    &step) == -1)
+		envoy_failed(target, step);
 	/* Only now: until here there was something to say. */
-	if (dup2(STDIN_FILENO, STDOUT_FILENO) != -1 &&
-	    dup2(STDIN_FILENO, STDERR_FILENO) != -1)
-		pid = fork_sibling();
+	if (dup2(STDIN_FILENO, STDOUT_FILENO) == -1 ||
+	    dup2(STDIN_FILENO, STDERR_FILENO) == -1)
+		envoy_failed(target, "leave the caller's output");
+	pid = fork_sibling();
 	if (pid == 0)
 		command_run();
-	_exit(pid == -1 ? EXIT_FAILURE : EXIT_SUCCESS);
+	_exit(pid == -1 ? ENVOY_MUTE : ENVOY_DONE);
+}
+
+/* Sends an envoy into a machine.  Returns its number, or -1. */
+static pid_t
+envoy_send(const struct target *target, const struct host *host)
+{
+	struct entry entry;
+	const char *step;
+	bool joined;
+	pid_t pid;
+
+	if (entry_read(host, &target->machine.leader, NAMESPACES_ALL, true,
+	    &entry, &step) == -1) {
+		warn("%s: cannot %s, to run init 0 there", target->name, step);
+		return -1;
+	}
+	pid = entry_fork(&entry, &joined);
+	if (pid == 0)
+		envoy(target, host, &entry);
+	if (pid == -1)
+		warn("%s: cannot make a process to run init 0", target->name);
+	entry_close(&entry);
+	return pid;
+}
+
+/* Waits for the envoy's end, which comes soon or by force. */
+static void
+envoy_wait(const struct target *target, pid_t pid)
+{
+	struct process process;
+
+	if (process_open(pid, &process) == -1) {
+		warn("%s: cannot wait for the process that is to run init 0,"
+		    " which is killed", target->name);
+		kill(pid, SIGKILL);
+		return;
+	}
+	struct pollfd ended = { .fd = process.fd, .events = POLLIN };
+
+	if (poll(&ended, 1, ENTRY_TIME) != 1) {
+		warnx("%s: was not entered within %d s to run init 0; something"
+		    " in it hangs", target->name, ENTRY_TIME / SECOND);
+		kill(pid, SIGKILL);
+	}
+	process_close(&process);
 }
 
 /*
@@ -489,35 +547,19 @@ envoy(const struct target *target, const struct host *host,
 static bool
 command_start(const struct target *target, const struct host *host)
 {
-	struct entry entry;
-	struct process process = PROCESS_NONE;
-	struct pollfd ended = { .events = POLLIN };
-	const char *step;
-	bool joined;
+	pid_t pid = envoy_send(target, host);
 	int status = -1;
-	pid_t pid;
 
-	if (entry_read(host, &target->machine.leader, NAMESPACES_ALL, true,
-	    &entry, &step) == -1) {
-		warn("%s: cannot %s, to run init 0 there", target->name, step);
+	if (pid == -1)
 		return false;
-	}
-	pid = entry_fork(&entry, &joined);
-	if (pid == 0)
-		envoy(target, host, &entry);
-	entry_close(&entry);
-	if (pid == -1 || process_open(pid, &process) == -1) {
-		warn("%s: cannot make a process to run init 0", target->name);
-		return false;
-	}
-	ended.fd = process.fd;
-	if (poll(&ended, 1, ENTRY_TIME) != 1) {
-		warnx("%s: was not entered within %d s to run init 0; something"
-		    " in it hangs", target->name, ENTRY_TIME / SECOND);
-		kill(pid, SIGKILL);
-	}
-	process_close(&process);
-	return child_wait(pid, &status) == 0 && status == 0;
+	envoy_wait(target, pid);
+	if (child_wait(pid, &status) == -1)
+		warn("%s: cannot wait for the process that runs init 0",
+		    target->name);
+	else if (exit_status(status) == ENVOY_MUTE)
+		warnx("%s: cannot make a process in it to run init 0",
+		    target->name);
+	return status == 0;
 }
 
 /* Tells one machine by a command of its own. */

@@ -95,3 +95,17 @@ TOLD='case $status in
 	VIA='' sweep told "$TOLD" /src/build/static/nspawn-stop \
 	    --timeout 0.05 told
 }
+
+@test "whatever call fails on the way to init 0, it does, too" {
+	on_host sh -c 'printf "#!/bin/sh\nexit 0\n" >/tmp/init &&
+	    chmod +x /tmp/init'
+	# By name and signals a runit that only a command stops.
+	machine scope ordered --bind-ro=/usr/bin/dash:/dash/runit \
+	    --bind-ro=/usr/lib --bind-ro=/usr/lib64:/lib64 \
+	    --bind-ro=/tmp/init:/usr/sbin/init -- /dash/runit -c \
+	    'trap : CONT; sleep 86400 & while :; do wait $!; done'
+	until_true on_host sh -c "'$BIN/nspawn-stop' --dry-run ordered |
+	    grep -q 'the command init 0 would be run'"
+	VIA='' sweep ordered "$TOLD" /src/build/static/nspawn-stop \
+	    --timeout 0.05 ordered
+}
