@@ -32,8 +32,8 @@
 #error "which registers a system call takes is known of x86-64 alone"
 #endif
 
-#define REGISTER_CALL	(8 * 15)	/* orig_rax and rax of struct user */
-#define REGISTER_RESULT	(8 * 10)
+#define REGISTER_CALL	120	/* the places of orig_rax and rax in */
+#define REGISTER_RESULT	80	/* struct user, see ptrace(2) */
 
 #define NO_CALL		99
 #define FOUND		3	/* a descriptor */
