@@ -201,12 +201,12 @@ check-matrix: check
 	        exit 1; \
 	done
 
-# Some things are true of static programs alone, and t/inject.bats is about
-# these anyway: sanitizers make thousands of calls of their own.
+# Some things are true of static programs alone, and those that sweep are about
+# these anyway.
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     build/static/attacker
 	BUILD=$(CURDIR)/build/sanitized \
-	    bats $(filter-out t/inject.bats,$(wildcard t/*.bats))
+	    bats $(filter-out t/inject.bats t/races.bats,$(wildcard t/*.bats))
 
 # What parses the words of others gets any words at all: FUZZ_RUNS times each,
 # FUZZ_TIME s at most.  What is found there is in build/fuzz.

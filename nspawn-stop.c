@@ -241,13 +241,17 @@ parse_options(int argc, char **argv, struct settings *settings)
 
 /* ---- targets ------------------------------------------------------- */
 
-/* Says whether a machine's name cannot be used yet. */
-static bool
-target_left(const struct target *target)
+/* What is left of a machine, and keeps its name from being used again. */
+enum rest { REST_NONE, REST_SCOPE, REST_SUPERVISOR, REST_LEADER };
+
+static enum rest
+target_rest(const struct target *target)
 {
-	return process_alive(&target->machine.leader) ||
-	    process_alive(&target->machine.supervisor) ||
-	    target->scope[0] != '\0';
+	if (process_alive(&target->machine.leader))
+		return REST_LEADER;
+	if (process_alive(&target->machine.supervisor))
+		return REST_SUPERVISOR;
+	return target->scope[0] != '\0' ? REST_SCOPE : REST_NONE;
 }
 
 /* Gives a machine up, of which has been said why. */
@@ -865,7 +869,7 @@ notice_give(struct wait *wait)
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
 
-		if (!target_left(target))
+		if (target_rest(target) == REST_NONE)
 			continue;
 		processes += machine_processes(wait->host->proc,
 		    &target->machine, NULL, 0);
@@ -901,7 +905,7 @@ wait_look(struct wait *wait)
 			notice_clear(&wait->notice);
 			explain(wait, target);
 		}
-		left += target_left(target);
+		left += target_rest(target) != REST_NONE;
 	}
 	if (doubt)
 		wait->doubt = DEADLINE_NEVER;
@@ -1103,17 +1107,18 @@ restarts(const struct target *target)
 	return exit_status(status) == NSPAWN_REBOOT;
 }
 
-/* Says what is left of a machine whose processes have all ended or not. */
+/* Says what is left of a machine. */
 static void
-report_left(int proc, const struct target *target, const char *when)
+report_rest(int proc, const struct target *target, enum rest rest,
+    const char *when)
 {
 	const struct machine *m = &target->machine;
 	const char *scope = strrchr(target->scope, '/');
 
-	if (process_alive(&m->leader))
+	if (rest == REST_LEADER)
 		warnx("%s: is still running, %s; its leader is %d",
 		    target->name, when, m->leader.pid);
-	else if (process_alive(&m->supervisor))
+	else if (rest == REST_SUPERVISOR)
 		warnx("%s: its leader has ended, but its systemd-nspawn %d is"
 		    " still running, %s", target->name, m->supervisor.pid,
 		    when);
@@ -1128,15 +1133,16 @@ report_left(int proc, const struct target *target, const char *when)
 static int
 report(const struct settings *settings, int proc, const struct target *target)
 {
+	enum rest rest = target_rest(target);
+
 	if (target->failed)
 		return STATUS_FAILED;
 	if (settings->dry_run || settings->timeout == 0)	/* not waited */
 		return STATUS_STOPPED;
-	if (target_left(target)) {
-		report_left(proc, target, "now that the time is up");
+	if (rest != REST_NONE) {
+		report_rest(proc, target, rest, "now that the time is up");
 		/* For the end of its own main process systemd waits itself. */
-		return is_own_stop(target) &&
-		    !process_alive(&target->machine.leader) ?
+		return is_own_stop(target) && rest != REST_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
 	}
 	if (restarts(target)) {
@@ -1174,9 +1180,13 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 
 	snprintf(when, sizeof(when), "now that %s came",
 	    signal_name(signal, name));
-	for (size_t i = 0; i < settings->count; i++)
-		if (target_left(&settings->targets[i]))
-			report_left(proc, &settings->targets[i], when);
+	for (size_t i = 0; i < settings->count; i++) {
+		const struct target *target = &settings->targets[i];
+		enum rest rest = target_rest(target);
+
+		if (rest != REST_NONE)
+			report_rest(proc, target, rest, when);
+	}
 	return 128 + signal;
 }
 

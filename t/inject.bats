@@ -1,69 +1,51 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Each system call of both programs fails once: t/injector.c lets a program run
-# as often as it makes system calls, and another one fails each time.  Whatever
-# it is, the program ends, with a word on it and the right status; it signals
-# nobody but the leader and its own, leaves no process behind and no terminal
-# raw.
+# Each system call of both programs fails once.  Whatever it is, the program
+# ends, with a word on it and the right status; it signals nobody but the leader
+# and its own, leaves no process behind and no terminal raw.
 
 load common
 load machines
+load sweep
 
 setup_file()
 {
 	host_start_shared
-	on_host sh -c 'cat >/tmp/sweep' <<-'END'
-	# MACHINE HOLDS PROGRAM...: HOLDS judges $status, /tmp/out and /tmp/err.
-	leader=$(cut -d ' ' -f 1 "/run/nspawn-tools/$1/leader")
-	holds=$2 place=0
-	shift 2
-	# In /tmp/err: said by the program.
-	said() { grep -q "^nspawn-[a-z]*: .*$1" /tmp/err; }
-	while :; do
-		place=$((place + 1)) status=0
-		$VIA /src/build/static/injector "$place" "$ERROR" "$leader" \
-		    "$@" >/tmp/out 2>/tmp/err 3>/tmp/found </dev/null ||
-		    status=$?
-		[ "$status" != 99 ] || break
-		call=$(sed -n 's/^call //p' /tmp/found)
-		# That is how a libc starts, which cannot go on without.
-		[ "$call" != "$ARCH_PRCTL" ] || continue
-		eval "$holds" || {
-			echo "place $place, call $call, status $status:"
-			cat /tmp/out /tmp/err
-		}
-		grep '^it ' /tmp/found
-		kill -0 "$leader" || break
-	done
-	[ "$place" -gt 300 ] || echo "only $place calls"
-	kill -0 "$leader"
-	END
+	sweep_prepare
 }
 
-# sweep MACHINE HOLDS PROGRAM [ARGUMENT]...; EIO and ENOMEM in turns.
-sweep()
+EIO=5
+ENOMEM=12
+
+# sweep_error ERROR MACHINE HOLDS PROGRAM [ARGUMENT]...
+sweep_error()
 {
-	[ "$(uname -m)" = x86_64 ] || cannot 'the registers of a call'
-	for error in 5 12; do
-		run on_host env ERROR="$error" VIA="$VIA" \
-		    ARCH_PRCTL=158 READ=0 WRITE=1 WRITEV=20 sh /tmp/sweep "$@"
-		echo "$output"
-		[ "$status" = 0 ] && [ "$output" = '' ]
-	done
+	local error=$1 pid
+
+	pid=$(leader "$2")
+	shift 2
+	sweep "fail $error $pid" "$@"
+	lives "$pid"
 }
 
-# A terminal that can be neither read nor written is like one that has ended.
+# Without arch_prctl(2) a libc cannot even start.
+# A terminal that can be neither read nor written is like one that has ended:
+# the command is hung up, if it still runs.
 ENTERED='case $status in
     0) [ "$(cat /tmp/out)" = done ] ||
         [ "$call" = "$READ" ] || [ "$call" = "$WRITE" ] ;;
     12[567]) said . ;;
+    129) [ "$call" = "$WRITE" ] ;;
+    139) [ "$call" = "$ARCH_PRCTL" ] ;;
     *) false ;;
     esac'
 
 @test "whatever call of nspawn-enter fails, it ends with a word on it" {
-	VIA='' sweep web "$ENTERED" /src/build/static/nspawn-enter -q web \
-	    echo done
+	for error in $EIO $ENOMEM; do
+		sweep_error "$error" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
+		    -q web echo 'done'
+	done
 }
 
 @test "on a terminal and in a user namespace it does, too" {
@@ -78,22 +60,25 @@ ENTERED='case $status in
 	cat /tmp/said >&2
 	exit $status
 	END
-	VIA=/tmp/on-tty sweep webu "$ENTERED" /src/build/static/nspawn-enter \
-	    -q webu echo done
+	VIA=/tmp/on-tty sweep_error "$EIO" webu "$ENTERED" \
+	    "$PROGRAMS/nspawn-enter" -q webu echo 'done'
 }
 
 # Told, but not ended: that is said, or what went wrong.
 TOLD='case $status in
     124) said "is still running" || [ "$call" = "$WRITEV" ] ;;
     1 | 125) said . ;;
+    139) [ "$call" = "$ARCH_PRCTL" ] ;;
     *) false ;;
     esac'
 
 @test "whatever call of nspawn-stop fails, it ends with a word on it" {
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
-	VIA='' sweep told "$TOLD" /src/build/static/nspawn-stop \
-	    --timeout 0.05 told
+	for error in $EIO $ENOMEM; do
+		sweep_error "$error" told "$TOLD" "$PROGRAMS/nspawn-stop" \
+		    --timeout 0.05 told
+	done
 }
 
 @test "whatever call fails on the way to init 0, it does, too" {
@@ -106,6 +91,6 @@ TOLD='case $status in
 	    'trap : CONT; sleep 86400 & while :; do wait $!; done'
 	until_true on_host sh -c "'$BIN/nspawn-stop' --dry-run ordered |
 	    grep -q 'the command init 0 would be run'"
-	VIA='' sweep ordered "$TOLD" /src/build/static/nspawn-stop \
+	sweep_error "$EIO" ordered "$TOLD" "$PROGRAMS/nspawn-stop" \
 	    --timeout 0.05 ordered
 }

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Runs a program and makes one of its system calls fail, the one at place
- * PLACE among all that it and its children make.
+ * Runs a program, and does something at the system call which is the one at
+ * place PLACE among all that it and its children make.
  *
- *   injector PLACE ERRNO LEADER PROGRAM [ARGUMENT]...
+ *   injector PLACE fail ERRNO LEADER PROGRAM [ARGUMENT]...
+ *	makes the call fail; LEADER is that of the machine in question
+ *   injector PLACE swap CGROUP PROGRAM [ARGUMENT]...
+ *	makes a leader in the folder CGROUP, ends it before the call, and gives
+ *	its number to another: the leader of no machine
  *
  * What it exits with is the program's status, or NO_CALL where that made fewer
- * calls.  The failed call is named on descriptor 3; and so is what must never
- * be: a signal to a process that is neither the program's own nor LEADER, and a
- * child that is left behind.
+ * calls.  The call is named on descriptor 3, and the pid namespace of the other
+ * leader; and so is what must never be: a signal to a process that is neither
+ * the program's own nor the leader, and a child that is left behind.
  *
  * What keeps it right: only processes that run the program's own code, or a
  * copy of it in memory, are watched; what they execute is let go.
  */
 #include "../common.h"
 
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,17 +28,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#ifndef __x86_64__
-#error "which registers a system call takes is known of x86-64 alone"
-#endif
-
-#define REGISTER_CALL	120	/* the places of orig_rax and rax in */
-#define REGISTER_RESULT	80	/* struct user, see ptrace(2) */
+/* The places of orig_rax and rax in struct user of x86-64, see ptrace(2). */
+#define REGISTER_CALL	120
+#define REGISTER_RESULT	80
 
 #define NO_CALL		99
 #define FOUND		3	/* a descriptor */
@@ -54,13 +57,23 @@ struct sys_call_info {
 #define SYS_PTRACE_GET_SYSCALL_INFO	0x420e
 #define CALL_ENTRY			1
 
+/* struct clone_args of Linux 5.7. */
+struct sys_clone_args {
+	uint64_t	flags, pidfd, child_tid, parent_tid, exit_signal;
+	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+#define INTO_CGROUP	UINT64_C(0x200000000)
+
 struct injection {
 	uint64_t	place;
-	int		error;
+	int		error;		/* 0: the leader is swapped */
 	pid_t		leader;
+	pid_t		other;		/* who has its number; 0: nobody yet */
 	char		program[PATH_MAX];
 	uint64_t	calls;		/* so far */
 	pid_t		failing;	/* whose call is to fail; 0: none yet */
+	pid_t		held;		/* who waits for the swap; 0: nobody */
 	long		failed;		/* its number; -1: none yet */
 	pid_t		tracees[TRACEES_MAX];
 	size_t		count;		/* of those that there have ever been */
@@ -123,11 +136,13 @@ check_signal(const struct injection *injection, pid_t pid,
 {
 	pid_t whom = (pid_t)call->arguments[0];
 
-	if (call->number == SYS_pidfd_send_signal)
+	if (call->number == SYS_pidfd_send_signal) {
 		whom = pidfd_pid(pid, call->arguments[0]);
-	else if (call->number != SYS_kill)
+		if (whom == -1)		/* it has ended */
+			return;
+	} else if (call->number != SYS_kill)
 		return;
-	if (whom != injection->leader &&
+	if ((whom != injection->leader || injection->other != 0) &&
 	    (whom == -1 || whom == 0 || !is_tracee(injection, abs(whom))))
 		dprintf(FOUND, "it signals %d, which is not its own\n", whom);
 }
@@ -138,6 +153,116 @@ register_set(pid_t pid, uintptr_t place, long value)
 {
 	if (ptrace(PTRACE_POKEUSER, pid, (void *)place, (void *)value) == -1)
 		err(1, "cannot set a register");
+}
+
+static void
+nothing(int signal)
+{
+	(void)signal;
+}
+
+/* A leader's life: it hears TERM, one would think, which stays pending. */
+static _Noreturn void
+leader(void)
+{
+	sigset_t all;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGTERM, nothing);
+	for (;;)
+		pause();
+}
+
+/*
+ * Makes a leader.  Its folder of cgroups is fd, or ours where that is -1; its
+ * number is pid, or any where that is 0.
+ */
+static pid_t
+leader_make(int fd, pid_t pid)
+{
+	pid_t numbers[] = { 1, pid };
+	struct sys_clone_args args = {
+		.flags = CLONE_NEWPID | (fd == -1 ? 0 : INTO_CGROUP),
+		.exit_signal = SIGCHLD,
+		.set_tid = pid == 0 ? 0 : (uintptr_t)numbers,
+		.set_tid_size = pid == 0 ? 0 : 2,
+		.cgroup = (uint64_t)(fd == -1 ? 0 : fd),
+	};
+	long made = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (made == -1)
+		err(1, "cannot make a leader");
+	if (made == 0)
+		leader();
+	return (pid_t)made;
+}
+
+/* Reads which pid namespace a process is in. */
+static void
+pid_namespace(pid_t pid, char text[64])
+{
+	char link[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/%d/ns/pid", pid);
+	n = readlink(link, text, 63);
+	text[n == -1 ? 0 : n] = '\0';
+}
+
+/* Says whether one of the program's own is in the leader's pid namespace. */
+static bool
+is_entered(const struct injection *injection)
+{
+	char theirs[64], its[64];
+
+	pid_namespace(injection->leader, theirs);
+	for (size_t i = 0; i < injection->count; i++) {
+		pid_namespace(injection->tracees[i], its);
+		if (strcmp(its, theirs) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Ends the leader.  The caller waits for its end, unless that may have to wait
+ * for the caller: a PID 1 ends when all others have been reaped.
+ */
+static void
+leader_end(struct injection *injection, pid_t caller)
+{
+	if (!is_entered(injection))
+		injection->held = caller;
+	kill(injection->leader, SIGKILL);
+}
+
+/* Gives the leader's number, which is free now, to another. */
+static void
+leader_swap(struct injection *injection)
+{
+	char namespace[64];
+
+	injection->other = leader_make(-1, injection->leader);
+	pid_namespace(injection->other, namespace);
+	dprintf(FOUND, "other %s\n", namespace);
+	if (injection->held != 0)
+		ptrace(PTRACE_SYSCALL, injection->held, NULL, NULL);
+	injection->held = 0;
+}
+
+/* Looks what has become of who has the leader's number now. */
+static void
+other_look(const struct injection *injection)
+{
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct process_status status;
+
+	if (process_status_read(proc, injection->other, &status) == 0 &&
+	    status.pending != 0)
+		dprintf(FOUND, "it signals who has the leader's number\n");
+	close(proc);
 }
 
 /* Takes note of a call that begins or ends. */
@@ -153,9 +278,13 @@ on_call(struct injection *injection, pid_t pid)
 		check_signal(injection, pid, &call);
 		if (++injection->calls != injection->place)
 			return;
-		injection->failing = pid;
 		injection->failed = (long)call.number;
 		dprintf(FOUND, "call %ld\n", injection->failed);
+		if (injection->error == 0) {
+			leader_end(injection, pid);
+			return;
+		}
+		injection->failing = pid;
 		/* Linux closes a descriptor even if close(2) fails. */
 		if (injection->failed != SYS_close)
 			register_set(pid, REGISTER_CALL, -1);	/* none */
@@ -188,7 +317,8 @@ on_stop(struct injection *injection, pid_t pid, int status)
 			add_tracee(injection, (pid_t)child);
 		signal = 0;
 	}
-	ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)signal);
+	if (pid != injection->held)
+		ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)signal);
 	return true;
 }
 
@@ -232,6 +362,12 @@ follow(struct injection *injection, pid_t first)
 
 	while (injection->alive > 0 &&
 	    (pid = waitpid(-1, &status, __WALL)) != -1) {
+		if (pid == injection->leader && injection->other != 0)
+			dprintf(FOUND, "it ends who has the leader's number\n");
+		else if (pid == injection->leader)
+			leader_swap(injection);
+		if (pid == injection->leader)
+			continue;
 		add_tracee(injection, pid);
 		if (WIFSTOPPED(status)) {
 			injection->alive -= !on_stop(injection, pid, status);
@@ -253,29 +389,42 @@ on_alarm(int signal)
 	_exit(write(FOUND, text, sizeof(text) - 1) == -1 ? 1 : 2);
 }
 
+/* Reads the command line.  Returns where the program's words begin. */
+static char **
+parse(char **arg, struct injection *injection)
+{
+	bool fail = arg[1] != NULL && strcmp(arg[1], "fail") == 0;
+	uint64_t error = 0, leader = 0;
+	char **program = arg + (fail ? 4 : 3);
+	int fd = -1;
+
+	if (number_parse(arg[0], UINT32_MAX, &injection->place) == -1 ||
+	    (fail && (number_parse(arg[2], 4095, &error) == -1 ||
+	    number_parse(arg[3], INT_MAX, &leader) == -1)) ||
+	    (!fail && (fd = open(arg[2], O_RDONLY | O_CLOEXEC)) == -1) ||
+	    realpath(program[0], injection->program) == NULL)
+		errx(64, "wrong arguments");
+	injection->error = (int)error;
+	injection->leader = fail ? (pid_t)leader : leader_make(fd, 0);
+	return program;
+}
+
 int
 main(int argc, char **argv)
 {
 	static struct injection injection = { .failed = -1 };
-	uint64_t error, leader;
 	int status;
 	pid_t pid;
 
-	if (argc < 5 || number_parse(argv[1], UINT32_MAX,
-	    &injection.place) == -1 ||
-	    number_parse(argv[2], 4095, &error) == -1 ||
-	    number_parse(argv[3], INT_MAX, &leader) == -1 ||
-	    realpath(argv[4], injection.program) == NULL)
-		errx(64, "wrong arguments");
-	injection.error = (int)error;
-	injection.leader = (pid_t)leader;
-	pid = start(argv + 4);
+	if (argc < 5)
+		errx(64, "too few arguments");
+	pid = start(parse(argv + 1, &injection));
 	add_tracee(&injection, pid);
 	watch(pid);
 	signal(SIGALRM, on_alarm);
 	alarm(END_TIME);
 	status = follow(&injection, pid);
-	if (injection.failed == -1)
-		return NO_CALL;
-	return status;
+	if (injection.other != 0)
+		other_look(&injection);
+	return injection.failed == -1 ? NO_CALL : status;
 }

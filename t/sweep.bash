@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# For the tests that let a program run as often as it makes system calls, with
+# something done at another one of them each time, by t/injector.c.  Programs
+# are the static ones, whatever else is tested: sanitizers make thousands of
+# calls of their own.
+
+PROGRAMS=/src/build/static
+
+# Puts into the host what sweeps there.
+sweep_prepare()
+{
+	on_host sh -c 'cat >/tmp/sweep' <<-'END'
+	# DOING HOLDS PROGRAM...: HOLDS judges $status, $call, /tmp/out, /tmp/err.
+	doing=$1 holds=$2 place=0
+	shift 2
+	# In /tmp/err: said by the program.
+	said() { grep -q "^nspawn-[a-z]*: .*$1" /tmp/err; }
+	while :; do
+		place=$((place + 1)) status=0
+		$VIA "$INJECTOR" "$place" $doing "$@" >/tmp/out 2>/tmp/err \
+		    3>/tmp/found </dev/null || status=$?
+		[ "$status" != 99 ] || break
+		call=$(sed -n 's/^call //p' /tmp/found)
+		eval "$holds" || {
+			echo "place $place, call $call, status $status:"
+			cat /tmp/out /tmp/err
+		}
+		# What must never be.
+		grep '^it ' /tmp/found
+	done
+	[ "$place" -gt 200 ] || echo "only $place calls"
+	END
+}
+
+# sweep DOING HOLDS PROGRAM [ARGUMENT]...
+sweep()
+{
+	[ "$(uname -m)" = x86_64 ] || cannot 'the registers of a call'
+	run on_host env VIA="${VIA-}" INJECTOR=$PROGRAMS/injector \
+	    ARCH_PRCTL=158 READ=0 WRITE=1 WRITEV=20 sh /tmp/sweep "$@"
+	echo "$output"
+	[ "$status" = 0 ] && [ "$output" = '' ]
+}
