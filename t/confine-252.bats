@@ -252,3 +252,15 @@ attacked()
 	[[ "$output" == *"a host's program: "* ]]
 	[[ "$output" == *'capabilities: '* ]]
 }
+
+# What README sets beside nspawn-enter.
+@test "nsenter binds nothing, and machinectl needs a systemd inside" {
+	bonds='^(CapEff|CapBnd|Seccomp):'
+	run -0 on_host nsenter -t "$(leader web)" -a grep -E "$bonds" \
+	    /proc/self/status
+	[ "$output" = "$(on_host grep -E "$bonds" /proc/self/status)" ]
+	[ "$output" != "$(bonds_of_leader web | grep -E "$bonds")" ]
+	run -0 on_host nsenter -t "$(leader web)" -a cat /proc/self/cgroup
+	[[ "$output" == *'0::/../'* ]]
+	run ! on_host machinectl -q shell web /bin/true
+}
