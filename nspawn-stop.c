@@ -901,7 +901,7 @@ wait_look(struct wait *wait)
 
 		scope_look(wait, target);
 		reboot_look(wait, target);
-		if (doubt && !settings->quiet) {
+		if (doubt) {
 			notice_clear(&wait->notice);
 			explain(wait, target);
 		}
@@ -1006,9 +1006,11 @@ static void
 wait_open(const struct settings *settings, const struct host *host,
     int64_t deadline, struct wait *wait)
 {
+	bool told = settings->signal != SIGNAL_NONE && !settings->quiet;
+
 	*wait = (struct wait){ .settings = settings, .host = host,
-	    .deadline = deadline, .doubt = deadline_in(DOUBT_TIME),
-	    .tick = DEADLINE_NEVER };
+	    .deadline = deadline, .doubt = told ? deadline_in(DOUBT_TIME) :
+	    DEADLINE_NEVER, .tick = DEADLINE_NEVER };
 	children_leave();
 	wait->fds = calloc(2 * settings->count + 2, sizeof(*wait->fds));
 	wait->scopes = inotify_init1(IN_CLOEXEC);

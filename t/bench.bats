@@ -12,9 +12,14 @@ load common
 	[ "$stderr" = '' ]
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
 	for row in 'nsenter -t PID' 'nsenter -t $(machinectl' \
-	    'machinectl shell' 'systemd-run -M' '       60 ' '      120 ' '        1 ' '        2 '; do
+	    'machinectl shell' 'systemd-run -M' '       60 ' '      120 ' \
+	    'nspawn-stop --signal none' 'a wait on a pidfd' \
+	    'while machinectl show' '        1 ' '        2 '; do
 		[[ "$output" == *$'\n'"$row"* ]]
 	done
+	run -0 "$TOP/t/picture" <<<"$output"
+	[ "$(grep -c '^<rect.* ms</text>$' <<<"$output")" = 8 ]
+	run -1 "$TOP/t/picture" </dev/null
 	run ! compgen -G '/run/nspawn-tools/bench-*'
 }
 

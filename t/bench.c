@@ -109,18 +109,28 @@ command_time(char **words, int64_t *ns)
 		    exit_status(status));
 }
 
-/* ROUNDS, then commands with a "," between: a line each. */
+/* Splits commands with a "," between.  Returns how many there are. */
 static int
-do_time(char **arg)
+commands_split(char **arg, char **commands[COMMANDS_MAX])
 {
-	int rounds = number(*arg++, ROUNDS_MAX), count = 0;
-	char **commands[COMMANDS_MAX];
+	int count = 0;
 
 	for (commands[count++] = arg; *arg != NULL; arg++)
 		if (strcmp(*arg, ",") == 0 && count < COMMANDS_MAX) {
 			*arg = NULL;
 			commands[count++] = arg + 1;
 		}
+	return count;
+}
+
+/* ROUNDS, then commands with a "," between: a line each. */
+static int
+do_time(char **arg)
+{
+	int rounds = number(*arg++, ROUNDS_MAX);
+	char **commands[COMMANDS_MAX];
+	int count = commands_split(arg, commands);
+
 	for (int i = 0; i < rounds; i++)
 		for (int c = 0; c < count; c++)
 			command_time(commands[c], &times[c][i]);
@@ -291,6 +301,116 @@ crowd_make(int count)
 	}
 }
 
+/* ---- waiting ------------------------------------------------------- */
+
+#define LATE		"late"	/* the machine that is waited for */
+#define SETTLE		300	/* ms, until who waits does nothing else */
+#define WATCH		1000	/* ms, in which wake-ups are counted */
+
+/* Starts the machine, and takes hold of its leader. */
+static pid_t
+late_start(const struct host *host, char *tree, struct machine *machine)
+{
+	char shell[] = "sh", option[] = "-c";
+	char script[] = "exec systemd-nspawn --quiet --link-journal=no"
+	    " --console=pipe --resolv-conf=off --timezone=off --read-only"
+	    " -M " LATE " -D \"$0\" /bin/sleep 600 2>/dev/null";
+	char *words[] = { shell, option, script, tree, NULL };
+	struct machined none = { .hung = true };
+	int64_t deadline = deadline_in(30000);
+	pid_t suspects[2], pid = command_start(words, -1);
+
+	for (;;) {
+		if (deadline_left(deadline) == 0)
+			errx(1, "the machine does not start");
+		if (machine_find(host, LATE, &none, machine, suspects) == 0) {
+			if (!init_early(host->proc, &machine->leader))
+				return pid;
+			machine_close(machine);
+		}
+		poll(NULL, 0, 10);
+	}
+}
+
+/* How a process waits: KiB, and how often it wakes up in a second. */
+static void
+waiter_watch(pid_t pid, long *kib, long *wakes)
+{
+	char path[PATH_SIZE];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	*kib = proc_number(path, "VmRSS:");
+	*wakes = proc_number(path, "\nvoluntary_ctxt_switches:");
+	poll(NULL, 0, WATCH);
+	*wakes = proc_number(path, "\nvoluntary_ctxt_switches:") - *wakes;
+}
+
+/* Has a command wait for the machine's end, in which PID is its supervisor. */
+static void
+late_round(const struct host *host, char *tree, char **command, int64_t *ns,
+    long *kib, long *wakes)
+{
+	struct machine machine;
+	char supervisor[16], *words[COMMANDS_MAX + 1] = { NULL };
+	pid_t pid = late_start(host, tree, &machine), waiter;
+	int status;
+
+	snprintf(supervisor, sizeof(supervisor), "%d", pid);
+	for (int i = 0; i < COMMANDS_MAX && command[i] != NULL; i++)
+		words[i] = strcmp(command[i], "PID") == 0 ? supervisor :
+		    command[i];
+	waiter = command_start(words, -1);
+	poll(NULL, 0, SETTLE);
+	waiter_watch(waiter, kib, wakes);
+	process_signal(&machine.leader, SIGKILL);
+	if (child_wait(pid, &status) == -1)
+		err(1, "cannot wait for the machine");
+	*ns = clock_ns();
+	if (child_wait(waiter, &status) == -1 || status != 0)
+		errx(1, "%s: failed", words[0]);
+	*ns = clock_ns() - *ns;
+	machine_close(&machine);
+}
+
+/*
+ * ROUNDS, a tree, and commands with a "," between that end when the machine
+ * has: how long after its supervisor, KiB, and wake-ups a second.
+ */
+static int
+do_late(char **arg)
+{
+	int rounds = number(arg[0], ROUNDS_MAX);
+	char **commands[COMMANDS_MAX];
+	int count = commands_split(arg + 2, commands);
+	long kib[COMMANDS_MAX] = { 0 }, wakes[COMMANDS_MAX] = { 0 };
+	struct host host;
+
+	if (host_open("/proc", NULL, &host) == -1)
+		err(1, "cannot open /proc");
+	for (int i = 0; i < rounds; i++)
+		for (int c = 0; c < count; c++)
+			late_round(&host, arg[1], commands[c], &times[c][i],
+			    &kib[c], &wakes[c]);
+	for (int c = 0; c < count; c++) {
+		printf("%ld %ld ", kib[c], wakes[c]);
+		print_times(times[c], rounds);
+	}
+	return 0;
+}
+
+/* A process to be waited for, by its pidfd and nothing else. */
+static int
+do_wait(char **arg)
+{
+	struct process process;
+
+	if (process_open(number(arg[0], INT_MAX), &process) == -1)
+		err(1, "cannot take hold of %s", arg[0]);
+	struct pollfd ended = { .fd = process.fd, .events = POLLIN };
+
+	return poll(&ended, 1, -1) == 1 ? 0 : 1;
+}
+
 static const struct {
 	const char *name;
 	int (*function)(char **arg);
@@ -298,6 +418,7 @@ static const struct {
 } functions[] = {
 	{ "time", do_time, 2 }, { "memory", do_memory, 1 },
 	{ "peak", do_peak, 1 }, { "find", do_find, 2 },
+	{ "late", do_late, 3 }, { "wait", do_wait, 1 },
 };
 
 int

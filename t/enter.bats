@@ -409,3 +409,21 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	[ "$output" = 'nspawn-enter: nothing: no such machine is running' ]
 	run ! on_host test -e /tmp/run
 }
+
+@test "static programs need nothing of a host but /proc and /sys" {
+	machine scope small
+	# A tree of busybox and musl alone, as Alpine's are.
+	run -0 host_script <<-'END'
+	tree=/tmp/alpine
+	cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+	cp /src/build/static/nspawn-enter /src/build/static/nspawn-stop "$tree"
+	mount --rbind /proc "$tree/proc"
+	mount --rbind /sys "$tree/sys"
+	mount --rbind /dev "$tree/dev"
+	chroot "$tree" /nspawn-enter small hostname
+	chroot "$tree" /nspawn-stop -v small
+	END
+	[ "${lines[0]}" = small ]
+	[ "${lines[-1]}" = 'nspawn-stop: small: has stopped' ]
+	machine_file_is small signal 15
+}
