@@ -34,7 +34,7 @@ end
 function __nspawn_programs
     set -l root (timeout 2 machinectl show -p RootDirectory --value \
         (__nspawn_words)[1] 2>/dev/null </dev/null)
-    string match -q '/?*' -- $root; or return
+    string match -qr '^/.' -- $root; or return
     timeout 2 ls $root/{usr/local/,usr/,}{s,}bin/ 2>/dev/null |
         string match -r '^[A-Za-z0-9_][A-Za-z0-9_.+-]*$'
 end
