@@ -221,24 +221,25 @@ traced()
 # the host, ROUNDS times; what it saw is in $output.
 attacked()
 {
-	local bounding log=$BATS_TEST_TMPDIR/attack name=$1
+	local bounding log=/tmp/attack-$1 name=$1	# in the host
 
 	shift
 	bounding=$(bonds_of_leader "$name" | sed -n 's/^CapBnd:.//p')
 	on_host cp /src/build/static/attacker \
 	    "/var/lib/machines/$name/attacker"
-	on_host sh -c "rm -f /tmp/end-$name; mkfifo /tmp/end-$name"
+	on_host sh -c "rm -f $log /tmp/end-$name; mkfifo /tmp/end-$name"
 	on_host sh -c "exec '$BIN/nspawn-enter' $name /attacker $bounding \
-	    </tmp/end-$name" >"$log" 2>&1 3>&- &
+	    </tmp/end-$name >$log 2>&1" 3>&- &
 	job=$!
 	on_host sh -c "exec 9>/tmp/end-$name; shift
-	    until [ -s /outer$log ]; do :; done
+	    until [ -s $log ]; do :; done
 	    n=0; while [ \$n -lt $ROUNDS ]; do n=\$((n + 1)); \"\$@\" || exit
 	    done" sh "" "$@" </dev/null >/dev/null
 	job_end
-	output=$(sed 's/ of [0-9]*:/:/' "$log" | sort | uniq -c | sort -rn)
+	output=$(on_host sed 's/ of [0-9]*:/:/' "$log" | sort | uniq -c |
+	    sort -rn)
 	echo "$output" | head -n 20
-	grep -q '^saw [1-9]' "$log"
+	on_host grep -q '^saw [1-9]' "$log"
 }
 
 @test "an attacker inside sees nothing of the host, 1,000 times" {

@@ -41,8 +41,9 @@ setup_file()
 	tree=$("$TOP/t/host" build bookworm)/usr/lib/nspawn-tools/skeleton
 	truncate -s 16M "$BATS_FILE_TMPDIR/image.raw"
 	mkfs.ext4 -q -d "$tree" "$BATS_FILE_TMPDIR/image.raw"
-	on_host cp "/outer$BATS_FILE_TMPDIR/image.raw" \
-	    /var/lib/machines/image.raw
+	# The host does not see our /tmp, where that is a tmpfs.
+	on_host sh -c 'cat >/var/lib/machines/image.raw' \
+	    <"$BATS_FILE_TMPDIR/image.raw"
 	udev_stand_in
 }
 
