@@ -1132,15 +1132,14 @@ hierarchy_of_units(void)
 int
 host_open(const char *proc, const char *cgroup, struct host *host)
 {
-	struct host h = { .proc = open(proc, O_PATH | O_DIRECTORY | O_CLOEXEC) };
+	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+	int fd = open(proc, flags);
 
-	if (h.proc == -1)
+	if (fd == -1)
 		return -1;
-	if (cgroup != NULL)
-		h.cgroup = open(cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	else
-		h.cgroup = hierarchy_of_units();
-	*host = h;
+	host->proc = fd;
+	host->cgroup = cgroup == NULL ? hierarchy_of_units() :
+	    open(cgroup, flags);
 	return 0;
 }
 

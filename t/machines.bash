@@ -73,6 +73,20 @@ machine()
 	host machine "$HOST" "$@"
 }
 
+# machine_sh NAME SCRIPT [OPTION]...: a machine whose PID 1 is that script, from
+# the moment at which it has made /ready.
+machine_sh()
+{
+	local name=$1 script=$2
+	shift 2
+
+	machine scope "$name" "$@" -- /bin/sh -c "$script"
+	until_true on_host test -e "/var/lib/machines/$name/ready"
+}
+
+# How such a script goes on for ever.
+WAITS='echo >/ready; while :; do sleep 600 & wait $!; done'
+
 machines_end()
 {
 	local name

@@ -6,19 +6,6 @@
 load common
 load machines
 
-# machine_sh NAME SCRIPT [OPTION]...: a machine whose PID 1 is that script, from
-# the moment at which it has made /ready.
-machine_sh()
-{
-	local name=$1 script=$2
-	shift 2
-
-	machine scope "$name" "$@" -- /bin/sh -c "$script"
-	until_true on_host test -e "/var/lib/machines/$name/ready"
-}
-
-WAITS='echo >/ready; while :; do sleep 600 & wait $!; done'
-
 # Whether PID 1 of a machine is in that state.
 leader_state_is()
 {
