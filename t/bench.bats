@@ -13,7 +13,7 @@ load common
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
 	for row in 'nsenter -t PID' 'nsenter -t $(machinectl' \
 	    'machinectl shell' 'systemd-run -M' '       60 ' '      120 ' \
-	    'nspawn-stop --signal none' 'a wait on a pidfd' \
+	    'nspawn-stop --signal none' 'waitpid PID' \
 	    'while machinectl show' '        1 ' '        2 '; do
 		[[ "$output" == *$'\n'"$row"* ]]
 	done

@@ -398,19 +398,6 @@ do_late(char **arg)
 	return 0;
 }
 
-/* A process to be waited for, by its pidfd and nothing else. */
-static int
-do_wait(char **arg)
-{
-	struct process process;
-
-	if (process_open(number(arg[0], INT_MAX), &process) == -1)
-		err(1, "cannot take hold of %s", arg[0]);
-	struct pollfd ended = { .fd = process.fd, .events = POLLIN };
-
-	return poll(&ended, 1, -1) == 1 ? 0 : 1;
-}
-
 static const struct {
 	const char *name;
 	int (*function)(char **arg);
@@ -418,7 +405,7 @@ static const struct {
 } functions[] = {
 	{ "time", do_time, 2 }, { "memory", do_memory, 1 },
 	{ "peak", do_peak, 1 }, { "find", do_find, 2 },
-	{ "late", do_late, 3 }, { "wait", do_wait, 1 },
+	{ "late", do_late, 3 },
 };
 
 int

@@ -578,7 +578,7 @@ verdict_is()
 	verdict_is 'unknown awaited' 15
 	printf 0 >"$proc/$idle/wchan"
 	verdict_is 'dropped awaited' 15
-	kill "$idle"
+	kill -KILL "$idle"
 	wait "$idle" || true
 	run -1 library verdict "$proc" "$idle" 15
 	[ "$output" = ESRCH ]
