@@ -42,11 +42,12 @@ COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 	$(NEEDED) $(KIND)
 
 # Static: with musl where it is there.  Its compiler wrapper does not know
-# -static-pie, so the start-up code that relocates itself is named to it.
+# -static-pie, so the start-up code that relocates itself is named to it; that
+# protects no RELRO segment, whose place in the file would be for nothing.
 MUSL = $(shell command -v musl-gcc)
 MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
-	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text
+	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
@@ -66,7 +67,7 @@ CROSS_MUSL = $(wildcard $(NSPAWN_TOOLS_CACHE)/musl/$(subst gnu,musl,$(TRIPLE)))
 CROSS_MUSL_CFLAGS = -nostdinc -isystem $(CROSS_MUSL)/include \
 	-isystem $(shell $(CROSS_CC) -print-file-name=include) \
 	-idirafter /usr/$(TRIPLE)/include
-CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text \
+CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
 	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
 CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
 	-Wl,--end-group
