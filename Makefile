@@ -71,8 +71,11 @@ CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
 	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
 CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
 	-Wl,--end-group
-CROSS = $(SMALL) -static \
-	$(if $(CROSS_MUSL),$(CROSS_MUSL_CFLAGS) $(CROSS_MUSL_LDFLAGS))
+# glibc has the start-up code of such programs for most.
+CROSS_GLIBC = $(if $(findstring /,$(shell $(CROSS_CC) \
+	-print-file-name=rcrt1.o)),-static-pie,-static)
+CROSS = $(SMALL) $(if $(CROSS_MUSL),-static $(CROSS_MUSL_CFLAGS) \
+	$(CROSS_MUSL_LDFLAGS),$(CROSS_GLIBC))
 CROSS_LIBS = $(if $(CROSS_MUSL),$(CROSS_MUSL_LIBS))
 
 # With the sanitizers' own libraries inside, so that a test host needs none.

@@ -250,6 +250,7 @@ machine_is()
 	run -0 readelf --wide --file-header --program-headers "$2"
 	[[ "$output" == *"Machine: "*"${machines[$1]}"* ]]
 	[[ "$output" != *INTERP* ]]
-	# For riscv64 there is no musl yet, nor glibc's start-up code for this.
-	[ "$1" = riscv64 ] || static_pie "$2"
+	# glibc has no start-up code for this on each.
+	musl=("${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl/${1/v7/}"-*)
+	[ ! -e "${musl[0]}" ] || static_pie "$2"
 }
