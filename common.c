@@ -656,6 +656,91 @@ file_read_in_root(int root, const char *path, char *buffer, size_t size)
 	return n;
 }
 
+void
+stream_of_fd(int fd, struct stream *stream)
+{
+	stream->fd = fd;
+	stream->error = 0;
+	stream->cut = false;
+	stream->next = stream->end = stream->buffer;
+}
+
+int
+stream_open(int dir, const char *path, struct stream *stream)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd == -1)
+		return -1;
+	stream_of_fd(fd, stream);
+	return 0;
+}
+
+void
+stream_of_text(const char *text, size_t length, struct stream *stream)
+{
+	stream_of_fd(-1, stream);
+	stream->next = text;
+	stream->end = text + length;
+}
+
+/* Takes one byte; gives -1 at the end of the text. */
+static int
+stream_byte(struct stream *stream)
+{
+	ssize_t n;
+
+	if (stream->next == stream->end) {
+		if (stream->fd == -1 || stream->error != 0)
+			return -1;
+		do
+			n = read(stream->fd, stream->buffer,
+			    sizeof(stream->buffer));
+		while (n == -1 && errno == EINTR);
+		if (n == -1)
+			stream->error = errno;
+		if (n <= 0)
+			return -1;
+		stream->next = stream->buffer;
+		stream->end = stream->buffer + n;
+	}
+	return (unsigned char)*stream->next++;
+}
+
+int
+stream_word(struct stream *stream, const char *delimiters, char *word,
+    size_t size)
+{
+	size_t used = 0;
+	int byte;
+
+	stream->cut = false;
+	/* The NUL at the end of delimiters is one of them. */
+	while ((byte = stream_byte(stream)) != -1 &&
+	    strchr(delimiters, byte) == NULL) {
+		if (used < size - 1)
+			word[used++] = (char)byte;
+		else
+			stream->cut = true;
+	}
+	word[used] = '\0';
+	return byte;
+}
+
+bool
+stream_line(struct stream *stream, int delimiter)
+{
+	while (delimiter != '\n' && delimiter != -1)
+		delimiter = stream_byte(stream);
+	return delimiter != -1;
+}
+
+void
+stream_close(struct stream *stream)
+{
+	fd_close(&stream->fd);
+}
+
 /* ---- helper -------------------------------------------------------- */
 
 int

@@ -186,6 +186,60 @@ int file_open_in_root(int root, const char *path);
 ssize_t file_read_in_root(int root, const char *path, char *buffer,
     size_t size);
 
+#define STREAM_SIZE	4096
+
+/*
+ * A text that is read word by word, however long it is: a file, or a text in
+ * memory.  Whoever opens one closes it, with stream_close().
+ */
+struct stream {
+	int		 fd;		/* -1: all of it is in memory */
+	int		 error;		/* errno of what ended it early; or 0 */
+	bool		 cut;		/* the last word did not fit */
+	const char	*next, *end;	/* what was read and not yet taken */
+	char		 buffer[STREAM_SIZE];
+};
+
+/*
+ * Opens the file path below the directory dir as a stream.
+ */
+int stream_open(int dir, const char *path, struct stream *stream);
+
+/*
+ * Makes a stream of a descriptor, which becomes the stream's.
+ */
+void stream_of_fd(int fd, struct stream *stream);
+
+/*
+ * Makes a stream of a text in memory, which has to stay there.
+ *   length   of text, which may contain NULs
+ */
+void stream_of_text(const char *text, size_t length, struct stream *stream);
+
+/*
+ * Takes the next word of a stream, and the delimiter that ends it.  A NUL and
+ * the end of the text end a word, too.
+ *   delimiters  the other bytes that end a word
+ *   word        ended with a NUL; what does not fit is passed over, and
+ *               stream->cut then is true
+ * Returns  the delimiter, 0 for a NUL; -1 at the end of the text, where the
+ *          last word may still be one; stream->error tells whether the text
+ *          ended because it could not be read
+ */
+int stream_word(struct stream *stream, const char *delimiters, char *word,
+    size_t size);
+
+/*
+ * Passes over the rest of the line, whose last delimiter was so.
+ * Returns  false at the end of the text
+ */
+bool stream_line(struct stream *stream, int delimiter);
+
+/*
+ * Closes stream.  Keeps errno.
+ */
+void stream_close(struct stream *stream);
+
 /* ---- helper -------------------------------------------------------- */
 
 /*
