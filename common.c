@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,25 +56,41 @@
 #define SYS_openat2	437
 #endif
 
-#define SYS_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
-#define SYS_TIOCGPTPEER			_IO('T', 0x41)
-#define SYS_RESOLVE_NO_XDEV		0x01
-#define SYS_RESOLVE_NO_MAGICLINKS	0x02
-#define SYS_RESOLVE_NO_SYMLINKS		0x04
-#define SYS_RESOLVE_BENEATH		0x08
-#define SYS_RESOLVE_IN_ROOT		0x10
+#define LINUX_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
+#define LINUX_TIOCGPTPEER			_IO('T', 0x41)
+#define LINUX_RESOLVE_NO_XDEV		0x01
+#define LINUX_RESOLVE_NO_MAGICLINKS	0x02
+#define LINUX_RESOLVE_NO_SYMLINKS		0x04
+#define LINUX_RESOLVE_BENEATH		0x08
+#define LINUX_RESOLVE_IN_ROOT		0x10
 
-#define SYS_PTRACE_SEIZE		0x4206
-#define SYS_PTRACE_INTERRUPT		0x4207
-#define SYS_PTRACE_DETACH		17
-#define SYS_PTRACE_GET_FILTER		0x420c
-#define SYS_PTRACE_EVENT_STOP		128
-#define SYS_SECCOMP_SET_MODE_FILTER	1
-#define SYS_KEYCTL_JOIN_SESSION		1
-#define SYS_CAPABILITY_VERSION_3	0x20080522
-#define SYS_F_SEAL_FUTURE_WRITE		0x0010
-#define SYS_MFD_EXEC			0x0010
-#define SYS_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
+#define LINUX_PTRACE_SEIZE		0x4206
+#define LINUX_PTRACE_INTERRUPT		0x4207
+#define LINUX_PTRACE_DETACH		17
+#define LINUX_PTRACE_GET_FILTER		0x420c
+#define LINUX_SECCOMP_SET_MODE_FILTER	1
+#define LINUX_KEYCTL_JOIN_SESSION		1
+#define LINUX_CAPABILITY_VERSION_3	0x20080522
+#define LINUX_F_SEAL_FUTURE_WRITE		0x0010
+#define LINUX_MFD_EXEC			0x0010
+#define LINUX_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
+#define LINUX_IOPRIO_WHO_PROCESS	1
+#define LINUX_CAP_SYS_ADMIN		21
+#define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
+
+#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
+			"/sbin:/bin"
+#define OOM_SCORE_MAX	1000
+#define CGROUP_TRIES	8	/* while PID 1 goes to another one */
+
+#define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
+#define UNSEEN_TRACER_TIME	1000	/* ms, for one that cannot be seen */
+#define KILL_TIME		1000	/* ms, for what has been killed to end */
+#define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
+#define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
+
+/* What a report calls the joining of a namespace: this, and its place. */
+#define NAMESPACE_STEP		1000
 
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
 #define CGROUP_SIZE	8192	/* /proc/PID/cgroup: two or so paths */
@@ -87,22 +105,22 @@
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
-#define SYS_DEVPTS_MAGIC	0x1cd1
-#define SYS_CGROUP_MAGIC	0x27e0eb
-#define SYS_CGROUP2_MAGIC	0x63677270
+#define LINUX_DEVPTS_MAGIC	0x1cd1
+#define LINUX_CGROUP_MAGIC	0x27e0eb
+#define LINUX_CGROUP2_MAGIC	0x63677270
 
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
 
 /* struct pidfd_info of Linux 6.15, in its first form. */
-struct sys_pidfd_info {
+struct linux_pidfd_info {
 	uint64_t	mask, cgroup;
 	uint32_t	pid, tgid, ppid, ids[8];
 	int32_t		exit_code;
 };
 
-#define SYS_PIDFD_GET_INFO	_IOWR(0xff, 11, struct sys_pidfd_info)
-#define SYS_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
+#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
+#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
@@ -627,33 +645,23 @@ int
 file_open_in_root(int root, const char *path)
 {
 	struct sys_open_how how = {
-		/* O_NONBLOCK: a FIFO in its place must not hold us up. */
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-		.resolve = SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS,
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS,
 	};
+	char again[32];
 	struct stat st;
-	int fd = sys_openat2(root, path, &how);
+	int file = -1, found = sys_openat2(root, path, &how);
 
-	if (fd == -1)
+	if (found == -1)
 		return -1;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-		return fd;
-	fd_close(&fd);
-	errno = EINVAL;
-	return -1;
-}
-
-ssize_t
-file_read_in_root(int root, const char *path, char *buffer, size_t size)
-{
-	int fd = file_open_in_root(root, path);
-	ssize_t n = fd == -1 ? -1 : fd_read(fd, buffer, size);
-
-	if (n != -1 && strlen(buffer) != (size_t)n) {
+	/* To open a device, or a FIFO, may do something or hold us up. */
+	if (fstat(found, &st) == 0 && S_ISREG(st.st_mode)) {
+		snprintf(again, sizeof(again), "/proc/self/fd/%d", found);
+		file = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	} else
 		errno = EINVAL;
-		return -1;
-	}
-	return n;
+	fd_close(&found);
+	return file;
 }
 
 void
@@ -758,27 +766,30 @@ child_wait(pid_t pid, int *status)
 	return 0;
 }
 
-/* Starts the program of argv with out as its stdout. */
+/*
+ * Starts a program, which is looked up on PATH.
+ *   fds      its standard descriptors; -1: /dev/null
+ */
 static int
-helper_start(const char *const argv[], int out, pid_t *pid)
+spawn(const char *program, const char *const argv[],
+    const char *const environment[], const int fds[STANDARD], pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
 	int error = posix_spawn_file_actions_init(&actions);
 
-	if (error == 0) {
-		error = posix_spawn_file_actions_addopen(&actions,
-		    STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-		if (error == 0)
-			error = posix_spawn_file_actions_addopen(&actions,
-			    STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-		if (error == 0)
-			error = posix_spawn_file_actions_adddup2(&actions,
-			    out, STDOUT_FILENO);
-		if (error == 0)	/* posix_spawn(3) never changes the words */
-			error = posix_spawnp(pid, argv[0], &actions, NULL,
-			    (char *const *)(uintptr_t)argv, environ);
-		posix_spawn_file_actions_destroy(&actions);
+	if (error != 0) {
+		errno = error;
+		return -1;
 	}
+	for (int i = 0; error == 0 && i < STANDARD; i++)
+		error = fds[i] == -1 ? posix_spawn_file_actions_addopen(
+		    &actions, i, "/dev/null", O_RDWR, 0) :
+		    posix_spawn_file_actions_adddup2(&actions, fds[i], i);
+	if (error == 0)		/* posix_spawn(3) never changes the words */
+		error = posix_spawnp(pid, program, &actions, NULL,
+		    (char *const *)(uintptr_t)argv,
+		    (char *const *)(uintptr_t)environment);
+	posix_spawn_file_actions_destroy(&actions);
 	errno = error;
 	return error == 0 ? 0 : -1;
 }
@@ -837,7 +848,8 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 	/* Our end alone: the helper's descriptor is like any other. */
 	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
 		goto out;
-	if (helper_start(argv, pipefd[1], &pid) == -1)
+	if (spawn(argv[0], argv, (const char *const *)environ,
+	    (const int[]){ -1, pipefd[1], -1 }, &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
 	/* Our own child until waitpid(): its number cannot be another's. */
@@ -1019,6 +1031,13 @@ process_status_parse(const char *text, struct process_status *status)
 		return -1;
 	}
 	line_copy(name, s.name, sizeof(s.name));
+	uint32_t privs = 0, mode = 0;
+
+	status_signals(text, "CapBnd:", &s.bounding);
+	status_number(text, "NoNewPrivs:", 1, &privs);
+	status_number(text, "Seccomp:", UINT8_MAX, &mode);
+	s.no_new_privs = privs != 0;
+	s.filtered = mode != 0;
 	s.state = state[strspn(state, " \t")];
 	s.ppid = (pid_t)ppid;
 	s.tracer = (pid_t)tracer;
@@ -1063,6 +1082,38 @@ process_status_read(int proc, pid_t pid, struct process_status *status)
 	return status_read(proc, who, status);
 }
 
+int
+process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
+{
+	char path[32], word[24];
+	struct stream stream;
+	gid_t *found = NULL;
+	size_t used = 0;
+	int d = '\n';
+	uint64_t n;
+
+	snprintf(path, sizeof(path), "%d/status", pid);
+	if (stream_open(proc, path, &stream) == -1)
+		return -1;
+	do {
+		d = stream_word(&stream, ":\n", word, sizeof(word));
+		if (d == ':' && strcmp(word, "Groups") == 0) {
+			while (d != '\n' && d != -1) {
+				d = stream_word(&stream, "\t \n", word, sizeof(word));
+				if (number_parse(word, UINT32_MAX, &n) == 0) {
+					found = realloc(found, (used + 1) * sizeof(gid_t));
+					found[used++] = (gid_t)n;
+				}
+			}
+			break;
+		}
+	} while (stream_line(&stream, d));
+	stream_close(&stream);
+	*groups = found;
+	*count = used;
+	return 0;
+}
+
 int64_t
 process_age(int proc, pid_t pid)
 {
@@ -1096,12 +1147,12 @@ process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE])
 int
 process_ended(const struct process *process, int *status)
 {
-	struct sys_pidfd_info info = { .mask = SYS_PIDFD_INFO_EXIT };
+	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
 
 	/* A libc's ioctl(2) may take no request of its size. */
-	if (syscall(SYS_ioctl, process->fd, SYS_PIDFD_GET_INFO, &info) == -1)
+	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
 		return -1;
-	if ((info.mask & SYS_PIDFD_INFO_EXIT) == 0) {
+	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
 		errno = EAGAIN;
 		return -1;
 	}
@@ -1208,10 +1259,10 @@ hierarchy_open(const char *path, long magic)
 static int
 hierarchy_of_units(void)
 {
-	int fd = hierarchy_open("/sys/fs/cgroup", SYS_CGROUP2_MAGIC);
+	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
 
 	return fd != -1 ? fd : hierarchy_open("/sys/fs/cgroup/systemd",
-	    SYS_CGROUP_MAGIC);
+	    LINUX_CGROUP_MAGIC);
 }
 
 int
@@ -1575,7 +1626,7 @@ leader_owner(int proc, pid_t leader, uid_t *owner)
 	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
 	if (fd == -1)
 		return -1;
-	n = ioctl(fd, SYS_NS_GET_OWNER_UID, owner);
+	n = ioctl(fd, LINUX_NS_GET_OWNER_UID, owner);
 	fd_close(&fd);
 	return n;
 }
@@ -2167,7 +2218,7 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 static const char *
 proc_cgroup(const struct host *host, pid_t pid, char text[CGROUP_SIZE])
 {
-	bool unified = fd_is_on(host->cgroup, SYS_CGROUP2_MAGIC);
+	bool unified = fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC);
 	const char *key = unified ? "0::/" : ":name=systemd:/";
 	char *line, *path, *rest = text;
 
@@ -2450,45 +2501,7 @@ namespaces_join(const int fds[NAMESPACES], int *failed)
 	return 0;
 }
 
-/* ---- entry --------------------------------------------------------- */
-
-/* Reads the leader's groups, as the host knows them. */
-static int
-entry_groups(const char *text, struct entry *entry)
-{
-	const char *line = line_value(text, "Groups:");
-	uint64_t gid;
-
-	while (line != NULL && line_number(&line, &gid)) {
-		if (entry->group_count == ENTRY_GROUPS_MAX) {
-			errno = E2BIG;
-			return -1;
-		}
-		entry->groups[entry->group_count++] = (gid_t)gid;
-	}
-	return 0;
-}
-
-/* Reads what /proc/PID/status says of the leader's bonds. */
-static int
-entry_status(int proc, pid_t pid, struct entry *entry)
-{
-	char text[STATUS_SIZE];
-	uint32_t mode, privs;
-
-	if (proc_read(proc, pid, "status", text, sizeof(text)) == -1 ||
-	    entry_groups(text, entry) == -1)
-		return -1;
-	if (!status_signals(text, "CapBnd:", &entry->bounding) ||
-	    !status_number(text, "NoNewPrivs:", 1, &privs) ||
-	    !status_number(text, "Seccomp:", UINT8_MAX, &mode)) {
-		errno = EINVAL;
-		return -1;
-	}
-	entry->no_new_privs = privs != 0;
-	entry->filtered = mode != 0;
-	return 0;
-}
+/* ---- confinement --------------------------------------------------- */
 
 /* Reads how willingly the kernel kills a process where memory is short. */
 static int
@@ -2507,88 +2520,136 @@ oom_score_read(int proc, const char *who, int *score)
 	return 0;
 }
 
-/* Reads the leader's limits; where we may not see them, they stay our own. */
+/* Reads the limits of a process; where we may not see one, it stays ours. */
 static int
-limits_read(pid_t pid, struct entry *entry)
+limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 {
-	for (int i = 0; i < ENTRY_LIMITS; i++)
-		if (syscall(SYS_prlimit64, pid, i, NULL, &entry->limits[i]) ==
-		    -1 && (errno != EPERM || syscall(SYS_prlimit64, 0, i, NULL,
-		    &entry->limits[i]) == -1))
+	for (int i = 0; i < LIMITS_MAX; i++)
+		if (syscall(SYS_prlimit64, pid, i, NULL, &limits[i]) == -1 &&
+		    (errno != EPERM || syscall(SYS_prlimit64, 0, i, NULL,
+		    &limits[i]) == -1))
 			return -1;
 	return 0;
 }
 
-/* Reads all that binds the leader but its filters. */
+/* Reads in what way the processors are shared with a process. */
 static int
-entry_bonds(const struct host *host, pid_t pid, struct entry *entry)
+scheduling_read(pid_t pid, struct confinement *confinement)
 {
-	char text[CGROUP_SIZE], who[16];
-	const char *path;
+	struct scheduling *s = &confinement->scheduling;
+	long size, priority;
 
-	snprintf(who, sizeof(who), "%d", pid);
-	if (entry_status(host->proc, pid, entry) == -1 ||
-	    oom_score_read(host->proc, who, &entry->oom_score_adj) == -1)
+	s->size = sizeof(*s);
+	if (syscall(SYS_sched_getattr, pid, s, sizeof(*s), 0) == -1)
 		return -1;
-	if (limits_read(pid, entry) == -1)
+	size = syscall(SYS_sched_getaffinity, pid,
+	    sizeof(confinement->processors), confinement->processors);
+	priority = syscall(SYS_ioprio_get, LINUX_IOPRIO_WHO_PROCESS, pid);
+	if (size == -1 || priority == -1)
 		return -1;
-	path = proc_cgroup(host, pid, text);
-	if (path != NULL &&
-	    fd_is_on(host->cgroup, SYS_CGROUP2_MAGIC))
-		entry->cgroup = openat(host->cgroup, *path == '\0' ? "." : path,
-		    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	confinement->processors_size = (size_t)size;
+	confinement->io_priority = (int)priority;
 	return 0;
 }
 
-/* Opens the leader's root directory, and reads what its user ids are outside. */
+/* Reads which other system's ways the kernel keeps to for a process. */
 static int
-entry_places(int proc, pid_t pid, struct entry *entry, const char **step)
+personality_read(int proc, pid_t pid, unsigned *personality)
 {
-	char path[32];
+	char text[16];
+	char *end;
 
-	*step = "open the root directory of its leader";
-	snprintf(path, sizeof(path), "%d/root", pid);
-	if (entry->namespaces[NAMESPACE_MOUNT] != -1 && (entry->root =
-	    openat(proc, path, O_PATH | O_CLOEXEC)) == -1)
+	if (proc_read(proc, pid, "personality", text, sizeof(text)) == -1)
 		return -1;
-	*step = "read the user ids of its leader";
-	return entry->namespaces[NAMESPACE_USER] == -1 || proc_read(proc, pid,
-	    "uid_map", entry->uid_map, sizeof(entry->uid_map)) != -1 ? 0 : -1;
-}
-
-int
-entry_read(const struct host *host, const struct process *leader,
-    unsigned wanted, bool confined, struct entry *entry, const char **step)
-{
-	struct entry e = { .confined = confined, .root = -1, .cgroup = -1 };
-
-	*step = "open the namespaces of its leader";
-	if (namespaces_open(host->proc, leader, wanted, e.namespaces) == -1)
-		return -1;
-	if (entry_places(host->proc, leader->pid, &e, step) == -1)
-		goto fail;
-	*step = "read what binds its leader";
-	if (confined && entry_bonds(host, leader->pid, &e) == -1)
-		goto fail;
-	/* What was read is the leader's if it lives still. */
-	*step = "enter it: its leader ended meanwhile";
-	errno = ESRCH;
-	if (!process_alive(leader))
-		goto fail;
-	*entry = e;
-	return 0;
-fail:
-	entry_close(&e);
+	*personality = (unsigned)strtoul(text, &end, 16);
+	if (end != text && *end == '\n')
+		return 0;
+	errno = EINVAL;
 	return -1;
 }
 
-void
-entry_close(struct entry *entry)
+/*
+ * Reads the label of a process; empty where there is no security module.
+ *   who      its number, or "self"
+ *   module   the folder of one module, or "" for that of the first
+ */
+static int
+label_text(int proc, const char *who, const char *module,
+    char label[LABEL_SIZE])
 {
-	for (int i = 0; i < NAMESPACES; i++)
-		fd_close(&entry->namespaces[i]);
-	fd_close(&entry->root);
-	fd_close(&entry->cgroup);
+	char path[64];
+
+	label[0] = '\0';
+	snprintf(path, sizeof(path), "%s/attr/%scurrent", who, module);
+	if (file_read(proc, path, label, LABEL_SIZE) == -1) {
+		label[0] = '\0';
+		/* EINVAL: no module cares. */
+		return errno == ENOENT || errno == EINVAL ? 0 : -1;
+	}
+	label[strcspn(label, "\n")] = '\0';
+	return 0;
+}
+
+/* Makes of what AppArmor shows of a profile what it takes. */
+static bool
+label_of_apparmor(char label[LABEL_SIZE])
+{
+	static const char word[] = "exec ";
+	size_t length = strlen(label);
+	char *mode = strrchr(label, '(');
+
+	if (length > 0 && label[length - 1] == ')' && mode != NULL &&
+	    mode > label && mode[-1] == ' ')
+		mode[-1] = '\0';
+	else if (strcmp(label, "unconfined") != 0)
+		return false;
+	if (strlen(label) + sizeof(word) > LABEL_SIZE)
+		return false;
+	memmove(label + sizeof(word) - 1, label, strlen(label) + 1);
+	memcpy(label, word, sizeof(word) - 1);
+	return true;
+}
+
+int
+label_read(int proc, pid_t pid, char label[LABEL_SIZE])
+{
+	static const char *const modules[] = { "apparmor/", "" };
+	char own[LABEL_SIZE], theirs[LABEL_SIZE], who[16];
+
+	snprintf(who, sizeof(who), "%d", pid);
+	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
+		if (label_text(proc, "self", modules[i], own) == -1 ||
+		    label_text(proc, who, modules[i], theirs) == -1)
+			return -1;
+		if (theirs[0] != '\0' && strcmp(own, theirs) != 0) {
+			label_of_apparmor(theirs);
+			strcpy(label, theirs);
+			return 0;
+		}
+	}
+	label[0] = '\0';
+	return 0;
+}
+
+int
+confinement_read(int proc, pid_t pid, struct confinement *confinement)
+{
+	struct process_status status;
+	struct confinement *c = confinement;
+	char who[16];
+
+	snprintf(who, sizeof(who), "%d", pid);
+	if (process_status_read(proc, pid, &status) == -1 ||
+	    oom_score_read(proc, who, &c->oom_score_adj) == -1 ||
+	    personality_read(proc, pid, &c->personality) == -1 ||
+	    label_read(proc, pid, c->label) == -1 ||
+	    limits_read(pid, c->limits) == -1 ||
+	    scheduling_read(pid, c) == -1)
+		return -1;
+	c->bounding = status.bounding;
+	c->no_new_privs = status.no_new_privs;
+	c->filtered = status.filtered;
+	return 0;
 }
 
 static long
@@ -2605,16 +2666,16 @@ filters_copy(pid_t pid, struct filters *filters)
 	long n;
 
 	for (filters->count = 0;; filters->count++) {
-		n = sys_ptrace(SYS_PTRACE_GET_FILTER, pid, filters->count,
+		n = sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
 		    NULL);
 		if (n == -1)
 			return errno == ENOENT ? 0 : -1;
-		if ((size_t)n > ENTRY_FILTER_MAX - used ||
-		    filters->count == ENTRY_FILTER_MAX / 5) {
+		if ((size_t)n > FILTER_MAX - used ||
+		    filters->count == FILTER_MAX / 5) {
 			errno = E2BIG;
 			return -1;
 		}
-		if (sys_ptrace(SYS_PTRACE_GET_FILTER, pid, filters->count,
+		if (sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
 		    filters->steps + used) != n)
 			return -1;
 		filters->lengths[filters->count] = (size_t)n;
@@ -2622,18 +2683,17 @@ filters_copy(pid_t pid, struct filters *filters)
 	}
 }
 
-int
-filters_read(const struct process *leader, struct filters *filters)
+/* Copies the filters of a process that has been seized. */
+static int
+filters_copy_seized(const struct process *process, struct filters *filters)
 {
 	int status, error, signal = 0, n = -1;
-	pid_t pid = leader->pid, stopped;
+	pid_t pid = process->pid, stopped;
 
-	if (sys_ptrace(SYS_PTRACE_SEIZE, pid, 0, NULL) == -1)
-		return -1;
-	/* Held now: if it lives, the number is the leader's own. */
-	if (!process_alive(leader) ||
-	    sys_ptrace(SYS_PTRACE_INTERRUPT, pid, 0, NULL) == -1) {
-		sys_ptrace(SYS_PTRACE_DETACH, pid, 0, NULL);
+	/* Held now: if it lives, the number is the process's own. */
+	if (!process_alive(process) ||
+	    sys_ptrace(LINUX_PTRACE_INTERRUPT, pid, 0, NULL) == -1) {
+		sys_ptrace(LINUX_PTRACE_DETACH, pid, 0, NULL);
 		errno = ESRCH;
 		return -1;
 	}
@@ -2648,48 +2708,1213 @@ filters_read(const struct process *leader, struct filters *filters)
 	} else
 		errno = ESRCH;
 	error = errno;
-	sys_ptrace(SYS_PTRACE_DETACH, pid, 0, (void *)(intptr_t)signal);
+	sys_ptrace(LINUX_PTRACE_DETACH, pid, 0, (void *)(intptr_t)signal);
 	errno = error;
 	return n;
 }
 
-/* struct clone_args of Linux 5.7. */
-struct sys_clone_args {
-	uint64_t	flags, pidfd, child_tid, parent_tid, exit_signal;
-	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+int
+filters_read(const struct process *process, int64_t deadline,
+    struct filters *filters)
+{
+	/* Only one process at a time traces another. */
+	for (int ms = 1; sys_ptrace(LINUX_PTRACE_SEIZE, process->pid, 0,
+	    NULL) == -1; ms += ms < SEIZE_PAUSE_MAX) {
+		if (errno != EPERM || deadline_left(deadline) == 0)
+			return -1;
+		if (!process_alive(process)) {
+			errno = ESRCH;
+			return -1;
+		}
+		poll(NULL, 0, ms);
+		errno = EPERM;
+	}
+	return filters_copy_seized(process, filters);
+}
+
+/* ---- entry --------------------------------------------------------- */
+
+/*
+ * The way in.  What keeps it right:
+ *
+ * - Who enters is a fresh image of the program, executed from a sealed copy in
+ *   memory with one word and an empty environment: its memory holds nothing of
+ *   the caller's, and its file cannot be written to.
+ * - A machine's filters are the machine's code: they may answer any system
+ *   call with 0 or an error without making it.  So whatever protects the host
+ *   is done before they are installed, and no answer is believed afterwards.
+ * - Whoever waits for a process that touches the machine's files does so until
+ *   a deadline.  Then the process is killed; if even that does not end it, it
+ *   is left behind, with a report.
+ */
+
+/* What the monitor shares with an intermediate, but not with the command. */
+struct page {
+	volatile int	step;		/* the one under way */
+	volatile int	error;		/* errno of that, if it has failed */
+	volatile pid_t	tracer;
+	volatile pid_t	command;	/* its number; the kernel writes it */
 };
 
-pid_t
-entry_fork(const struct entry *entry, bool *joined)
-{
-	struct sys_clone_args args = {
-		.flags = SYS_CLONE_INTO_CGROUP,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)entry->cgroup,
-	};
-	long pid = -1;
-	int procs;
+/*
+ * An order, as it stands in memory: this, then the leader's groups, then the
+ * words of the command, each with its NUL.  Its descriptors come beside it.
+ */
+struct order {
+	int		 id;
+	struct entry	 entry;
+	struct command	 command;
+	struct termios	 modes;
+	struct winsize	 size;
+	bool		 has_modes, has_size;
+	size_t		 argv_count, defaults_count, variables_count;
+};
 
-	*joined = true;
-	if (entry->cgroup != -1)
-		pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid != -1)
-		return (pid_t)pid;
-	pid = fork();
-	if (pid != 0 || entry->cgroup == -1) {
-		*joined = false;
-		return (pid_t)pid;
+#define ORDER_WORDS	4	/* before those that are counted */
+
+/* What an intermediate works with. */
+struct intermediate {
+	struct order	*order;
+	struct page	*page;
+	int		 channel;
+	int64_t		 deadline;
+	int		 oom_score;	/* its own file; -1: not to be changed */
+	int		 tty;		/* 0, 1 or 2; -1: none */
+	struct account	 account;
+	gid_t		*groups;	/* of the account */
+	size_t		 group_count;
+};
+
+/* ---- entry: reading ------------------------------------------------ */
+
+/* A line of /proc/PID/cgroup. */
+struct cgroup_line {
+	char	controllers[256];	/* empty: of v2 */
+	char	path[PATH_MAX + 1];
+};
+
+/* Takes the next one.  False at the end, and where it cannot be read. */
+static bool
+cgroup_line_next(struct stream *stream, struct cgroup_line *line)
+{
+	char number[16];
+
+	if (stream_word(stream, ":", number, sizeof(number)) != ':' ||
+	    stream_word(stream, ":", line->controllers,
+	    sizeof(line->controllers)) != ':' || stream->cut)
+		return false;
+	stream_word(stream, "\n", line->path, sizeof(line->path));
+	if (stream->cut)
+		stream->error = ENAMETOOLONG;
+	return stream->error == 0;
+}
+
+/* A line of /proc/PID/mountinfo. */
+struct mount_line {
+	char	root[PATH_MAX], point[PATH_MAX];
+	char	type[16], options[256];
+};
+
+/* Takes the next one.  False at the end, and where it cannot be read. */
+static bool
+mount_line_next(struct stream *stream, struct mount_line *line)
+{
+	char word[256];
+	int delimiter = ' ';
+
+	for (int i = 0; i < 3; i++)
+		stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, " \n", line->root, sizeof(line->root));
+	stream_word(stream, " \n", line->point, sizeof(line->point));
+	while (delimiter == ' ' && strcmp(word, "-") != 0)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, " \n", line->type, sizeof(line->type));
+	stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, "\n", line->options, sizeof(line->options));
+	return delimiter == ' ' && stream->error == 0;
+}
+
+/* True if each of controllers is one of options; both are lists with ','. */
+static bool
+options_include(const char *options, const char *controllers)
+{
+	size_t length;
+
+	for (;; controllers += length + 1) {
+		const char *option = options;
+		bool found = false;
+
+		length = strcspn(controllers, ",");
+		while (!found) {
+			size_t end = strcspn(option, ",");
+
+			found = end == length &&
+			    memcmp(option, controllers, length) == 0;
+			if (option[end] == '\0')
+				break;
+			option += end + 1;
+		}
+		if (!found)
+			return false;
+		if (controllers[length] == '\0')
+			return true;
 	}
-	procs = openat(entry->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-	*joined = procs != -1 && write(procs, "0", 1) == 1;
-	fd_close(&procs);
+}
+
+/*
+ * Opens the cgroup of line in a mount, if that is one of its hierarchy and
+ * shows it.
+ */
+static int
+cgroup_open_in_mount(const struct cgroup_line *line,
+    const struct mount_line *mount)
+{
+	bool unified = line->controllers[0] == '\0';
+	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
+	const char *below = line->path + root;
+	int top, fd;
+
+	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
+	    (!unified && !options_include(mount->options, line->controllers)) ||
+	    strncmp(line->path, mount->root, root) != 0 ||
+	    (*below != '/' && *below != '\0'))
+		return -1;
+	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
+	    LINUX_CGROUP_MAGIC);
+	if (top == -1)
+		return -1;
+	below += strspn(below, "/");
+	fd = openat(top, *below == '\0' ? "." : below,
+	    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd_close(&top);
+	return fd;
+}
+
+/*
+ * Opens the folder of a cgroup.
+ * errors   ENOENT  when its hierarchy is not mounted
+ */
+static int
+cgroup_open(int proc, const struct cgroup_line *line)
+{
+	struct mount_line mount;
+	struct stream mounts;
+	int fd = -1, error = ENOENT;
+
+	/* Above the root of our cgroup namespace nothing is shown. */
+	if (strncmp(line->path, "/..", 3) == 0 &&
+	    (line->path[3] == '/' || line->path[3] == '\0')) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (stream_open(proc, "self/mountinfo", &mounts) == -1)
+		return -1;
+	while (fd == -1 && mount_line_next(&mounts, &mount)) {
+		errno = ENOENT;
+		fd = cgroup_open_in_mount(line, &mount);
+		error = errno;
+		if (fd == -1 && error != ENOENT)
+			break;
+	}
+	stream_close(&mounts);
+	errno = mounts.error != 0 ? mounts.error : error;
+	return fd;
+}
+
+/* Opens the folder or file that it takes to join a cgroup of the leader's. */
+static int
+entry_open_cgroup(int proc, const struct cgroup_line *line,
+    struct entry *entry)
+{
+	int fd = cgroup_open(proc, line), procs;
+
+	/* A hierarchy that has but a name confines nobody. */
+	if (fd == -1)
+		return errno == ENOENT && strncmp(line->controllers, "name=",
+		    5) == 0 ? 0 : -1;
+	if (line->controllers[0] == '\0') {
+		entry->cgroup = fd;
+		return 0;
+	}
+	procs = openat(fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	fd_close(&fd);
+	if (procs == -1)
+		return -1;
+	if (entry->group_file_count == GROUP_FILES_MAX) {
+		fd_close(&procs);
+		errno = E2BIG;
+		return -1;
+	}
+	entry->group_files[entry->group_file_count++] = procs;
 	return 0;
 }
 
-pid_t
-fork_sibling(void)
+/*
+ * Opens those of all hierarchies in which the leader's cgroup is not ours.
+ * Both files list the hierarchies in the same order.
+ */
+static int
+entry_open_cgroups(int proc, struct stream *theirs, struct stream *ours,
+    struct entry *entry)
 {
-	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+	struct cgroup_line line, own;
+
+	while (cgroup_line_next(theirs, &line))
+		if ((!cgroup_line_next(ours, &own) ||
+		    strcmp(line.controllers, own.controllers) != 0 ||
+		    strcmp(line.path, own.path) != 0) &&
+		    entry_open_cgroup(proc, &line, entry) == -1)
+			return -1;
+	errno = theirs->error;
+	return theirs->error == 0 ? 0 : -1;
+}
+
+static int
+entry_read_namespaces(int proc, const struct command *command,
+    struct entry *entry)
+{
+	return namespaces_open(proc, &entry->leader, command->namespaces,
+	    entry->namespaces);
+}
+
+static int
+entry_read_root(int proc, const struct command *command, struct entry *entry)
+{
+	char path[32];
+
+	(void)command;
+	if (entry->namespaces[NAMESPACE_MOUNT] == -1)
+		return 0;
+	snprintf(path, sizeof(path), "%d/root", entry->leader.pid);
+	entry->root = openat(proc, path, O_PATH | O_CLOEXEC);
+	return entry->root == -1 ? -1 : 0;
+}
+
+/* Opens the text that tells what the leader's user ids are outside. */
+static int
+entry_read_ids(int proc, const struct command *command, struct entry *entry)
+{
+	char path[32];
+
+	(void)command;
+	if (entry->namespaces[NAMESPACE_USER] == -1)
+		return 0;
+	snprintf(path, sizeof(path), "%d/uid_map", entry->leader.pid);
+	entry->uid_map = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	return entry->uid_map == -1 ? -1 : 0;
+}
+
+static int
+entry_read_confinement(int proc, const struct command *command,
+    struct entry *entry)
+{
+	struct confinement *confinement = &entry->confinement;
+
+	if (!entry->confined)
+		return 0;
+	if (confinement_read(proc, entry->leader.pid, confinement) == -1)
+		return -1;
+	confinement->filtered = confinement->filtered && !command->unfiltered;
+	return 0;
+}
+
+static int
+entry_read_groups(int proc, const struct command *command, struct entry *entry)
+{
+	if (!entry->confined || command->user != NULL)
+		return 0;
+	return process_groups_read(proc, entry->leader.pid, &entry->groups,
+	    &entry->group_count);
+}
+
+static int
+entry_read_cgroups(int proc, const struct command *command,
+    struct entry *entry)
+{
+	struct stream theirs, ours;
+	char path[32];
+	int n;
+
+	(void)command;
+	if (!entry->confined)
+		return 0;
+	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
+	if (stream_open(proc, path, &theirs) == -1)
+		return -1;
+	n = stream_open(proc, "self/cgroup", &ours);
+	if (n == 0) {
+		n = entry_open_cgroups(proc, &theirs, &ours, entry);
+		stream_close(&ours);
+	}
+	stream_close(&theirs);
+	return n;
+}
+
+/* What is read of a leader, in this order; the words stand behind "cannot". */
+static const struct {
+	const char	*words;
+	int		(*read)(int proc, const struct command *command,
+			    struct entry *entry);
+} readings[] = {
+	{ "open the namespaces of its leader", entry_read_namespaces },
+	{ "open the root directory of its leader", entry_read_root },
+	{ "read the user ids of its leader", entry_read_ids },
+	{ "read what confines its leader", entry_read_confinement },
+	{ "read the groups of its leader", entry_read_groups },
+	{ "open the cgroups of its leader", entry_read_cgroups },
+};
+
+#define READINGS	((int)(sizeof(readings) / sizeof(readings[0])))
+
+int
+entry_read(const struct host *host, const struct process *leader,
+    const struct command *command, struct entry *entry,
+    struct entry_report *report)
+{
+	struct entry e = { .leader = *leader, .root = -1, .uid_map = -1,
+	    .cgroup = -1, .confined = !command->privileged };
+	int n = 0, error;
+	bool alive;
+
+	for (int i = 0; i < NAMESPACES; i++)
+		e.namespaces[i] = -1;
+	*report = (struct entry_report){ .event = ENTRY_FAILED };
+	for (int i = 0; n == 0 && i < READINGS; i++) {
+		report->step = i;
+		n = readings[i].read(host->proc, command, &e);
+	}
+	/* What was read is the leader's if it lives still. */
+	error = errno;
+	alive = process_alive(leader);
+	if (n == 0 && alive) {
+		*entry = e;
+		return 0;
+	}
+	entry_close(&e);
+	errno = report->error = alive ? error : ESRCH;
+	return -1;
+}
+
+void
+entry_close(struct entry *entry)
+{
+	int error = errno;
+
+	for (int i = 0; i < NAMESPACES; i++)
+		fd_close(&entry->namespaces[i]);
+	for (size_t i = 0; i < entry->group_file_count; i++)
+		fd_close(&entry->group_files[i]);
+	fd_close(&entry->root);
+	fd_close(&entry->uid_map);
+	fd_close(&entry->cgroup);
+	free(entry->groups);
+	entry->groups = NULL;
+	errno = error;
+}
+/* ---- entry: the sealed copy ---------------------------------------- */
+
+/* F_SEAL_WRITE can fail where a page happens to be in other use, too. */
+#define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
+			LINUX_F_SEAL_FUTURE_WRITE)
+
+/* True if the program of this process is such a copy. */
+static bool
+self_is_sealed(void)
+{
+	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	bool sealed = self != -1 && fcntl(self, F_GET_SEALS) == SELF_SEALS;
+
+	fd_close(&self);
+	return sealed;
+}
+
+static int
+sys_memfd_create(const char *name, unsigned flags)
+{
+	return (int)syscall(SYS_memfd_create, name, flags);
+}
+
+/* Copies a file into memory that nobody can write to. */
+static int
+sealed_copy(int file)
+{
+	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int copy = sys_memfd_create("nspawn-tools", flags | LINUX_MFD_EXEC);
+	struct stat st;
+	ssize_t n = -1;
+
+	if (copy == -1 && errno == EINVAL)	/* before Linux 6.3 */
+		copy = sys_memfd_create("nspawn-tools", flags);
+	if (copy == -1 || fstat(file, &st) == -1)
+		goto fail;
+	for (off_t left = st.st_size; left > 0; left -= n) {
+		n = sendfile(copy, file, NULL, (size_t)left);
+		if (n <= 0)
+			goto fail;
+	}
+	if (fcntl(copy, F_ADD_SEALS, SELF_SEALS) == -1)
+		goto fail;
+	return copy;
+fail:
+	fd_close(&copy);
+	return -1;
+}
+
+/* ---- entry: orders and reports ------------------------------------- */
+
+/* Linux's SCM_MAX_FD is 253. */
+#define PACKET_FDS_MAX	(NAMESPACES + GROUP_FILES_MAX + STANDARD + 8)
+
+union packet_control {
+	struct cmsghdr	header;
+	char		space[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
+};
+
+/* Sends a packet with descriptors. */
+static int
+packet_send(int channel, const void *data, size_t size, const int *fds,
+    size_t count)
+{
+	struct iovec part = { (void *)(uintptr_t)data, size };
+	union packet_control control = { .header = {
+	    .cmsg_len = (socklen_t)CMSG_LEN(count * sizeof(int)),
+	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (count > 0) {
+		memcpy(CMSG_DATA(&control.header), fds, count * sizeof(int));
+		packet.msg_control = &control;
+		packet.msg_controllen = (socklen_t)CMSG_SPACE(count *
+		    sizeof(int));
+	}
+	do
+		n = sendmsg(channel, &packet, MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == -1 ? -1 : 0;
+}
+
+/*
+ * Takes a packet of just that size, and the descriptors that come with it.
+ * errors   ECONNRESET  when the other side has ended
+ */
+static int
+packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
+{
+	struct iovec part = { data, size };
+	union packet_control control;
+	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1,
+	    .msg_control = &control, .msg_controllen = sizeof(control) };
+	const struct cmsghdr *header;
+	ssize_t n;
+
+	*count = 0;
+	do
+		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		return -1;
+	header = CMSG_FIRSTHDR(&packet);
+	if (header != NULL) {
+		*count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(fds, CMSG_DATA(header), *count * sizeof(int));
+	}
+	if ((size_t)n == size && (packet.msg_flags & MSG_CTRUNC) == 0)
+		return 0;
+	for (size_t i = 0; i < *count; i++)
+		fd_close(&fds[i]);
+	*count = 0;
+	/* Without a place for a descriptor the kernel leaves it out. */
+	errno = n == 0 ? ECONNRESET : EMFILE;
+	return -1;
+}
+
+/* What a monitor is told: an order, which comes in memory, or a signal. */
+struct instruction {
+	int	id;
+	int	signal;		/* 0: an order */
+};
+
+/* Lists the places of all descriptors of an order.  Says how many. */
+static size_t
+order_fds(struct order *order, int *places[PACKET_FDS_MAX])
+{
+	struct entry *entry = &order->entry;
+	size_t count = 0;
+
+	places[count++] = &entry->leader.fd;
+	places[count++] = &entry->root;
+	places[count++] = &entry->uid_map;
+	places[count++] = &entry->cgroup;
+	for (int i = 0; i < NAMESPACES; i++)
+		places[count++] = &entry->namespaces[i];
+	for (size_t i = 0; i < entry->group_file_count; i++)
+		places[count++] = &entry->group_files[i];
+	for (int i = 0; i < STANDARD; i++)
+		places[count++] = &order->command.fds[i];
+	return count;
+}
+
+static size_t
+words_count(char *const *words)
+{
+	size_t count = 0;
+
+	while (words != NULL && words[count] != NULL)
+		count++;
+	return count;
+}
+
+/* Writes words, each with its NUL; a missing one is empty. */
+static void
+words_write(FILE *file, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const char *word = words[i] == NULL ? "" : words[i];
+
+		fwrite(word, 1, strlen(word) + 1, file);
+	}
+}
+
+/* Makes an order for memory, in which no address of ours stands. */
+static void
+order_make(int id, const struct entry *entry, const struct command *command,
+    struct order *order)
+{
+	struct command *c = &order->command;
+
+	memset(order, 0, sizeof(*order));
+	order->id = id;
+	order->entry = *entry;
+	order->entry.groups = NULL;
+	*c = *command;
+	order->has_modes = c->modes != NULL;
+	if (order->has_modes)
+		order->modes = *c->modes;
+	order->has_size = c->size != NULL;
+	if (order->has_size)
+		order->size = *c->size;
+	order->argv_count = words_count(c->argv);
+	order->defaults_count = words_count(c->defaults);
+	order->variables_count = words_count(c->variables);
+	c->argv = c->defaults = c->variables = NULL;
+	c->complaint = c->user = c->group = c->directory = NULL;
+	c->modes = NULL;
+	c->size = NULL;
+}
+
+/*
+ * Writes an order to memory.  Its descriptors become places among fds.
+ * Returns  how many there are
+ */
+static size_t
+order_write(FILE *file, struct order *order, const struct entry *entry,
+    const struct command *command, int fds[PACKET_FDS_MAX])
+{
+	const char *const words[ORDER_WORDS] = { command->complaint,
+	    command->user, command->group, command->directory };
+	int *places[PACKET_FDS_MAX];
+	size_t all = order_fds(order, places), count = 1;
+
+	fds[0] = fileno(file);
+	for (size_t i = 0; i < all; i++)
+		if (*places[i] != -1) {
+			fds[count] = *places[i];
+			*places[i] = (int)count++;
+		}
+	fwrite(order, sizeof(*order), 1, file);
+	fwrite(entry->groups, sizeof(gid_t), entry->group_count, file);
+	words_write(file, words, ORDER_WORDS);
+	words_write(file, (const char *const *)command->argv,
+	    order->argv_count);
+	words_write(file, (const char *const *)command->defaults,
+	    order->defaults_count);
+	words_write(file, (const char *const *)command->variables,
+	    order->variables_count);
+	return count;
+}
+
+int
+monitor_order(const struct monitor *monitor, int id,
+    const struct entry *entry, const struct command *command)
+{
+	struct instruction instruction = { .id = id, .signal = 0 };
+	int memory = sys_memfd_create("nspawn-tools-order", MFD_CLOEXEC);
+	FILE *file = memory == -1 ? NULL : fdopen(memory, "w");
+	int fds[PACKET_FDS_MAX], n = -1;
+	struct order order;
+	size_t count;
+
+	if (file == NULL) {
+		fd_close(&memory);
+		return -1;
+	}
+	order_make(id, entry, command, &order);
+	count = order_write(file, &order, entry, command, fds);
+	if (fflush(file) == 0)
+		n = packet_send(monitor->channel, &instruction,
+		    sizeof(instruction), fds, count);
+	fclose(file);
+	return n;
+}
+
+int
+monitor_signal(const struct monitor *monitor, int id, int signal)
+{
+	struct instruction instruction = { .id = id, .signal = signal };
+
+	return packet_send(monitor->channel, &instruction,
+	    sizeof(instruction), NULL, 0);
+}
+
+int
+monitor_report(const struct monitor *monitor, struct entry_report *report,
+    int *fd)
+{
+	int fds[PACKET_FDS_MAX];
+	size_t count;
+
+	if (packet_receive(monitor->channel, report, sizeof(*report), fds,
+	    &count) == -1)
+		return -1;
+	*fd = count == 0 ? -1 : fds[0];
+	return 0;
+}
+
+/* Sends a report; where nobody listens any more, nobody needs to know. */
+static void
+report_send(int channel, const struct entry_report *report, int fd)
+{
+	packet_send(channel, report, sizeof(*report), &fd, fd == -1 ? 0 : 1);
+}
+
+/* Steps over the words in memory.  The last of them is followed by NULL. */
+static char *const *
+words_read(char ***place, size_t count, char **text)
+{
+	char **words = *place;
+
+	for (size_t i = 0; i < count; i++) {
+		words[i] = *text;
+		*text += strlen(*text) + 1;
+	}
+	words[count] = NULL;
+	*place += count + 1;
+	return words;
+}
+
+/* A word that may be missing. */
+static const char *
+word_read(char **text)
+{
+	const char *word = *text;
+
+	*text += strlen(word) + 1;
+	return *word == '\0' ? NULL : word;
+}
+
+/* An order that has been received, and what belongs to it. */
+struct received {
+	struct order	*order;
+	size_t		 size;		/* of its memory */
+	char		**words;	/* room for those of the command */
+	int		 fds[PACKET_FDS_MAX];
+	size_t		 fd_count;
+};
+
+/* Makes the order in memory whole again. */
+static int
+received_complete(struct received *received)
+{
+	struct order *order = received->order;
+	struct command *c = &order->command;
+	int *places[PACKET_FDS_MAX];
+	size_t all = order_fds(order, places);
+	char **words, *text;
+
+	received->words = calloc(order->argv_count + order->defaults_count +
+	    order->variables_count + 3, sizeof(char *));
+	if (received->words == NULL)
+		return -1;
+	for (size_t i = 0; i < all; i++)
+		if (*places[i] != -1)
+			*places[i] = received->fds[*places[i]];
+	order->entry.groups = (gid_t *)(order + 1);
+	text = (char *)(order->entry.groups + order->entry.group_count);
+	c->complaint = word_read(&text);
+	c->user = word_read(&text);
+	c->group = word_read(&text);
+	c->directory = word_read(&text);
+	words = received->words;
+	c->argv = words_read(&words, order->argv_count, &text);
+	c->defaults = words_read(&words, order->defaults_count, &text);
+	c->variables = words_read(&words, order->variables_count, &text);
+	c->modes = order->has_modes ? &order->modes : NULL;
+	c->size = order->has_size ? &order->size : NULL;
+	return 0;
+}
+
+/* Maps the order that has come in memory. */
+static int
+received_map(struct received *received)
+{
+	struct stat st;
+
+	received->order = MAP_FAILED;
+	if (fstat(received->fds[0], &st) == -1)
+		return -1;
+	received->size = (size_t)st.st_size;
+	received->order = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE, received->fds[0], 0);
+	return received->order == MAP_FAILED ? -1 :
+	    received_complete(received);
+}
+
+/* Forgets an order: what concerns one machine never gets into another. */
+static void
+received_close(struct received *received)
+{
+	for (size_t i = 0; i < received->fd_count; i++)
+		fd_close(&received->fds[i]);
+	free(received->words);
+	if (received->order != MAP_FAILED)
+		munmap(received->order, received->size);
+}
+
+/* ---- entry: the command -------------------------------------------- */
+
+/*
+ * From here on only what harms the machine alone may depend on an answer of
+ * the kernel's; and nothing may be tried until it succeeds.
+ */
+
+/*
+ * Ends this process, whatever its filters answer: a libc's _exit() may call
+ * for ever.
+ */
+static _Noreturn void
+sys_exit(int status)
+{
+	syscall(SYS_exit_group, status);
+	__builtin_trap();
+}
+
+/*
+ * Gives a signal its default disposition, by the kernel's number: a libc hides
+ * some from its users.
+ */
+static void
+sys_signal_default(int signal)
+{
+	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
+	static const uint64_t action[8];
+
+	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
+}
+
+/* Gives the command the signals as a login would find them. */
+static void
+signals_default(void)
+{
+	sigset_t none;
+
+	for (int n = 1; n <= SIGNAL_RTMAX; n++)
+		sys_signal_default(n);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Says why there is no command, and ends; stdio(3) might try for ever. */
+static _Noreturn void
+command_fail(const struct intermediate *i, const char *what, const char *name,
+    int status)
+{
+	char line[2 * PATH_MAX], clean[PATH_MAX];
+	int length = snprintf(line, sizeof(line), "%s: cannot %s%s: %s\n",
+	    i->order->command.complaint, what,
+	    printable(name, clean, sizeof(clean)), strerror(errno));
+
+	if (write(STDERR_FILENO, line, (size_t)length) == -1)
+		status = ENTRY_STATUS_FAILED;
+	sys_exit(status);
+}
+
+/* Executes the command, or says why that cannot be done. */
+static _Noreturn void
+command_exec(const struct intermediate *i)
+{
+	char *const *argv = i->order->command.argv;
+	const char *shell = i->account.shell, *name = argv[0];
+	char login[ACCOUNT_TEXT_MAX + 1];
+
+	errno = 0;
+	if (name != NULL)
+		execvp(name, argv);
+	else {
+		name = shell;
+		snprintf(login, sizeof(login), "-%s", path_base(shell));
+		execl(shell, login, (char *)NULL);
+	}
+	if (errno == 0)		/* it was not even tried */
+		errno = EPERM;
+	command_fail(i, "execute ", name,
+	    errno == ENOENT || errno == ENOTDIR ?
+	    ENTRY_STATUS_NOT_FOUND : ENTRY_STATUS_NOT_EXECUTABLE);
+}
+
+/*
+ * The command's life until its exec.  It is the machine's from its first
+ * moment, and from that at which it takes signals one can end it.
+ */
+static _Noreturn void
+command_main(const struct intermediate *i)
+{
+	const struct command *command = &i->order->command;
+
+	setsid();
+	if (i->tty != -1 && ioctl(i->tty, TIOCSCTTY, 0) == -1)
+		command_fail(i, "take the terminal", "", ENTRY_STATUS_FAILED);
+	/* Whoever kills even the monitor does not want the command to go on. */
+	if (!command->detached)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signals_default();
+	if (command->directory != NULL) {
+		if (chdir(command->directory) == -1)
+			command_fail(i, "change directory to ",
+			    command->directory, ENTRY_STATUS_FAILED);
+	} else if (chdir(i->account.home) == -1 && chdir("/") == -1)
+		command_fail(i, "change directory to ", "/",
+		    ENTRY_STATUS_FAILED);
+	command_exec(i);
+}
+
+/* ---- entry: the intermediate --------------------------------------- */
+
+/*
+ * In a session of its own before anything is the machine's: the command might
+ * not get one, and then its signals must reach nobody else.
+ */
+static int
+session_leave(struct intermediate *i)
+{
+	(void)i;
+	return setsid() == -1 || prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ?
+	    -1 : 0;
+}
+
+/* Joins the groups of cgroup v1; in v2 it has been made in the right one. */
+static int
+cgroups_join(struct intermediate *i)
+{
+	const struct entry *entry = &i->order->entry;
+
+	for (size_t n = 0; n < entry->group_file_count; n++)
+		if (write(entry->group_files[n], "0", 1) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+oom_score_write(int fd, int score)
+{
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%d", score);
+
+	return write(fd, text, (size_t)length) == -1 ? -1 : 0;
+}
+
+/* Where the machine has no memory left, this process is to be killed first. */
+static int
+oom_score_raise(struct intermediate *i)
+{
+	if (!i->order->entry.confined)
+		return 0;
+	i->oom_score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	return i->oom_score == -1 ? -1 :
+	    oom_score_write(i->oom_score, OOM_SCORE_MAX);
+}
+
+static int
+scheduling_apply(struct intermediate *i)
+{
+	const struct confinement *c = &i->order->entry.confinement;
+
+	if (!i->order->entry.confined)
+		return 0;
+	return syscall(SYS_sched_setaffinity, 0, c->processors_size,
+	    c->processors) == -1 ||
+	    syscall(SYS_sched_setattr, 0, &c->scheduling, 0) == -1 ||
+	    syscall(SYS_ioprio_set, LINUX_IOPRIO_WHO_PROCESS, 0,
+	    c->io_priority) == -1 ||
+	    syscall(SYS_personality, c->personality) == -1 ? -1 : 0;
+}
+
+/* Leaves the caller's session keyring for an empty one. */
+static int
+keyring_leave(struct intermediate *i)
+{
+	/* Without keyrings, or where they are forbidden, nobody has one. */
+	return !i->order->entry.confined || syscall(SYS_keyctl,
+	    LINUX_KEYCTL_JOIN_SESSION, NULL) != -1 || errno == ENOSYS ||
+	    errno == EPERM ? 0 : -1;
+}
+
+/* A caller's rules on what root is do not hold for the command. */
+static int
+securebits_reset(struct intermediate *i)
+{
+	return !i->order->entry.confined || prctl(PR_GET_SECUREBITS) == 0 ||
+	    prctl(PR_SET_SECUREBITS, 0) == 0 ? 0 : -1;
+}
+
+/* Has the next exec give this process the leader's label. */
+static int
+label_apply(struct intermediate *i)
+{
+	const char *label = i->order->entry.confinement.label;
+	ssize_t n;
+	int fd;
+
+	if (!i->order->entry.confined || *label == '\0')
+		return 0;
+	fd = open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+	if (fd == -1)
+		fd = open("/proc/self/attr/exec", O_WRONLY | O_CLOEXEC);
+	if (fd == -1)
+		return -1;
+	n = write(fd, label, strlen(label));
+	fd_close(&fd);
+	return n == -1 ? -1 : 0;
+}
+
+/* Who traces the process, as far as we see it; 0: nobody. */
+static pid_t
+tracer_of(int proc, const struct process *process)
+{
+	struct process_status status;
+
+	return process_status_read(proc, process->pid, &status) == 0 ?
+	    status.tracer : 0;
+}
+
+/* Of an intermediate, whose memory its children share: not on the stack. */
+static struct filters intermediate_filters;
+
+/*
+ * A tracer that we can see is waited for until the deadline; one that we
+ * cannot may not be one.
+ */
+static int
+filters_fetch(struct intermediate *i)
+{
+	const struct process *leader = &i->order->entry.leader;
+	int64_t unseen = deadline_in(UNSEEN_TRACER_TIME);
+	int proc, n, error;
+
+	if (!i->order->entry.confined ||
+	    !i->order->entry.confinement.filtered)
+		return 0;
+	n = filters_read(leader, unseen < i->deadline ? unseen : i->deadline,
+	    &intermediate_filters);
+	if (n == 0 || errno != EPERM)
+		return n;
+	error = errno;
+	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (tracer_of(proc, leader) != 0) {
+		n = filters_read(leader, i->deadline, &intermediate_filters);
+		error = errno;
+		i->page->tracer = tracer_of(proc, leader);
+	}
+	fd_close(&proc);
+	errno = error;
+	return n;
+}
+
+/*
+ * Opens a file of the machine, or of ours where its root is not entered.  What
+ * is no file there is as good as an empty one.
+ */
+static int
+account_file_open(const struct intermediate *i, const char *path,
+    struct stream *stream)
+{
+	int root = i->order->entry.root, fd, own = -1;
+
+	if (root == -1)
+		own = root = open("/", O_PATH | O_CLOEXEC);
+	fd = file_open_in_root(root, path);
+	fd_close(&own);
+	if (fd == -1 && errno != ENOENT && errno != ENOTDIR &&
+	    errno != EINVAL && errno != ELOOP && errno != EXDEV &&
+	    errno != ENXIO && errno != ENOSYS)
+		return -1;
+	stream_of_fd(fd, stream);	/* of -1: an empty text */
+	return 0;
+}
+
+/* Finds the user in passwd; root is one even where no passwd says so. */
+static int
+account_find(struct intermediate *i)
+{
+	const struct command *command = &i->order->command;
+	const char *who = command->user == NULL ? "0" : command->user;
+	struct account *account = &i->account;
+	struct stream passwd;
+	uint64_t uid = 0;
+	int n;
+
+	if (account_file_open(i, "/etc/passwd", &passwd) == -1)
+		return -1;
+	n = account_read(&passwd, who, account);
+	stream_close(&passwd);
+	if (n == -1 && errno == ENOENT) {
+		bool root = strcmp(who, "0") == 0 || strcmp(who, "root") == 0;
+
+		if (!root && (command->group == NULL ||
+		    number_parse(who, ACCOUNT_ID_MAX, &uid) == -1)) {
+			errno = ENOENT;
+			return -1;
+		}
+		*account = (struct account){ .uid = (uid_t)uid };
+		strcpy(account->home, root ? "/root" : "/");
+		snprintf(account->name, sizeof(account->name), "%s",
+		    root ? "root" : who);
+		n = 0;
+	}
+	if (n == 0 && account->shell[0] == '\0')
+		strcpy(account->shell, "/bin/sh");
+	return n;
+}
+
+/* Finds the group that is asked for. */
+static int
+group_find(struct intermediate *i)
+{
+	const char *who = i->order->command.group;
+	struct stream group;
+	int n;
+
+	if (who == NULL)
+		return 0;
+	if (account_file_open(i, "/etc/group", &group) == -1)
+		return -1;
+	n = group_read(&group, who, &i->account.gid);
+	stream_close(&group);
+	return n;
+}
+
+/* Finds the groups of a user who is asked for; else the leader's will do. */
+static int
+groups_find(struct intermediate *i)
+{
+	struct stream group;
+	int n;
+
+	if (i->order->command.user == NULL)
+		return 0;
+	if (account_file_open(i, "/etc/group", &group) == -1)
+		return -1;
+	n = account_groups(&group, i->account.name, &i->groups,
+	    &i->group_count);
+	stream_close(&group);
+	return n;
+}
+
+/* Gives a terminal to the user, as a login does. */
+static int
+terminal_own(struct intermediate *i)
+{
+	struct stream map;
+	uint32_t outside = i->account.uid;
+	int n = 0;
+
+	if (i->tty == -1)
+		return 0;
+	if (i->order->entry.uid_map != -1) {
+		stream_of_fd(i->order->entry.uid_map, &map);
+		n = id_to_host(&map, i->account.uid, &outside);
+	}
+	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
+}
+
+/* Makes the terminal's settings those of the order. */
+static int
+terminal_set(int slave, const struct command *command)
+{
+	return (command->modes != NULL &&
+	    tcsetattr(slave, TCSANOW, command->modes) == -1) ||
+	    (command->size != NULL &&
+	    ioctl(slave, TIOCSWINSZ, command->size) == -1) ? -1 : 0;
+}
+
+/*
+ * Makes a terminal for the command, one of the host's if the machine has none,
+ * and reports it.  It is put in the place of fds.
+ */
+static int
+terminal_make(struct intermediate *i)
+{
+	struct command *command = &i->order->command;
+	struct entry_report report = { .event = ENTRY_TERMINAL,
+	    .id = i->order->id };
+	int root = i->order->entry.root, master, slave;
+
+	if (command->terminal == 0)
+		return 0;
+	master = pty_open(root);
+	report.foreign = master == -1 && root != -1;
+	if (report.foreign)
+		master = pty_open(-1);
+	slave = master == -1 ? -1 : pty_peer(master);
+	if (slave == -1 || terminal_set(slave, command) == -1)
+		return -1;
+	report_send(i->channel, &report, master);
+	fd_close(&master);
+	for (int n = 0; n < STANDARD; n++)
+		if ((command->terminal & 1u << n) != 0) {
+			command->fds[n] = slave;
+			i->tty = n;
+		}
+	return 0;
+}
+
+/* Puts the command's descriptors in their places, above which is the rest. */
+static int
+descriptors_place(struct intermediate *i)
+{
+	for (int n = 0; n < STANDARD; n++)
+		if (dup2(i->order->command.fds[n], n) == -1)
+			return -1;
+	return 0;
+}
+
+/* NAME=VALUE of which the order has. */
+static int
+variables_put(char *const *variables)
+{
+	for (; *variables != NULL; variables++)
+		if (putenv(*variables) != 0)
+			return -1;
+	return 0;
+}
+
+/* Completes the environment, which is empty until now. */
+static int
+environment_apply(struct intermediate *i)
+{
+	const struct command *command = &i->order->command;
+	const struct account *account = &i->account;
+	bool inside = i->order->entry.root != -1;
+
+	umask(022);
+	return variables_put(command->defaults) == -1 ||
+	    setenv("PATH", MACHINE_PATH, inside) == -1 ||
+	    setenv("HOME", account->home, 1) == -1 ||
+	    setenv("USER", account->name, 1) == -1 ||
+	    setenv("LOGNAME", account->name, 1) == -1 ||
+	    setenv("SHELL", account->shell, 1) == -1 ||
+	    (inside && setenv("container", "systemd-nspawn", 1) == -1) ||
+	    variables_put(command->variables) == -1 ? -1 : 0;
 }
 
 /*
@@ -2697,47 +3922,116 @@ fork_sibling(void)
  * lower already stays.
  */
 static int
-limits_become(const struct entry *entry, int proc)
+limits_apply(struct intermediate *i)
 {
-	char text[16];
-	int own, fd, n;
+	const struct limit *limits = i->order->entry.confinement.limits;
 
-	for (int i = 0; i < ENTRY_LIMITS; i++)
-		if (syscall(SYS_prlimit64, 0, i, &entry->limits[i], NULL) ==
-		    -1 && errno != EPERM)
+	for (int n = 0; i->order->entry.confined && n < LIMITS_MAX; n++)
+		if (syscall(SYS_prlimit64, 0, n, &limits[n], NULL) == -1 &&
+		    errno != EPERM)
 			return -1;
-	if (oom_score_read(proc, "self", &own) == -1)
-		return -1;
-	if (own == entry->oom_score_adj)
-		return 0;
-	fd = openat(proc, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (fd == -1)
-		return -1;
-	n = snprintf(text, sizeof(text), "%d", entry->oom_score_adj);
-	n = (int)write(fd, text, (size_t)n);
-	fd_close(&fd);
-	return n == -1 ? -1 : 0;
+	return 0;
 }
 
-/* Takes all other capabilities out of what this process can ever have. */
+/* Leaves the caller's groups for the leader's; a user namespace may forbid. */
 static int
-bounding_become(uint64_t bounding)
+groups_apply(struct intermediate *i)
 {
+	return setgroups(i->order->entry.group_count,
+	    i->order->entry.groups);
+}
+
+/* Joins the namespaces but that of users.  The step is the one that fails. */
+static int
+namespaces_join_first(struct intermediate *i)
+{
+	int fds[NAMESPACES], failed, n;
+
+	memcpy(fds, i->order->entry.namespaces, sizeof(fds));
+	fds[NAMESPACE_USER] = -1;
+	n = namespaces_join(fds, &failed);
+	if (n == -1)
+		i->page->step = NAMESPACE_STEP + failed;
+	return n;
+}
+
+/* After that of users it could not be lowered any more. */
+static int
+oom_score_apply(struct intermediate *i)
+{
+	return i->oom_score == -1 ? 0 : oom_score_write(i->oom_score,
+	    i->order->entry.confinement.oom_score_adj);
+}
+
+static int
+user_namespace_join(struct intermediate *i)
+{
+	int fd = i->order->entry.namespaces[NAMESPACE_USER];
+
+	return fd == -1 ? 0 : setns(fd, CLONE_NEWUSER);
+}
+
+/* The leader may have changed its root since the machine's start. */
+static int
+root_change(struct intermediate *i)
+{
+	int root = i->order->entry.root;
+
+	return root != -1 && (fchdir(root) == -1 || chroot(".") == -1) ?
+	    -1 : 0;
+}
+
+static int
+root_become(struct intermediate *i)
+{
+	(void)i;
+	return setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1 ? -1 : 0;
+}
+
+/*
+ * Takes all other capabilities out of what this process can ever have.  First,
+ * since it needs a capability that a change of user takes away.
+ */
+static int
+bounding_apply(struct intermediate *i)
+{
+	uint64_t bounding = i->order->entry.confinement.bounding;
+
+	if (!i->order->entry.confined)
+		return 0;
 	for (unsigned long n = 0; n < 64; n++)
 		if ((bounding >> n & 1) == 0 &&
-		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1)
-			return errno == EINVAL ? 0 : -1;	/* the end */
-	return 0;
+		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1) {
+			if (errno != EINVAL)
+				return -1;
+			break;		/* the last of this kernel */
+		}
+	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1 ||
+	    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == -1 ? -1 : 0;
+}
+
+/* Becomes the user in the machine. */
+static int
+account_apply(struct intermediate *i)
+{
+	uid_t uid = i->account.uid;
+	gid_t gid = i->account.gid;
+
+	/* There are none any more; a user namespace may forbid to say so. */
+	return (i->group_count != 0 &&
+	    setgroups(i->group_count, i->groups) == -1) ||
+	    setresgid(gid, gid, gid) == -1 ||
+	    setresuid(uid, uid, uid) == -1 ? -1 : 0;
 }
 
 /* Keeps no capability but those of set; what it has not it does not get. */
 static int
-capabilities_become(uint64_t set)
+capabilities_set(uint64_t set)
 {
 	struct {
 		uint32_t	version;
 		int		pid;
-	} header = { .version = SYS_CAPABILITY_VERSION_3, .pid = 0 };
+	} header = { .version = LINUX_CAPABILITY_VERSION_3, .pid = 0 };
 	struct {
 		uint32_t	effective, permitted, inheritable;
 	} data[2];
@@ -2752,311 +4046,1041 @@ capabilities_become(uint64_t set)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
-static int
-filters_become(const struct filters *filters)
+/* What the command is to have in the end. */
+static uint64_t
+capabilities_final(const struct intermediate *i)
 {
+	return i->account.uid == 0 ? i->order->entry.confinement.bounding : 0;
+}
+
+/*
+ * Gives up the capabilities that the command is not to have, but for the one
+ * that the filters need.  They may fake its giving up; but a PID 1 whose
+ * filters do so, without no_new_privs, had it, too.
+ */
+static int
+capabilities_apply(struct intermediate *i)
+{
+	const struct confinement *c = &i->order->entry.confinement;
+	uint64_t set = capabilities_final(i);
+
+	if (!i->order->entry.confined)
+		return 0;
+	if (c->filtered && !c->no_new_privs)
+		set |= UINT64_C(1) << LINUX_CAP_SYS_ADMIN;
+	if (capabilities_set(set) == -1)
+		return -1;
+	return c->no_new_privs ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
+}
+
+/* Nobody else's eyes, and nothing of the host's open but 0, 1 and 2. */
+static int
+process_seal(struct intermediate *i)
+{
+	(void)i;
+	fds_close_from(STDERR_FILENO + 1);
+	return prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ? -1 : 0;
+}
+
+static int
+filters_apply(struct intermediate *i)
+{
+	const struct filters *filters = &intermediate_filters;
 	const struct filter_step *steps = filters->steps;
 
-	for (size_t i = 0; i < filters->count; i++) {
+	(void)i;
+	for (size_t n = 0; n < filters->count; n++) {
 		struct {
 			unsigned short			 length;
 			const struct filter_step	*steps;
-		} program = { (unsigned short)filters->lengths[i], steps };
+		} program = { (unsigned short)filters->lengths[n], steps };
 
-		if (syscall(SYS_seccomp, SYS_SECCOMP_SET_MODE_FILTER, 0,
+		if (syscall(SYS_seccomp, LINUX_SECCOMP_SET_MODE_FILTER, 0,
 		    &program) == -1)
 			return -1;
-		steps += filters->lengths[i];
+		steps += filters->lengths[n];
 	}
 	return 0;
 }
 
 /*
- * Binds itself as the leader is bound, inside.  The filters come when all that
- * they may forbid has been done, and before the capability that they need goes.
+ * Makes the command, as a child of the monitor.  Which of the two this is
+ * tells memory that only the kernel writes to, and only in the child.
  */
 static int
-bonds_become(const struct entry *entry, const struct filters *filters,
-    const char **step)
+command_make(struct intermediate *i)
 {
-	*step = "give up the capabilities that its leader has not";
-	if (bounding_become(entry->bounding) == -1 ||
-	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1)
+	static volatile pid_t own;
+	long n;
+
+	if (i->order->entry.confined && intermediate_filters.count != 0)
+		capabilities_set(capabilities_final(i));
+	errno = 0;
+	/* The last two are the child's place, and unused; or the other way. */
+	n = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID |
+	    CLONE_CHILD_SETTID | SIGCHLD, 0, &i->page->command, &own, &own);
+	if (own != 0)
+		command_main(i);
+	if (n == -1)
 		return -1;
-	*step = "take over its leader's no_new_privs";
-	if (entry->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
-		return -1;
-	*step = "take over its leader's system call filters";
-	if (filters != NULL && filters_become(filters) == -1)
-		return -1;
-	*step = "give up the capabilities that its leader has not";
-	return capabilities_become(entry->bounding);
+	return 0;
 }
-
-/* Leaves the caller's session keyring for an empty one. */
-static int
-keyring_leave(void)
-{
-	/* Without keyrings, or where they are forbidden, nobody has one. */
-	return syscall(SYS_keyctl, SYS_KEYCTL_JOIN_SESSION, NULL) != -1 ||
-	    errno == ENOSYS || errno == EPERM ? 0 : -1;
-}
-
-int
-entry_become(const struct entry *entry, int proc,
-    const struct filters *filters, const char **step)
-{
-	int failed;
-
-	*step = "leave the caller's groups";
-	/* Now: a user namespace may forbid it. */
-	if (setgroups(entry->group_count, entry->groups) == -1)
-		return -1;
-	*step = "leave the caller's session keyring";
-	if (entry->confined && keyring_leave() == -1)
-		return -1;
-	*step = "take over its leader's limits";
-	if (entry->confined && limits_become(entry, proc) == -1)
-		return -1;
-	if (namespaces_join(entry->namespaces, &failed) == -1) {
-		*step = namespace_kinds[failed].join;
-		return -1;
-	}
-	*step = "go to its root directory";
-	/* The leader may have changed its root since the machine's start. */
-	if (entry->root != -1 &&
-	    (fchdir(entry->root) == -1 || chroot(".") == -1))
-		return -1;
-	*step = "become its root";
-	if (setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1 ||
-	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1)
-		return -1;
-	fds_close_from(STDERR_FILENO + 1);
-	return entry->confined ? bonds_become(entry, filters, step) : 0;
-}
-
-/* F_SEAL_WRITE can fail where a page happens to be in other use, too. */
-#define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
-			SYS_F_SEAL_FUTURE_WRITE)
-
-/* Says whether the program of this process is such a copy. */
-static bool
-self_is_sealed(int self)
-{
-	return fcntl(self, F_GET_SEALS) == SELF_SEALS;
-}
-
-static int
-sys_memfd_create(const char *name, unsigned flags)
-{
-	return (int)syscall(SYS_memfd_create, name, flags);
-}
-
-/* Makes the copy. */
-static int
-self_copy(int self)
-{
-	const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int copy = sys_memfd_create("nspawn-tools", flags | SYS_MFD_EXEC);
-	struct stat st;
-	ssize_t n = -1;
-
-	if (copy == -1 && errno == EINVAL)	/* before Linux 6.3 */
-		copy = sys_memfd_create("nspawn-tools", flags);
-	if (copy == -1 || fstat(self, &st) == -1)
-		goto fail;
-	for (off_t left = st.st_size; left > 0; left -= n) {
-		n = sendfile(copy, self, NULL, (size_t)left);
-		if (n <= 0)
-			goto fail;
-	}
-	if (fcntl(copy, F_ADD_SEALS, SELF_SEALS) == -1)
-		goto fail;
-	return copy;
-fail:
-	fd_close(&copy);
-	return -1;
-}
-
-int
-self_seal(char **argv)
-{
-	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	int copy = -1;
-
-	if (self == -1)
-		return -1;
-	if (self_is_sealed(self)) {
-		fd_close(&self);
-		return 0;
-	}
-	copy = self_copy(self);
-	if (copy != -1)
-		syscall(SYS_execveat, copy, "", argv, environ, AT_EMPTY_PATH);
-	fd_close(&copy);
-	fd_close(&self);
-	return -1;
-}
-
-/* ---- user ---------------------------------------------------------- */
 
 /*
- * Copies the next field of a line of passwd(5) and steps behind it.
- * Returns false where it is not there or too long.
+ * What an intermediate does, in this order; the words stand behind "cannot".
+ */
+static const struct {
+	const char	*words;
+	int		(*apply)(struct intermediate *i);
+} steps[] = {
+	{ "make a process for the way in", NULL },
+	{ "leave the caller's session", session_leave },
+	{ "join the cgroups of its leader", cgroups_join },
+	{ "raise its OOM score", oom_score_raise },
+	{ "take over its leader's scheduling", scheduling_apply },
+	{ "leave the caller's session keyring", keyring_leave },
+	{ "reset the caller's securebits", securebits_reset },
+	{ "take over its leader's security label", label_apply },
+	{ "copy the system call filters of its leader", filters_fetch },
+	{ "read its /etc/passwd", account_find },
+	{ "read its /etc/group", group_find },
+	{ "find the groups of the user", groups_find },
+	{ "make a terminal", terminal_make },
+	{ "place the command's descriptors", descriptors_place },
+	{ "give the terminal to the user", terminal_own },
+	{ "make the command's environment", environment_apply },
+	{ "take over its leader's limits", limits_apply },
+	{ "leave the caller's groups", groups_apply },
+	{ "join its namespaces", namespaces_join_first },
+	{ "take over its leader's OOM score", oom_score_apply },
+	{ "join its user namespace", user_namespace_join },
+	{ "change to its root directory", root_change },
+	{ "become its root", root_become },
+	{ "give up the capabilities that its leader lacks", bounding_apply },
+	{ "become its user", account_apply },
+	{ "give up the capabilities that its leader lacks",
+	    capabilities_apply },
+	{ "leave the host's descriptors", process_seal },
+	/* From here on all that the kernel says may be the machine's word. */
+	{ "take over its leader's system call filters", filters_apply },
+	{ "make a process in it", command_make },
+	{ "execute the command", NULL },
+};
+
+#define STEPS		((int)(sizeof(steps) / sizeof(steps[0])))
+
+/* As reports have it: behind those of entry_read(). */
+#define STEP_FIRST	READINGS
+#define STEP_EXECUTE	(READINGS + STEPS - 1)
+
+/* An intermediate's life. */
+static _Noreturn void
+intermediate_main(struct intermediate *i)
+{
+	struct page *page = i->page;
+
+	if (madvise(page, sizeof(*page), MADV_DONTFORK) == -1)
+		page->error = errno;
+	for (int n = 1; n < STEPS - 1 && page->error == 0; n++) {
+		page->step = STEP_FIRST + n;
+		if (steps[n].apply(i) == -1)
+			page->error = errno == 0 ? EPERM : errno;
+	}
+	sys_exit(page->error != 0);
+}
+/* ---- entry: the monitor -------------------------------------------- */
+
+enum stage {
+	STAGE_ENTERING,		/* an intermediate is on its way */
+	STAGE_STARTING,		/* the command exists; is it executed yet? */
+	STAGE_RUNNING,
+	STAGE_HUNG_UP,		/* and is to end by itself */
+	STAGE_KILLED,		/* and is waited for only a little */
+};
+
+/* What the monitor knows of an order; the process is the one it waits for. */
+struct job {
+	int		 id;
+	bool		 detached;
+	enum stage	 stage;
+	struct process	 process;
+	struct page	*page;		/* NULL: the intermediate has ended */
+	int64_t		 deadline;	/* of the stage */
+	int64_t		 entry;		/* of the way in */
+	int		 signal;	/* that ended the way in; 0: none */
+	bool		 reaped;	/* only its process group is left */
+};
+
+struct jobs {
+	struct job	*jobs;
+	struct pollfd	*fds;		/* one for each, and one more */
+	size_t		 count;
+	int		 channel;	/* -1: the caller has ended */
+	int		 error;		/* why no order can be taken; or 0 */
+};
+
+
+/* struct clone_args of Linux 5.7. */
+struct linux_clone_args {
+	uint64_t	flags, pidfd, child_tid, parent_tid, exit_signal;
+	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
+/* fork(2), but the child is in the folder of cgroup v2. */
+static pid_t
+fork_into(int cgroup)
+{
+	struct linux_clone_args args = {
+		.flags = LINUX_CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)cgroup,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+/* Before Linux 5.7 a process can only join a cgroup itself. */
+static void
+cgroup_join_late(int cgroup, struct page *page)
+{
+	int procs = openat(cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+
+	if (procs == -1 || write(procs, "0", 1) == -1)
+		page->error = errno;
+	fd_close(&procs);
+}
+
+/* Opens the leader's cgroup of v2 once more. */
+static void
+entry_reopen_cgroup(struct entry *entry)
+{
+	struct cgroup_line line;
+	struct stream stream;
+	struct host host;
+	char path[32];
+
+	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
+	if (host_open("/proc", NULL, &host) == -1)
+		return;
+	if (stream_open(host.proc, path, &stream) == 0) {
+		while (cgroup_line_next(&stream, &line))
+			if (line.controllers[0] == '\0') {
+				fd_close(&entry->cgroup);
+				entry->cgroup = cgroup_open(host.proc, &line);
+			}
+		stream_close(&stream);
+	}
+	host_close(&host);
+}
+
+/*
+ * Makes the intermediate.  A PID 1 that has just been started may have moved
+ * on to another cgroup, and left one in which no process may be.
+ */
+static pid_t
+intermediate_fork(struct entry *entry, struct page *page)
+{
+	pid_t pid = -1;
+
+	if (entry->cgroup == -1)
+		return fork();
+	for (int i = 0; i < CGROUP_TRIES && entry->cgroup != -1; i++) {
+		pid = fork_into(entry->cgroup);
+		if (pid != -1 || (errno != EBUSY && errno != ENODEV &&
+		    errno != EOPNOTSUPP))
+			break;
+		entry_reopen_cgroup(entry);
+	}
+	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
+	    errno == EINVAL)) {
+		pid = fork();
+		if (pid == 0)
+			cgroup_join_late(entry->cgroup, page);
+	}
+	return pid;
+}
+
+/* Reports on a job; status is that of the process that has just ended. */
+static void
+job_report(const struct jobs *jobs, const struct job *job,
+    enum entry_event event, int status)
+{
+	struct entry_report report = { .event = event, .id = job->id,
+	    .status = status, .step = STEP_EXECUTE };
+
+	if (job->page != NULL) {
+		report.step = job->page->step;
+		report.error = job->page->error;
+		report.tracer = job->page->tracer;
+		/* Where nothing has failed its filters have faked it. */
+		if (report.error == 0 && status == 0)
+			report.error = EPERM;
+	}
+	report_send(jobs->channel, &report, -1);
+}
+
+/* Reports on an order that has not even become a process. */
+static void
+job_refuse(const struct jobs *jobs, int id, int error)
+{
+	struct entry_report report = { .event = ENTRY_FAILED, .id = id,
+	    .step = STEP_FIRST, .error = error };
+
+	report_send(jobs->channel, &report, -1);
+}
+
+/* Signals the command and what it has started in its process group. */
+static void
+command_signal(const struct job *job, int signal)
+{
+	/* Our own child until it is waited for: the number is its own. */
+	if (kill(-job->process.pid, signal) == -1)	/* not yet a group */
+		kill(job->process.pid, signal);
+}
+
+/* Signals what is left of a process group whose leader may have been reaped. */
+static int
+group_signal(const struct job *job, int signal)
+{
+	return (int)syscall(SYS_pidfd_send_signal, job->process.fd, signal,
+	    NULL, LINUX_PIDFD_SIGNAL_PROCESS_GROUP);
+}
+
+static void
+job_stage(struct job *job, enum stage stage, int64_t deadline)
+{
+	job->stage = stage;
+	job->deadline = deadline;
+}
+
+static void
+job_kill(struct job *job)
+{
+	process_signal(&job->process, SIGKILL);
+	job_stage(job, STAGE_KILLED, deadline_in(KILL_TIME));
+}
+
+/* Nobody is left who could end the command. */
+static void
+job_hang_up(struct job *job)
+{
+	if (job->detached)
+		return;
+	if (job->stage == STAGE_ENTERING)
+		job_kill(job);
+	else if (job->stage != STAGE_KILLED) {
+		command_signal(job, SIGHUP);
+		command_signal(job, SIGCONT);
+		job_stage(job, STAGE_HUNG_UP, deadline_in(HANG_UP_TIME));
+	}
+}
+
+/* True if the process still runs our own image: its exec is under way. */
+static bool
+is_own_image(const struct process *process)
+{
+	char path[32], own[PATH_MAX], theirs[PATH_MAX];
+	ssize_t n, m;
+
+	/* Only the links are read: what they lead to may hang. */
+	snprintf(path, sizeof(path), "/proc/%d/exe", process->pid);
+	n = readlink("/proc/self/exe", own, sizeof(own));
+	m = readlink(path, theirs, sizeof(theirs));
+	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
+}
+
+/*
+ * Acts when the time of a stage is over.
+ * Returns  true if the job is over, too
  */
 static bool
-field_next(const char **line, char *field, size_t size)
+job_late(const struct jobs *jobs, struct job *job)
 {
-	size_t length = strcspn(*line, ":\n");
+	switch (job->stage) {
+	case STAGE_STARTING:
+		if (!is_own_image(&job->process)) {
+			job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
+			break;
+		}
+		/* fallthrough */
+	case STAGE_ENTERING:
+		job_kill(job);
+		break;
+	case STAGE_HUNG_UP:
+		group_signal(job, SIGKILL);
+		if (job->reaped)
+			return true;
+		command_signal(job, SIGKILL);
+		process_signal(&job->process, SIGKILL);
+		job->deadline = DEADLINE_NEVER;
+		break;
+	case STAGE_KILLED:
+		job_report(jobs, job, ENTRY_LATE, 0);
+		return true;
+	case STAGE_RUNNING:
+		break;
+	}
+	return false;
+}
 
-	if (**line == '\n' || **line == '\0' || length >= size)
+/* Takes up the command that an intermediate has made.  True if there is one. */
+static bool
+job_start_command(const struct jobs *jobs, struct job *job)
+{
+	pid_t pid = job->page->command;
+	siginfo_t info;
+
+	/* The number is believed only if it is that of a child. */
+	if (pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG |
+	    WNOWAIT) == -1)
 		return false;
-	memcpy(field, *line, length);
-	field[length] = '\0';
-	*line += length + ((*line)[length] == ':');
+	if (process_open(pid, &job->process) == -1) {
+		int status, error = errno;
+
+		kill(pid, SIGKILL);
+		child_wait(pid, &status);
+		job->page->error = error;
+		return false;
+	}
+	munmap(job->page, sizeof(*job->page));
+	job->page = NULL;
+	job_stage(job, STAGE_STARTING, job->entry);
+	job_report(jobs, job, ENTRY_STARTED, 0);
+	if (job->signal != 0)
+		command_signal(job, job->signal);
+	if (jobs->channel == -1)
+		job_hang_up(job);
 	return true;
 }
 
-/* The same for one that is the number of a user or a group. */
+/*
+ * Acts when an intermediate has ended.
+ * Returns  true if the job is over, too
+ */
 static bool
-field_id(const char **line, uint32_t *id)
+job_intermediate_ended(const struct jobs *jobs, struct job *job, int status)
+{
+	if (job_start_command(jobs, job))
+		return false;
+	if (job->signal != 0)
+		job_report(jobs, job, ENTRY_ENDED, job->signal);
+	else if (job->stage == STAGE_KILLED)
+		job_report(jobs, job, ENTRY_LATE, 0);
+	else
+		job_report(jobs, job, ENTRY_FAILED, job->page->error == 0 &&
+		    WIFSIGNALED(status) && WTERMSIG(status) != SIGILL ?
+		    status : 0);
+	return true;
+}
+
+/*
+ * Acts when the process of a job has ended.
+ * Returns  true if the job is over, too
+ */
+static bool
+job_process_ended(const struct jobs *jobs, struct job *job)
+{
+	bool late = job->stage == STAGE_KILLED;
+	int status = 0;
+
+	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
+	    group_signal(job, 0) == -1 && errno != ESRCH)
+		command_signal(job, SIGKILL);	/* before Linux 6.9 */
+	child_wait(job->process.pid, &status);
+	if (job->page != NULL) {
+		process_close(&job->process);
+		return job_intermediate_ended(jobs, job, status);
+	}
+	job_report(jobs, job, late ? ENTRY_LATE : ENTRY_ENDED, status);
+	job->reaped = true;
+	return job->stage != STAGE_HUNG_UP || group_signal(job, 0) == -1;
+}
+
+/* Lets go of a job. */
+static void
+job_close(struct job *job)
+{
+	if (job->page != NULL)
+		munmap(job->page, sizeof(*job->page));
+	process_close(&job->process);
+}
+
+/* Sends an intermediate on its way.  Fails without one. */
+static int
+job_open(const struct jobs *jobs, struct order *order, struct job *job)
+{
+	static struct intermediate i;
+	int64_t time = order->command.time;
+	pid_t pid;
+
+	*job = (struct job){ .id = order->id, .process = PROCESS_NONE,
+	    .detached = order->command.detached,
+	    .entry = deadline_in(time), .deadline = deadline_in(time) };
+	job->page = mmap(NULL, sizeof(*job->page), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (job->page == MAP_FAILED) {
+		job->page = NULL;
+		return -1;
+	}
+	job->page->step = STEP_FIRST;
+	i = (struct intermediate){ .order = order, .page = job->page,
+	    .channel = jobs->channel, .oom_score = -1, .tty = -1,
+	    .deadline = deadline_in(time - time / 20) };
+	pid = intermediate_fork(&order->entry, job->page);
+	if (pid == 0)
+		intermediate_main(&i);
+	/* Those that follow go to other machines. */
+	if (pid == -1 || madvise(job->page, sizeof(*job->page),
+	    MADV_DONTFORK) == -1 || process_open(pid, &job->process) == -1) {
+		int status, error = errno;
+
+		if (pid != -1) {
+			kill(pid, SIGKILL);
+			child_wait(pid, &status);
+		}
+		job_close(job);
+		errno = error;
+		return -1;
+	}
+	return 0;
+}
+
+/* Makes room for one more job. */
+static int
+jobs_grow(struct jobs *jobs)
+{
+	struct pollfd *fds;
+	struct job *more = realloc(jobs->jobs, (jobs->count + 1) *
+	    sizeof(*more));
+
+	if (more == NULL)
+		return -1;
+	jobs->jobs = more;
+	fds = realloc(jobs->fds, (jobs->count + 2) * sizeof(*fds));
+	if (fds == NULL)
+		return -1;
+	jobs->fds = fds;
+	return 0;
+}
+
+/* Carries out the order that has come in memory. */
+static void
+jobs_order(struct jobs *jobs, int id, struct received *received)
+{
+	if (jobs->error != 0)
+		errno = jobs->error;
+	else if (jobs_grow(jobs) == 0 && received_map(received) == 0 &&
+	    job_open(jobs, received->order, &jobs->jobs[jobs->count]) == 0) {
+		jobs->count++;
+		return;
+	}
+	job_refuse(jobs, id, errno);
+}
+
+static void
+jobs_signal(struct jobs *jobs, int id, int signal)
+{
+	for (size_t i = 0; i < jobs->count; i++) {
+		struct job *job = &jobs->jobs[i];
+
+		if (job->id != id || job->reaped)
+			continue;
+		if (job->page == NULL)
+			command_signal(job, signal);
+		else if (job->signal == 0) {
+			job->signal = signal;
+			job_kill(job);
+		}
+	}
+}
+
+/* The caller has ended, or wants nothing more. */
+static void
+jobs_leave(struct jobs *jobs)
+{
+	fd_close(&jobs->channel);
+	for (size_t i = 0; i < jobs->count; i++)
+		job_hang_up(&jobs->jobs[i]);
+}
+
+/* Takes the next instruction. */
+static void
+jobs_instruct(struct jobs *jobs)
+{
+	struct instruction instruction = { .id = -1 };
+	struct received received = { .order = MAP_FAILED };
+	int n = packet_receive(jobs->channel, &instruction,
+	    sizeof(instruction), received.fds, &received.fd_count);
+
+	if (n == -1 && errno == EMFILE)
+		job_refuse(jobs, instruction.id, errno);
+	else if (n == -1)
+		jobs_leave(jobs);
+	else if (instruction.signal != 0)
+		jobs_signal(jobs, instruction.id, instruction.signal);
+	else
+		jobs_order(jobs, instruction.id, &received);
+	received_close(&received);
+}
+
+/* Waits for the next event.  False where even that cannot be done. */
+static bool
+jobs_wait(struct jobs *jobs)
+{
+	int64_t next = DEADLINE_NEVER;
+	size_t i;
+
+	for (i = 0; i < jobs->count; i++) {
+		const struct job *job = &jobs->jobs[i];
+
+		jobs->fds[i] = (struct pollfd){ job->reaped ? -1 :
+		    job->process.fd, POLLIN, 0 };
+		if (job->deadline < next)
+			next = job->deadline;
+	}
+	jobs->fds[i] = (struct pollfd){ jobs->channel, POLLIN, 0 };
+	return poll(jobs->fds, i + 1, deadline_left(next)) != -1 ||
+	    errno == EINTR;
+}
+
+/* Acts upon what has happened to the jobs. */
+static void
+jobs_attend(struct jobs *jobs)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < jobs->count; i++) {
+		struct job job = jobs->jobs[i];
+		bool over = false;
+
+		if (jobs->fds[i].revents != 0)
+			over = job_process_ended(jobs, &job);
+		else if (deadline_left(job.deadline) == 0)
+			over = job_late(jobs, &job);
+		if (over)
+			job_close(&job);
+		else
+			jobs->jobs[left++] = job;
+	}
+	jobs->count = left;
+}
+
+/* The one word of a monitor's command line. */
+static const char monitor_word[] = "nspawn-monitor";
+
+void
+monitor_main(char **argv)
+{
+	struct jobs jobs = { .channel = -1 };
+	sigset_t all;
+
+	if (argv[0] == NULL || strcmp(argv[0], monitor_word) != 0 ||
+	    !self_is_sealed())
+		return;
+	/* Whoever signals the caller's job or unit does not mean this. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
+	fds_close_from(STDERR_FILENO + 1);
+	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
+	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1 ||
+	    jobs_grow(&jobs) == -1)
+		sys_exit(EXIT_FAILURE);
+	if (setsid() == -1)
+		jobs.error = errno;
+	while ((jobs.channel != -1 || jobs.count > 0) && jobs_wait(&jobs)) {
+		bool told = jobs.fds[jobs.count].revents != 0;
+
+		jobs_attend(&jobs);
+		if (told)
+			jobs_instruct(&jobs);
+	}
+	sys_exit(EXIT_SUCCESS);
+}
+
+/* Executes a sealed copy of this program as a monitor. */
+static int
+monitor_spawn(int channel, pid_t *pid)
+{
+	static const char *const argv[] = { monitor_word, NULL };
+	static const char *const environment[] = { NULL };
+	const int fds[STANDARD] = { channel, -1, -1 };
+	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy, n = -1;
+	char path[32];
+
+	if (self == -1)
+		return -1;
+	copy = sealed_copy(self);
+	fd_close(&self);
+	if (copy == -1)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy);
+	n = spawn(path, argv, environment, fds, pid);
+	fd_close(&copy);
+	return n;
+}
+
+int
+monitor_start(struct monitor *monitor)
+{
+	int ends[2], n;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+		return -1;
+	n = monitor_spawn(ends[1], &pid);
+	fd_close(&ends[1]);
+	if (n == -1)
+		fd_close(&ends[0]);
+	else
+		*monitor = (struct monitor){ .pid = pid, .channel = ends[0] };
+	return n;
+}
+
+void
+monitor_close(struct monitor *monitor)
+{
+	struct process process = PROCESS_NONE;
+	struct pollfd ended = { .events = POLLIN };
+	int error = errno;
+
+	fd_close(&monitor->channel);
+	/* It ends at once, unless there are commands left. */
+	if (monitor->pid != 0 && process_open(monitor->pid, &process) == 0) {
+		ended.fd = process.fd;
+		poll(&ended, 1, MONITOR_END_TIME);
+		process_close(&process);
+		waitpid(monitor->pid, NULL, WNOHANG);
+	}
+	monitor->pid = 0;
+	errno = error;
+}
+
+/* ---- entry: words -------------------------------------------------- */
+
+/* What a step that an intermediate or entry_read() takes is called. */
+static const char *
+step_words(int step)
+{
+	if (step >= NAMESPACE_STEP && step < NAMESPACE_STEP + NAMESPACES)
+		return namespace_kinds[step - NAMESPACE_STEP].join;
+	if (step >= STEP_FIRST && step < STEP_FIRST + STEPS)
+		return steps[step - STEP_FIRST].words;
+	return step >= 0 && step < READINGS ? readings[step].words :
+	    "enter it";
+}
+
+/* Why the leader's filters could not be copied. */
+static void
+filters_words(const struct entry_report *report, char *text, size_t size)
+{
+	static const char cannot[] =
+	    "cannot copy the system call filters of its leader";
+
+	if (report->tracer != 0)
+		snprintf(text, size, "%s, which the process %d traces; it can"
+		    " be entered when that has ended", cannot, report->tracer);
+	else if (report->error == EACCES && prctl(PR_GET_SECCOMP) != 0)
+		snprintf(text, size, "%s: the caller has filters of its own"
+		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
+		    " and the like), and the kernel then shows no others; enter"
+		    " from outside of that unit, or with --no-seccomp", cannot);
+	else
+		snprintf(text, size, "%s: %s (--no-seccomp does without)",
+		    cannot, strerror(report->error));
+}
+
+/* Which user or group a machine does not have. */
+static void
+account_words(const char *who, const char *kind, const char *file, char *text,
+    size_t size)
+{
+	char clean[ACCOUNT_TEXT_MAX];
+	uint64_t id;
+
+	printable(who, clean, sizeof(clean));
+	if (number_parse(who, ACCOUNT_ID_MAX, &id) == 0)
+		snprintf(text, size, "has no %s %s in its %s; with a group, as"
+		    " in %s:GROUP, the number will do", kind, clean, file,
+		    clean);
+	else
+		snprintf(text, size, "has no %s '%s' in its %s", kind, clean,
+		    file);
+}
+
+/* What is known of a failure besides its errno.  False where it is nothing. */
+static bool
+step_explain(const struct entry_report *report, const struct command *command,
+    char *text, size_t size)
+{
+	int n = report->step - STEP_FIRST, error = report->error;
+	int (*apply)(struct intermediate *i) = n >= 0 && n < STEPS ?
+	    steps[n].apply : NULL;
+
+	if (apply == filters_fetch)
+		filters_words(report, text, size);
+	else if (apply == account_find && error == ENOENT)
+		account_words(command->user, "user", "/etc/passwd", text, size);
+	else if (apply == group_find && error == ENOENT)
+		account_words(command->group, "group", "/etc/group", text,
+		    size);
+	else if (apply == terminal_own && error == ENOENT)
+		snprintf(text, size, "its user namespace does not have the"
+		    " user");
+	else if (apply == command_make && error == ENOMEM)
+		snprintf(text, size, "cannot make a process in it: no memory,"
+		    " or it is just ending");
+	else if (apply == command_make && error == EAGAIN)
+		snprintf(text, size, "cannot make a process in it: a limit on"
+		    " processes is reached, RLIMIT_NPROC of its leader or"
+		    " TasksMax= of its unit");
+	else
+		return false;
+	return true;
+}
+
+const char *
+entry_strerror(const struct entry_report *report,
+    const struct command *command, char *text, size_t size)
+{
+	const char *words = step_words(report->step);
+	char name[SIGNAL_NAME_SIZE];
+
+	if (report->event == ENTRY_LATE)
+		snprintf(text, size, "was not entered within %d s; something in"
+		    " it hangs: cannot %s", (int)(command->time / SECOND),
+		    words);
+	else if (report->step < READINGS && report->error == ESRCH)
+		snprintf(text, size, "its leader has ended meanwhile");
+	else if (report->error == EOWNERDEAD)
+		snprintf(text, size, "cannot be entered: the first thread of"
+		    " its leader has ended");
+	else if (report->error == 0)
+		snprintf(text, size, "cannot %s: ended by %s", words,
+		    signal_name(WTERMSIG(report->status), name));
+	else if (!step_explain(report, command, text, size))
+		snprintf(text, size, "cannot %s: %s", words,
+		    strerror(report->error));
+	return text;
+}
+
+/* ---- account ------------------------------------------------------- */
+
+/*
+ * Takes the next field of a line of passwd(5).
+ *   delimiter  what has ended the field before; ':' at the line's beginning
+ * Returns  false where there is none, or it does not fit
+ */
+static bool
+field_next(struct stream *stream, int *delimiter, char *field, size_t size)
+{
+	if (*delimiter != ':')
+		return false;
+	*delimiter = stream_word(stream, ":\n", field, size);
+	return *delimiter != '\0' && !stream->cut;
+}
+
+/* The same for the number of a user or a group. */
+static bool
+field_id(struct stream *stream, int *delimiter, uint32_t *id)
 {
 	char text[16];
 	uint64_t n;
 
-	if (!field_next(line, text, sizeof(text)) ||
-	    number_parse(text, USER_ID_MAX, &n) == -1)
+	if (!field_next(stream, delimiter, text, sizeof(text)) ||
+	    number_parse(text, ACCOUNT_ID_MAX, &n) == -1)
 		return false;
 	*id = (uint32_t)n;
 	return true;
 }
 
-/* Reads one line; says whether it is a sound one. */
+/* Takes the fields of one line.  True if they are sound. */
 static bool
-user_line(const char *line, struct user *user)
+account_line(struct stream *stream, int *delimiter, struct account *account)
 {
-	char password[USER_TEXT_MAX], gecos[USER_TEXT_MAX];
+	char unused[2];		/* password; real name and more, of any length */
 
-	if (!field_next(&line, user->name, sizeof(user->name)) ||
-	    !field_next(&line, password, sizeof(password)) ||
-	    !field_id(&line, &user->uid) || !field_id(&line, &user->gid) ||
-	    !field_next(&line, gecos, sizeof(gecos)) ||
-	    !field_next(&line, user->home, sizeof(user->home)))
+	if (!field_next(stream, delimiter, account->name,
+	    sizeof(account->name)) || *delimiter != ':')
 		return false;
-	user->shell[0] = '\0';	/* an empty one at the end of the line */
-	return user->home[0] == '/' && (*line == '\n' || *line == '\0' ||
-	    (field_next(&line, user->shell, sizeof(user->shell)) &&
-	    (user->shell[0] == '/' || user->shell[0] == '\0')));
+	*delimiter = stream_word(stream, ":\n", unused, sizeof(unused));
+	if (!field_id(stream, delimiter, &account->uid) ||
+	    !field_id(stream, delimiter, &account->gid) || *delimiter != ':')
+		return false;
+	*delimiter = stream_word(stream, ":\n", unused, sizeof(unused));
+	if (!field_next(stream, delimiter, account->home,
+	    sizeof(account->home)) || account->home[0] != '/')
+		return false;
+	account->shell[0] = '\0';
+	return *delimiter != ':' || (field_next(stream, delimiter,
+	    account->shell, sizeof(account->shell)) &&
+	    (account->shell[0] == '/' || account->shell[0] == '\0'));
 }
 
 int
-user_parse(const char *text, const char *who, struct user *user)
+account_read(struct stream *passwd, const char *who, struct account *account)
 {
-	struct user found;
+	struct account line, numbered;
+	bool by_name = false, by_number = false;
+	int delimiter;
 	uint64_t uid;
+	bool number = number_parse(who, ACCOUNT_ID_MAX, &uid) == 0;
 
-	for (const char *line = text; *line != '\0'; line = line_next(line))
-		if (user_line(line, &found) && strcmp(found.name, who) == 0) {
-			*user = found;
-			return 0;
+	do {
+		delimiter = ':';
+		if (!account_line(passwd, &delimiter, &line))
+			continue;
+		by_name = strcmp(line.name, who) == 0;
+		if (!by_number && number && line.uid == uid) {
+			numbered = line;
+			by_number = true;
 		}
-	if (number_parse(who, USER_ID_MAX, &uid) == 0)
-		for (; *text != '\0'; text = line_next(text))
-			if (user_line(text, &found) && found.uid == uid) {
-				*user = found;
-				return 0;
-			}
-	errno = ENOENT;
-	return -1;
+	} while (!by_name && stream_line(passwd, delimiter));
+	if (passwd->error != 0 || (!by_name && !by_number)) {
+		errno = passwd->error != 0 ? passwd->error : ENOENT;
+		return -1;
+	}
+	*account = by_name ? line : numbered;
+	return 0;
 }
 
-/* Reads one line up to its members. */
+/* Takes the fields of a line of group(5) up to its members. */
 static bool
-group_line(const char **line, char name[USER_TEXT_MAX], gid_t *gid)
+group_line(struct stream *stream, int *delimiter, char name[ACCOUNT_TEXT_MAX],
+    gid_t *gid)
 {
-	char password[USER_TEXT_MAX];
+	char password[2];
 
-	return field_next(line, name, USER_TEXT_MAX) &&
-	    field_next(line, password, sizeof(password)) &&
-	    field_id(line, gid);
+	if (!field_next(stream, delimiter, name, ACCOUNT_TEXT_MAX) ||
+	    *delimiter != ':')
+		return false;
+	*delimiter = stream_word(stream, ":\n", password, sizeof(password));
+	return field_id(stream, delimiter, gid);
 }
 
 int
-group_parse(const char *text, const char *who, gid_t *gid)
+group_read(struct stream *group, const char *who, gid_t *gid)
 {
-	char name[USER_TEXT_MAX];
+	char name[ACCOUNT_TEXT_MAX];
+	int delimiter;
 	uint64_t n;
 	gid_t found;
 
-	for (; *text != '\0'; text = line_next(text)) {
-		const char *line = text;
-
-		if (group_line(&line, name, &found) &&
+	do {
+		delimiter = ':';
+		if (group_line(group, &delimiter, name, &found) &&
 		    strcmp(name, who) == 0) {
 			*gid = found;
 			return 0;
 		}
-	}
-	if (number_parse(who, USER_ID_MAX, &n) == -1) {
-		errno = ENOENT;
+	} while (stream_line(group, delimiter));
+	if (group->error != 0 ||
+	    number_parse(who, ACCOUNT_ID_MAX, &n) == -1) {
+		errno = group->error != 0 ? group->error : ENOENT;
 		return -1;
 	}
 	*gid = (gid_t)n;
 	return 0;
 }
 
-/* Says whether name is one of the words of a line, with ',' between them. */
+/* Takes the members of a line.  True if name is one of them. */
 static bool
-line_has(const char *line, const char *name)
+members_include(struct stream *stream, int *delimiter, const char *name)
 {
-	size_t length;
+	char member[ACCOUNT_TEXT_MAX];
+	bool found = false;
 
-	for (;; line += length + 1) {
-		length = strcspn(line, ",\n");
-		if (part_is(line, length, name))
-			return true;
-		if (line[length] != ',')
-			return false;
+	if (*delimiter != ':')
+		return false;
+	do {
+		*delimiter = stream_word(stream, ",\n", member,
+		    sizeof(member));
+		found = found || (!stream->cut && strcmp(member, name) == 0);
+	} while (*delimiter == ',');
+	return found;
+}
+
+/* Appends gid to groups, which grows. */
+static int
+groups_add(gid_t gid, gid_t **groups, size_t *count)
+{
+	size_t room = 64;
+	gid_t *more = *groups;
+
+	if (*count == ACCOUNT_GROUPS_MAX) {
+		errno = E2BIG;
+		return -1;
 	}
+	while (room < *count)
+		room *= 2;
+	if (*count == 0 || *count == room)
+		more = realloc(*groups, (*count == 0 ? room : 2 * room) *
+		    sizeof(gid_t));
+	if (more == NULL)
+		return -1;
+	more[(*count)++] = gid;
+	*groups = more;
+	return 0;
 }
 
 int
-user_groups(const char *text, const char *name, gid_t *groups, size_t size)
+account_groups(struct stream *group, const char *name, gid_t **groups,
+    size_t *count)
 {
-	char group[USER_TEXT_MAX];
-	size_t count = 0;
-	gid_t gid;
+	char line[ACCOUNT_TEXT_MAX];
+	gid_t gid, *found = NULL;
+	int delimiter, n = 0;
+	size_t used = 0;
 
-	for (; *text != '\0'; text = line_next(text)) {
-		const char *line = text;
-
-		if (!group_line(&line, group, &gid) || !line_has(line, name))
-			continue;
-		if (count == size) {
-			errno = E2BIG;
-			return -1;
-		}
-		groups[count++] = gid;
+	do {
+		delimiter = ':';
+		if (group_line(group, &delimiter, line, &gid) &&
+		    members_include(group, &delimiter, name))
+			n = groups_add(gid, &found, &used);
+	} while (n == 0 && stream_line(group, delimiter));
+	if (group->error != 0) {
+		errno = group->error;
+		n = -1;
 	}
-	return (int)count;
+	if (n == -1) {
+		free(found);
+		return -1;
+	}
+	*groups = found;
+	*count = used;
+	return 0;
+}
+
+/* Takes the next number of a line; false at the line's end. */
+static bool
+line_id(struct stream *stream, int *delimiter, uint64_t *n)
+{
+	char digits[24] = "";
+
+	while (*delimiter == ' ' && digits[0] == '\0')
+		*delimiter = stream_word(stream, " \n", digits,
+		    sizeof(digits));
+	return !stream->cut && number_parse(digits, UINT32_MAX, n) == 0;
 }
 
 int
-id_outside(const char *text, uint32_t id, uint32_t *outside)
+id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 {
 	uint64_t first, to, count;
+	int delimiter;
 
-	for (; *text != '\0'; text = line_next(text)) {
-		const char *line = text;
-
-		if (line_number(&line, &first) && line_number(&line, &to) &&
-		    line_number(&line, &count) && id >= first &&
-		    id - first < count && to + (id - first) <= USER_ID_MAX) {
+	do {
+		delimiter = ' ';
+		if (line_id(map, &delimiter, &first) &&
+		    line_id(map, &delimiter, &to) &&
+		    line_id(map, &delimiter, &count) && id >= first &&
+		    id - first < count && to + (id - first) <= ACCOUNT_ID_MAX) {
 			*outside = (uint32_t)(to + (id - first));
 			return 0;
 		}
-	}
-	errno = ENOENT;
+	} while (stream_line(map, delimiter));
+	errno = map->error != 0 ? map->error : ENOENT;
 	return -1;
 }
 
@@ -3068,17 +5092,17 @@ ptmx_open(int root)
 {
 	struct sys_open_how folder = {
 		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = SYS_RESOLVE_IN_ROOT | SYS_RESOLVE_NO_MAGICLINKS |
-		    SYS_RESOLVE_NO_SYMLINKS,
+		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS |
+		    LINUX_RESOLVE_NO_SYMLINKS,
 	};
 	struct sys_open_how file = {
 		.flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
-		.resolve = SYS_RESOLVE_BENEATH | SYS_RESOLVE_NO_XDEV |
-		    SYS_RESOLVE_NO_SYMLINKS,
+		.resolve = LINUX_RESOLVE_BENEATH | LINUX_RESOLVE_NO_XDEV |
+		    LINUX_RESOLVE_NO_SYMLINKS,
 	};
 	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
 
-	if (pts != -1 && fd_is_on(pts, SYS_DEVPTS_MAGIC))
+	if (pts != -1 && fd_is_on(pts, LINUX_DEVPTS_MAGIC))
 		master = sys_openat2(pts, "ptmx", &file);
 	else
 		errno = ENODEV;
@@ -3100,5 +5124,5 @@ pty_open(int root)
 int
 pty_peer(int master)
 {
-	return ioctl(master, SYS_TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	return ioctl(master, LINUX_TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }

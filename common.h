@@ -24,6 +24,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct termios;
+struct winsize;
+
 /* ---- text ---------------------------------------------------------- */
 
 #define MACHINE_NAME_MAX	64	/* bytes, without the final NUL */
@@ -142,6 +145,8 @@ int deadline_left(int64_t deadline);
 
 /* ---- files --------------------------------------------------------- */
 
+#define STANDARD	3	/* descriptors: 0, 1 and 2 */
+
 /*
  * Closes *fd unless it is -1, and makes it -1.  Keeps errno.
  */
@@ -178,13 +183,6 @@ ssize_t file_read(int dir, const char *path, char *buffer, size_t size);
  * source   openat2(2)
  */
 int file_open_in_root(int root, const char *path);
-
-/*
- * Reads such a file as file_read() does.
- * errors   EINVAL  also when it has a NUL in it
- */
-ssize_t file_read_in_root(int root, const char *path, char *buffer,
-    size_t size);
 
 #define STREAM_SIZE	4096
 
@@ -322,6 +320,9 @@ struct process_status {
 	uint64_t	pending;	/* for the whole process */
 	uint64_t	blocked;
 	uint64_t	caught;		/* those with a handler */
+	uint64_t	bounding;	/* capabilities: bit n is number n */
+	bool		no_new_privs;
+	bool		filtered;	/* by system call filters */
 };
 
 /*
@@ -342,6 +343,11 @@ int process_status_parse(const char *text, struct process_status *status);
  * errors   ENOENT, ESRCH  when there is no such process
  */
 int process_status_read(int proc, pid_t pid, struct process_status *status);
+
+/*
+ * Reads the groups of a process, which are for the caller to free(3).
+ */
+int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
 
 /*
  * Says how long ago a process was started.
@@ -636,12 +642,57 @@ int namespaces_open(int proc, const struct process *process, unsigned wanted,
  */
 int namespaces_join(const int fds[NAMESPACES], int *failed);
 
-/* ---- entry --------------------------------------------------------- */
+/* ---- confinement --------------------------------------------------- */
 
-#define ENTRY_GROUPS_MAX	256
-#define ENTRY_LIMITS		16	/* RLIMIT_…, all that Linux has */
-#define ENTRY_FILTER_MAX	32768	/* instructions, all that Linux takes */
-#define ID_MAP_SIZE		4096
+#define LIMITS_MAX	16	/* RLIMIT_..., all that Linux has */
+#define FILTER_MAX	32768	/* instructions of all filters together */
+#define PROCESSORS_MAX	8192
+#define LABEL_SIZE	4096
+
+/* A resource limit, the same on all machines; UINT64_MAX is none. */
+struct limit {
+	uint64_t	soft, hard;
+};
+
+/* struct sched_attr of Linux, in its first form. */
+struct scheduling {
+	uint32_t	size, policy;
+	uint64_t	flags;
+	int32_t		nice;
+	uint32_t	priority;
+	uint64_t	runtime, deadline, period;
+};
+
+/* What binds a machine's leader, and what it runs under. */
+struct confinement {
+	uint64_t		bounding;	/* capabilities: bit n is number n */
+	bool			no_new_privs;
+	bool			filtered;	/* by system call filters */
+	int			oom_score_adj;
+	int			io_priority;	/* as ioprio_get(2) gives it */
+	unsigned		personality;
+	struct scheduling	scheduling;
+	size_t			processors_size;	/* bytes of processors */
+	uint8_t			processors[PROCESSORS_MAX / 8];
+	struct limit		limits[LIMITS_MAX];
+	char			label[LABEL_SIZE];	/* empty: ours */
+};
+
+/*
+ * Reads what binds the process pid, all but its filters.  Whose it was is
+ * certain only if the pidfd still lives then.
+ *   proc       where /proc/self is the caller
+ * errors     ESRCH  when there is no such process
+ */
+int confinement_read(int proc, pid_t pid, struct confinement *confinement);
+
+/*
+ * Finds the label of a security module by which the process pid is confined,
+ * in the form that the module takes for the next exec.
+ *   label      empty where it is the caller's own, or there is no such module
+ * source     apparmor(7), proc_pid_attr(5)
+ */
+int label_read(int proc, pid_t pid, char label[LABEL_SIZE]);
 
 /* An instruction of a seccomp filter: struct sock_filter of Linux. */
 struct filter_step {
@@ -650,84 +701,100 @@ struct filter_step {
 	uint32_t	value;
 };
 
-/* A resource limit, the same on all machines; UINT64_MAX is none. */
-struct limit {
-	uint64_t	soft, hard;
-};
-
-/*
- * All that a process must become to be one of a machine's.  Who has read it
- * closes it, with entry_close().
- */
-struct entry {
-	int		 namespaces[NAMESPACES];	/* those to be joined */
-	int		 root;	/* the root directory to have; -1: our own */
-	char		 uid_map[ID_MAP_SIZE];	/* empty: ids are the same */
-	/* What follows binds the leader, and is read unless it is not wanted. */
-	bool		 confined;
-	bool		 filtered;	/* by system call filters */
-	bool		 no_new_privs;
-	uint64_t	 bounding;	/* capabilities: bit n is number n */
-	int		 oom_score_adj;
-	struct limit	 limits[ENTRY_LIMITS];
-	gid_t		 groups[ENTRY_GROUPS_MAX];	/* outside ids */
-	size_t		 group_count;
-	int		 cgroup;	/* its folder in cgroup v2; -1: none */
-};
-
-/* The leader's system call filters, the oldest first. */
+/* A process's system call filters, the oldest first. */
 struct filters {
-	size_t			 count;
-	size_t			 lengths[ENTRY_FILTER_MAX / 5];
-	struct filter_step	 steps[ENTRY_FILTER_MAX];
+	size_t			count;
+	size_t			lengths[FILTER_MAX / 5];
+	struct filter_step	steps[FILTER_MAX];
 };
 
 /*
- * Reads what a process must become to be one of the machine's, and opens what
- * it takes, before anything is joined.
- *   wanted     a set of namespaces, as for namespaces_open()
- *   confined   whether it is to be bound as the leader is
- *   step       on failure: what could not be done, behind the word "cannot"
- * errors     ESRCH  when the leader has ended
- */
-int entry_read(const struct host *host, const struct process *leader,
-    unsigned wanted, bool confined, struct entry *entry, const char **step);
-
-/*
- * Copies the system call filters of a leader, which is stopped for a moment: a
- * leader that cannot be stopped holds this up for ever.
- * errors     EPERM   when somebody else traces it
- *            EACCES  when the caller has filters itself
+ * Copies the system call filters of a process, which is stopped for a moment.
+ * While somebody else traces the process this tries again.  A process that
+ * cannot be stopped holds this up for ever.
+ *   deadline   of the trying
+ * errors     EPERM   when somebody else traces it still
+ *            EACCES  when the caller has filters itself, or is not the host's
+ *                    root
  *            EIO     when the kernel was built without checkpoint/restore
  * source     PTRACE_SECCOMP_GET_FILTER of ptrace(2)
  */
-int filters_read(const struct process *leader, struct filters *filters);
+int filters_read(const struct process *process, int64_t deadline,
+    struct filters *filters);
+
+/* ---- entry --------------------------------------------------------- */
+
+#define GROUP_FILES_MAX		32	/* hierarchies of cgroup v1 */
+
+/* What is to be run in a machine, how, and as whom. */
+struct command {
+	char *const	*argv;		/* no word: the user's login shell */
+	unsigned	 namespaces;	/* a set, as for namespaces_open() */
+	bool		 privileged;	/* not confined as the leader is */
+	bool		 unfiltered;	/* without the leader's filters */
+	bool		 detached;	/* goes on when the caller has ended */
+	int64_t		 time;		/* ms, for the way in */
+	const char	*user;		/* name or number; NULL: root */
+	const char	*group;		/* the same; NULL: the user's own */
+	const char	*directory;	/* NULL: the user's home, else / */
+	/* NAME=VALUE, before and after what describes the user. */
+	char *const	*defaults;
+	char *const	*variables;
+	const char	*complaint;	/* what its errors on 2 begin with */
+	int		 fds[STANDARD];	/* to be its 0, 1 and 2 */
+	unsigned	 terminal;	/* which of them are a new one: a set */
+	const struct termios *modes;	/* of that; NULL: the kernel's own */
+	const struct winsize *size;
+};
 
 /*
- * fork(2), but the child is in the machine's cgroup.
- *   joined     whether it is; for the child itself
- * source     CLONE_INTO_CGROUP of clone(2)
+ * All that a process must become to be one of a machine's.  Whoever has read
+ * it closes it, with entry_close().
  */
-pid_t entry_fork(const struct entry *entry, bool *joined);
+struct entry {
+	struct process	 leader;	/* the machine's own; not to be closed */
+	int		 namespaces[NAMESPACES];	/* those to be joined */
+	int		 root;	/* the root directory to have; -1: our own */
+	int		 uid_map;	/* its text; -1: ids are the same */
+	/* What follows confines the leader, and is read only if it is wanted. */
+	bool		 confined;
+	struct confinement confinement;
+	gid_t		*groups;	/* outside ids */
+	size_t		 group_count;
+	int		 cgroup;	/* its folder in cgroup v2; -1: ours */
+	int		 group_files[GROUP_FILES_MAX];	/* to join those of v1 */
+	size_t		 group_file_count;
+};
+
+enum entry_event {
+	ENTRY_TERMINAL,	/* the command's terminal: the master's descriptor */
+	ENTRY_STARTED,	/* there is a command */
+	ENTRY_ENDED,	/* the command; or the way in, by a signal to it */
+	ENTRY_FAILED,	/* there is no command, and will not be one */
+	ENTRY_LATE,	/* the same: it took too long, and was killed */
+};
+
+/* What becomes of a command. */
+struct entry_report {
+	enum entry_event event;
+	int		 id;
+	int		 status;	/* of wait(2), when it has ended */
+	int		 step;		/* what failed, or took too long */
+	int		 error;		/* errno, when it failed; 0: a signal */
+	pid_t		 tracer;	/* of the leader, if that is in the way */
+	bool		 foreign;	/* the terminal is one of the host's */
+};
 
 /*
- * fork(2), but the child's parent is the caller's: who has joined a pid
- * namespace makes its one process there for somebody who can wait for it.
- * source     CLONE_PARENT of clone(2)
+ * Reads what a process must become to run command in the machine of leader,
+ * and opens what it takes, before anything is joined.
+ *   report     on failure: for entry_strerror()
+ * errors     ESRCH       when the leader has ended
+ *            EOWNERDEAD  when only its first thread has ended
  */
-pid_t fork_sibling(void);
-
-/*
- * Becomes what entry says, as root of the machine, and forgets the caller's
- * groups and keyring.  That of pids, and the end of filters' patience, concern
- * the caller's children only: no descriptor above 2 stays open.
- *   proc       where /proc/self is the caller
- *   filters    NULL: none
- *   step       on failure: what could not be done, behind the word "cannot"
- * source     credentials(7), capabilities(7), seccomp(2)
- */
-int entry_become(const struct entry *entry, int proc,
-    const struct filters *filters, const char **step);
+int entry_read(const struct host *host, const struct process *leader,
+    const struct command *command, struct entry *entry,
+    struct entry_report *report);
 
 /*
  * Closes what entry has open.  Keeps errno.
@@ -735,60 +802,115 @@ int entry_become(const struct entry *entry, int proc,
 void entry_close(struct entry *entry);
 
 /*
- * Goes on as a program whose file nobody can reach: executes a sealed copy of
- * it in memory, unless this is one.  In a machine that has no user namespace of
- * its own root can write to the file of each program that it sees.
- *   argv       of main()
- * Returns    0 when this is such a copy; -1 with errno otherwise
- * source     memfd_create(2), CVE-2019-5736
+ * Says in words why a command was not run.
+ * Returns    text, to be read after the machine's name and a colon
  */
-int self_seal(char **argv);
+const char *entry_strerror(const struct entry_report *report,
+    const struct command *command, char *text, size_t size);
 
-/* ---- user ---------------------------------------------------------- */
-
-#define USER_TEXT_MAX	256
-#define USER_ID_MAX	(UINT32_MAX - 1)	/* the last means "none" */
-
-/* A user of a machine. */
-struct user {
-	uid_t	uid;
-	gid_t	gid;
-	char	name[USER_TEXT_MAX];
-	char	home[USER_TEXT_MAX];	/* an absolute path */
-	char	shell[USER_TEXT_MAX];	/* the same, or empty */
+/* How a command ends that could not be executed, as with env(1). */
+enum {
+	ENTRY_STATUS_FAILED		= 125,
+	ENTRY_STATUS_NOT_EXECUTABLE	= 126,
+	ENTRY_STATUS_NOT_FOUND		= 127,
 };
 
 /*
- * Looks up a user in the text of a passwd(5).  Lines that are nonsense are
- * passed over.
+ * The process that enters machines for a program: a fresh image of the same
+ * program, whose memory never held anything of the caller's.  It stays on the
+ * host, and reaps what it has started, whatever becomes of the caller.
+ * Empty: MONITOR_NONE.  Whoever has it closes it, with monitor_close().
+ */
+struct monitor {
+	pid_t	pid;
+	int	channel;	/* readable when there is a report */
+};
+
+#define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
+
+/*
+ * Goes on as the monitor, and never returns, in a process that monitor_start()
+ * has made.  A program that enters machines calls it first in main().
+ */
+void monitor_main(char **argv);
+
+/*
+ * Starts a monitor.
+ * source     memfd_create(2), execveat(2), CVE-2019-5736
+ */
+int monitor_start(struct monitor *monitor);
+
+/*
+ * Has a command run in the machine of entry; reports tell what becomes of it.
+ *   id         what these reports call it
+ */
+int monitor_order(const struct monitor *monitor, int id,
+    const struct entry *entry, const struct command *command);
+
+/*
+ * Sends a signal to a command and its process group.
+ */
+int monitor_signal(const struct monitor *monitor, int id, int signal);
+
+/*
+ * Waits for the next report, and takes it.
+ *   fd         the descriptor that has come with it, or -1
+ * errors     ECONNRESET  when the monitor has ended
+ */
+int monitor_report(const struct monitor *monitor, struct entry_report *report,
+    int *fd);
+
+/*
+ * Lets go of monitor, which then hangs up those of its commands that are not
+ * detached: HUP and CONT to the process group, KILL five seconds later.
+ * Keeps errno.
+ */
+void monitor_close(struct monitor *monitor);
+
+/* ---- account ------------------------------------------------------- */
+
+#define ACCOUNT_TEXT_MAX	256
+#define ACCOUNT_ID_MAX		(UINT32_MAX - 1)	/* the last: "none" */
+#define ACCOUNT_GROUPS_MAX	65536	/* all that Linux takes */
+
+/* A user of a machine. */
+struct account {
+	uid_t	uid;
+	gid_t	gid;
+	char	name[ACCOUNT_TEXT_MAX];
+	char	home[ACCOUNT_TEXT_MAX];		/* an absolute path */
+	char	shell[ACCOUNT_TEXT_MAX];	/* the same, or empty */
+};
+
+/*
+ * Looks up a user in a passwd(5).  Lines that are nonsense are passed over.
  *   who      a name, or the number of a user where none is called so
  * errors   ENOENT  when there is no such user
  */
-int user_parse(const char *text, const char *who, struct user *user);
+int account_read(struct stream *passwd, const char *who,
+    struct account *account);
 
 /*
- * Looks up a group in the text of a group(5), in the same way.
+ * Looks up a group in a group(5), in the same way; a number need not be there.
  * errors   ENOENT  when there is no such group
  */
-int group_parse(const char *text, const char *who, gid_t *gid);
+int group_read(struct stream *group, const char *who, gid_t *gid);
 
 /*
- * Lists the groups that have the user name as a member, by the text of a
- * group(5).
- *   size     of groups
- * Returns  how many there are, or -1
- * errors   E2BIG  when there are more than size
+ * Lists the groups that have the user name as a member, by a group(5).
+ *   groups   for the caller to free(3)
+ * errors   E2BIG  when there are more than Linux takes
  */
-int user_groups(const char *text, const char *name, gid_t *groups,
-    size_t size);
+int account_groups(struct stream *group, const char *name, gid_t **groups,
+    size_t *count);
 
 /*
- * Says which of the ids outside of a user namespace is the id inside.
- *   text     of its /proc/PID/uid_map or gid_map
+ * Finds which of the ids outside of a user namespace is the id inside.
+ *   map      its /proc/PID/uid_map or gid_map
  * errors   ENOENT  when the namespace has no such id
  * source   user_namespaces(7)
  */
-int id_outside(const char *text, uint32_t id, uint32_t *outside);
+int id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
 
 /* ---- terminal ------------------------------------------------------ */
 

@@ -2,15 +2,11 @@
 /*
  * Runs a command in a systemd-nspawn machine.
  *
- * What keeps it right: four processes, of which the machine sees the last alone.
- * nspawn-enter itself stays as it was called and only hands on signals and the
- * status.  The keeper, in a session of its own, stays on the host, too: whatever
- * becomes of nspawn-enter (it may be stopped, or killed), it reaps the command,
- * so that the machine's PID 1 never waits for it.  The envoy reads what it needs
- * of the machine, becomes all that the command is to be, keeps nothing open but
- * the three standard descriptors, makes the command, as the keeper's child and
- * not its own, and ends.  A machine's files may block for ever: the keeper kills
- * an envoy that takes too long.
+ * What keeps it right: this program finds the machine and opens what is needed,
+ * but never enters.  Its monitor does: a fresh image of it, which stays on the
+ * host as well.  Whatever becomes of nspawn-enter (it may be stopped, or
+ * killed), the monitor reaps the command, so that the machine's PID 1 never
+ * waits for it.  See "the way in" of common.c.
  *
  * The caller's terminal never gets into the machine: the command has a pty, or
  * with --no-tty pipes, in its place, and nspawn-enter carries the bytes.
@@ -18,51 +14,22 @@
 #include "common.h"
 
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
-#include <paths.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
-/* The statuses of env(1), chroot(1) and others. */
-enum {
-	STATUS_FAILED		= 125,	/* a mistake, or our own failure */
-	STATUS_NOT_EXECUTABLE	= 126,
-	STATUS_NOT_FOUND	= 127,
-};
-
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
-#define ID_FILE_SIZE	1048576	/* of the machine's passwd and group */
-#define GROUPS_MAX	256	/* of one user */
-
-#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
-			"/sbin:/bin"
-
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
-
-/* A variable of the command's environment; NULL: none of that name. */
-struct variable {
-	char		*name;
-	const char	*value;
-};
 
 struct settings {
 	const char	*name;
@@ -71,7 +38,7 @@ struct settings {
 	char		*user;		/* name or number; NULL: root */
 	const char	*group;		/* the same; NULL: the user's own */
 	const char	*directory;	/* NULL: the user's home, or / */
-	struct variable	*variables;
+	char		**variables;	/* NAME=VALUE; ends with NULL */
 	size_t		 variable_count;
 	enum tty	 tty;
 	bool		 preserve;	/* the caller's environment */
@@ -80,15 +47,6 @@ struct settings {
 	bool		 foreign;
 	bool		 quiet;
 };
-
-/* Who the command is. */
-struct identity {
-	struct user	user;
-	gid_t		groups[GROUPS_MAX];
-	size_t		group_count;
-};
-
-#define STANDARD	3	/* descriptors: 0, 1 and 2 */
 
 /* What takes the place of the caller's terminal. */
 struct terminal {
@@ -101,26 +59,15 @@ struct terminal {
 	int		own[STANDARD];		/* and ours */
 };
 
-/* What the envoy is sent to do. */
-struct errand {
-	struct settings		 settings;
-	struct host		 host;
-	struct machine		 machine;
-	struct entry		 entry;
-	struct terminal		 terminal;
-	int			 channel;
-	volatile pid_t		*command;	/* shared with the keeper */
-};
-
-/* What keeper and nspawn-enter tell each other, a packet each. */
-enum message_kind {
-	MESSAGE_ENDED, MESSAGE_LATE, MESSAGE_SIGNAL,
-	MESSAGE_TERMINAL,	/* with the descriptor of a pty's master */
-};
-
-struct message {
-	enum message_kind	kind;
-	int			value;	/* status of wait(2), or signal */
+/* All that there is to one call. */
+struct context {
+	struct settings	 settings;
+	struct host	 host;
+	struct machine	 machine;
+	struct terminal	 terminal;
+	char		**defaults;	/* of the command's environment */
+	struct command	 command;
+	struct monitor	 monitor;
 };
 
 enum {
@@ -191,7 +138,7 @@ static _Noreturn void
 try_help(void)
 {
 	fprintf(stderr, "Try 'nspawn-enter --help'.\n");
-	exit(STATUS_FAILED);
+	exit(ENTRY_STATUS_FAILED);
 }
 
 static void
@@ -233,7 +180,7 @@ part_copy(const char *text, size_t length)
 	char *copy = strndup(text, length);
 
 	if (copy == NULL)
-		err(STATUS_FAILED, "cannot hold the command line");
+		err(ENTRY_STATUS_FAILED, "cannot hold the command line");
 	return copy;
 }
 
@@ -252,21 +199,31 @@ set_user(struct settings *settings, const char *text)
 	try_help();
 }
 
-/* Splits NAME=VALUE. */
-static void
-set_variable(struct settings *settings, const char *text)
+/* Finds the caller's variable of that name, as NAME=VALUE; NULL: none. */
+static char *
+variable_find(const char *name, size_t length)
 {
-	const char *equals = strchr(text, '=');
-	char *name = part_copy(text, strcspn(text, "="));
+	for (char **variable = environ; *variable != NULL; variable++)
+		if (strncmp(*variable, name, length) == 0 &&
+		    (*variable)[length] == '=')
+			return *variable;
+	return NULL;
+}
 
-	if (*name == '\0') {
+/* Takes NAME=VALUE, or the caller's value of NAME. */
+static void
+set_variable(struct settings *settings, char *text)
+{
+	size_t length = strcspn(text, "=");
+	char *variable = text[length] == '=' ? text :
+	    variable_find(text, length);
+
+	if (length == 0) {
 		warnx("a variable needs a name: give NAME=VALUE or NAME");
 		try_help();
 	}
-	settings->variables[settings->variable_count++] = (struct variable){
-		.name = name,
-		.value = equals == NULL ? getenv(name) : equals + 1,
-	};
+	if (variable != NULL)
+		settings->variables[settings->variable_count++] = variable;
 }
 
 static void
@@ -343,7 +300,7 @@ parse_options(int argc, char **argv, struct settings *settings)
 	settings->variables = calloc((size_t)argc + 1,
 	    sizeof(*settings->variables));
 	if (settings->variables == NULL)
-		err(STATUS_FAILED, "cannot hold the variables");
+		err(ENTRY_STATUS_FAILED, "cannot hold the variables");
 	options_fill(options);
 	while ((key = option_next(argc, argv, options)) != -1) {
 		if (key != OPTION_WORD)
@@ -363,7 +320,7 @@ parse_options(int argc, char **argv, struct settings *settings)
 	}
 	settings->command = argv + optind;
 	if (geteuid() != 0)
-		errx(STATUS_FAILED, "only root may enter a machine; try it"
+		errx(ENTRY_STATUS_FAILED, "only root may enter a machine; try it"
 		    " with sudo");
 }
 
@@ -379,10 +336,10 @@ find(const struct settings *settings, const struct host *host,
 
 	if (machine_find(host, settings->name, &machined, machine,
 	    suspects) == -1)
-		errx(STATUS_FAILED, "%s: %s", settings->name,
+		errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
 		    machine_strerror(errno, suspects, text, sizeof(text)));
 	if (machine_foreign(machine) && !settings->foreign)
-		errx(STATUS_FAILED, "%s: belongs to the user %u, not to root;"
+		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to root;"
 		    " --foreign enters it all the same", settings->name,
 		    machine->owner);
 }
@@ -413,595 +370,100 @@ warn_surprises(const struct settings *settings, const struct machine *machine)
 		    " machine's filters forbid", settings->name);
 }
 
-/* Opens all that is needed of the leader. */
-static void
-entry_open(const struct settings *settings, const struct host *host,
-    const struct machine *machine, struct entry *entry)
-{
-	const char *step;
-
-	if (!settings->privileged && machine_frozen(host, machine))
-		errx(STATUS_FAILED, "%s: is frozen: nothing in it runs until it"
-		    " is thawed, see systemctl thaw", settings->name);
-	if (entry_read(host, &machine->leader, settings->namespaces,
-	    !settings->privileged, entry, &step) == -1)
-		err(STATUS_FAILED, "%s: cannot %s", settings->name, step);
-	if (settings->user != NULL)	/* its groups are of the machine */
-		entry->group_count = 0;
-}
-
-/*
- * Leaves the caller's session, and takes no signal but KILL from now on.
- * Returns as setsid(2).
- */
-static pid_t
-stand_aside(void)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	return setsid();
-}
-
-/* ---- messages ------------------------------------------------------ */
-
-/* Sends one, with the descriptor fd unless that is -1. */
-static void
-message_send(int channel, enum message_kind kind, int value, int fd)
-{
-	struct message message = { .kind = kind, .value = value };
-	struct iovec part = { &message, sizeof(message) };
-	union {
-		struct cmsghdr	header;
-		char		space[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
-	    .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
-	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
-	ssize_t n;
-
-	if (fd != -1) {
-		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-		packet.msg_control = &control;
-		packet.msg_controllen = sizeof(control);
-	}
-	do
-		n = sendmsg(channel, &packet, MSG_NOSIGNAL);
-	while (n == -1 && errno == EINTR);
-	/* The other side may have ended: nobody is left to be told. */
-	if (n == -1 && errno != EPIPE && errno != ECONNRESET)
-		warn("cannot hand on what became of the command");
-}
-
-/* Takes one; *fd becomes the descriptor that came with it, else -1. */
-static bool
-message_receive(int channel, struct message *message, int *fd)
-{
-	struct iovec part = { message, sizeof(*message) };
-	union {
-		struct cmsghdr	header;
-		char		space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1,
-	    .msg_control = &control, .msg_controllen = sizeof(control) };
-	ssize_t n;
-
-	*fd = -1;
-	do
-		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-	while (n == -1 && errno == EINTR);
-	if (n == -1)
-		warn("cannot hear what became of the command");
-	if (n == (ssize_t)sizeof(*message) && CMSG_FIRSTHDR(&packet) != NULL)
-		memcpy(fd, CMSG_DATA(CMSG_FIRSTHDR(&packet)), sizeof(*fd));
-	return n == (ssize_t)sizeof(*message);
-}
-
 /* ---- the command --------------------------------------------------- */
 
-/* err(3) for a process that was forked: what its parent flushes is not its. */
-static _Noreturn void __attribute__((format(printf, 1, 2)))
-child_err(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vwarn(format, arguments);
-	va_end(arguments);
-	_exit(STATUS_FAILED);
-}
-
-/* errx(3) for such a process. */
-static _Noreturn void __attribute__((format(printf, 1, 2)))
-child_errx(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vwarnx(format, arguments);
-	va_end(arguments);
-	_exit(STATUS_FAILED);
-}
-
-/*
- * Reads a file of the machine, or ours where its mount namespace is not joined.
- * One that is not there is like an empty one.
- */
-static void
-id_file_read(int root, const char *path, char *text, size_t size)
-{
-	int host = root == -1 ? open("/", O_PATH | O_CLOEXEC) : -1;
-
-	if (file_read_in_root(root == -1 ? host : root, path, text, size) == -1)
-		text[0] = '\0';
-	fd_close(&host);
-}
-
-/* Finds the user of --user; root is one even where no passwd says so. */
-static void
-user_find(const struct settings *settings, const char *passwd,
-    struct user *user)
-{
-	const char *who = settings->user == NULL ? "0" : settings->user;
-	char clean[USER_TEXT_MAX];
-	uint64_t uid;
-
-	if (user_parse(passwd, who, user) == 0)
-		return;
-	*user = (struct user){ .name = "root", .home = "/root" };
-	if (strcmp(who, "0") == 0 || strcmp(who, "root") == 0)
-		return;
-	printable(who, clean, sizeof(clean));
-	if (number_parse(who, USER_ID_MAX, &uid) == -1)
-		child_errx("%s: has no user '%s' in its /etc/passwd",
-		    settings->name, clean);
-	if (settings->group == NULL)
-		child_errx("%s: has no user %s in its /etc/passwd; with a group,"
-		    " as in %s:GROUP, the number will do", settings->name,
-		    clean, clean);
-	*user = (struct user){ .uid = (uid_t)uid, .home = "/" };
-	snprintf(user->name, sizeof(user->name), "%s", clean);
-}
-
-/* Finds out who the command is to be, from the machine's own files. */
-static void
-identity_read(const struct settings *settings, int root,
-    struct identity *identity)
-{
-	static char text[ID_FILE_SIZE];
-	char clean[USER_TEXT_MAX];
-	struct user *user = &identity->user;
-	int count = 0;
-
-	id_file_read(root, "/etc/passwd", text, sizeof(text));
-	user_find(settings, text, user);
-	if (user->shell[0] == '\0')
-		snprintf(user->shell, sizeof(user->shell), _PATH_BSHELL);
-	if (settings->user != NULL) {
-		id_file_read(root, "/etc/group", text, sizeof(text));
-		if (settings->group != NULL &&
-		    group_parse(text, settings->group, &user->gid) == -1)
-			child_errx("%s: has no group '%s' in its /etc/group",
-			    settings->name, printable(settings->group, clean,
-			    sizeof(clean)));
-		count = user_groups(text, user->name, identity->groups,
-		    GROUPS_MAX);
-	}
-	if (count == -1)
-		child_errx("%s: its user %s is in more than %d groups",
-		    settings->name, printable(user->name, clean,
-		    sizeof(clean)), GROUPS_MAX);
-	identity->group_count = (size_t)count;
-}
-
-/* Becomes that user, in the machine. */
-static void
-identity_become(const struct settings *settings,
-    const struct identity *identity)
-{
-	const struct user *user = &identity->user;
-
-	/* There are none any more; a user namespace may forbid to say so. */
-	if ((identity->group_count != 0 &&
-	    setgroups(identity->group_count, identity->groups) == -1) ||
-	    setresgid(user->gid, user->gid, user->gid) == -1 ||
-	    setresuid(user->uid, user->uid, user->uid) == -1)
-		child_err("%s: cannot become its user %u:%u", settings->name,
-		    user->uid, user->gid);
-}
-
-/* Makes NAME=value, or only what the caller has under that name. */
-static void
-environment_add(const char *name, const char *value)
-{
-	if (value != NULL && setenv(name, value, 1) == -1)
-		child_err("cannot set %s for the command", name);
-}
-
-/* Leaves nothing of the caller's but what describes terminal and language. */
-static void
-environment_clear(void)
+/* Lists the caller's variables that the command has, too. */
+static char **
+defaults_make(const struct settings *settings)
 {
 	static const char *const kept[] = {
 		"TERM", "COLORTERM", "NO_COLOR", "LANG",
+		"PATH",		/* of use where the host's programs are */
 	};
-	const char *values[sizeof(kept) / sizeof(kept[0])];
+	const size_t count = sizeof(kept) / sizeof(kept[0]);
+	char **defaults, *variable;
+	size_t used = 0;
 
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		values[i] = getenv(kept[i]);
-	if (clearenv() != 0)
-		child_err("cannot empty the environment");
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-		environment_add(kept[i], values[i]);
+	if (settings->preserve)
+		return environ;
+	defaults = calloc(count + 1, sizeof(*defaults));
+	if (defaults == NULL)
+		err(ENTRY_STATUS_FAILED,
+		    "cannot allocate memory for the environment");
+	for (size_t i = 0; i < count; i++) {
+		variable = variable_find(kept[i], strlen(kept[i]));
+		if (variable != NULL)
+			defaults[used++] = variable;
+	}
+	return defaults;
 }
 
+/* Fills in what is to be run, and how. */
 static void
-environment_become(const struct settings *settings, const struct user *user,
-    bool inside)
+command_make(struct context *context)
 {
-	const char *path = inside ? MACHINE_PATH : getenv("PATH");
+	static char complaint[sizeof("nspawn-enter: ") + MACHINE_NAME_MAX];
+	const struct settings *settings = &context->settings;
+	const struct terminal *terminal = &context->terminal;
+	struct command *command = &context->command;
 
-	if (!settings->preserve)
-		environment_clear();
-	environment_add("PATH", path == NULL ? MACHINE_PATH : path);
-	environment_add("HOME", user->home);
-	environment_add("USER", user->name);
-	environment_add("LOGNAME", user->name);
-	environment_add("SHELL", user->shell);
-	if (inside)
-		environment_add("container", "systemd-nspawn");
-	for (size_t i = 0; i < settings->variable_count; i++)
-		environment_add(settings->variables[i].name,
-		    settings->variables[i].value);
-}
-
-/*
- * Gives a signal its default disposition, by the kernel's number: a libc hides
- * some from its users.
- */
-static void
-sys_signal_default(int signal)
-{
-	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
-	static const uint64_t action[8];
-
-	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
-}
-
-/* Gives the command the signals as a login would find them. */
-static void
-signals_default(void)
-{
-	sigset_t none;
-
-	for (int n = 1; n <= SIGNAL_RTMAX; n++)
-		sys_signal_default(n);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static _Noreturn void
-command_failed(const struct settings *settings, const char *command)
-{
-	int status = errno == ENOENT || errno == ENOTDIR ?
-	    STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
-	char clean[PATH_MAX];
-
-	warn("%s: cannot execute %s", settings->name,
-	    printable(command, clean, sizeof(clean)));
-	_exit(status);
-}
-
-/* Goes where the command is to start. */
-static void
-directory_go(const struct settings *settings, const struct user *user)
-{
-	char clean[PATH_MAX];
-
-	if (settings->directory != NULL) {
-		if (chdir(settings->directory) == -1)
-			child_err("%s: cannot go to %s", settings->name,
-			    printable(settings->directory, clean,
-			    sizeof(clean)));
-	} else if (chdir(user->home) == -1 && chdir("/") == -1)
-		child_err("%s: cannot go to /", settings->name);
-}
-
-/*
- * Becomes the command.  This process is inside the machine, and from the moment
- * at which it takes signals again one of them can end it, should a file hang.
- */
-static _Noreturn void
-command_run(const struct settings *settings, const struct identity *identity,
-    int tty)
-{
-	const char *shell = identity->user.shell;
-	char login[USER_TEXT_MAX + 1];
-	char **command = settings->command;
-
-	setsid();
-	if (tty != -1 && ioctl(tty, TIOCSCTTY, 0) == -1)
-		child_err("%s: cannot take the terminal", settings->name);
-	identity_become(settings, identity);
-	/* Should even the keeper be killed, the command does not outlive it. */
-	prctl(PR_SET_PDEATHSIG, SIGHUP);
-	signals_default();
-	directory_go(settings, &identity->user);
-	if (command[0] != NULL) {
-		execvp(command[0], command);
-		command_failed(settings, command[0]);
-	}
-	snprintf(login, sizeof(login), "-%s", strrchr(shell, '/') + 1);
-	execl(shell, login, (char *)NULL);
-	command_failed(settings, shell);
-}
-
-/* ---- the envoy ----------------------------------------------------- */
-
-/*
- * Copies the leader's filters, unless they are not wanted or there are none.
- * Returns NULL for none
- */
-static const struct filters *
-filters_get(const struct errand *errand)
-{
-	static struct filters filters;
-	const struct settings *settings = &errand->settings;
-	const struct process *leader = &errand->machine.leader;
-	struct process_status status;
-
-	if (!errand->entry.filtered || settings->no_seccomp)
-		return NULL;
-	if (filters_read(leader, &filters) == 0)
-		return &filters;
-	if (errno == EPERM && process_status_read(errand->host.proc, leader->pid,
-	    &status) == 0 && status.tracer != 0)
-		child_errx("%s: cannot copy the system call filters of its"
-		    " leader %d, which the process %d traces; --no-seccomp does"
-		    " without", settings->name, leader->pid, status.tracer);
-	child_err("%s: cannot copy the system call filters of its leader %d"
-	    " (--no-seccomp does without)", settings->name, leader->pid);
-}
-
-/* Opens a pty for the command, of the host's if the machine has none. */
-static int
-terminal_master(const struct settings *settings, int root)
-{
-	int master = pty_open(root);
-
-	if (master == -1 && root != -1) {
-		if (!settings->quiet)
-			warnx("%s: warning: its /dev/pts gives no terminal;"
-			    " the command has one of the host's",
-			    settings->name);
-		master = pty_open(-1);
-	}
-	if (master == -1)
-		child_err("%s: cannot make a terminal", settings->name);
-	return master;
-}
-
-/*
- * Opens the command's side, makes it what the caller's terminal is and lets the
- * user have it, as a login does.
- */
-static int
-terminal_slave(const struct errand *errand, uid_t uid, int master)
-{
-	const struct terminal *terminal = &errand->terminal;
-	const char *name = errand->settings.name;
-	const char *map = errand->entry.uid_map;
-	uint32_t outside = uid;
-	int slave = pty_peer(master);
-
-	if (slave == -1)
-		child_err("%s: cannot open the terminal of the command", name);
-	if (terminal->outer != -1 &&
-	    (tcsetattr(slave, TCSANOW, &terminal->modes) == -1 ||
-	    ioctl(slave, TIOCSWINSZ, &terminal->size) == -1))
-		child_err("%s: cannot set up the terminal", name);
-	if (*map != '\0' && id_outside(map, uid, &outside) == -1)
-		child_errx("%s: its user namespace has no user %u", name, uid);
-	if (fchown(slave, outside, (gid_t)-1) == -1)
-		child_err("%s: cannot give the terminal to its user %u", name,
-		    uid);
-	return slave;
-}
-
-/*
- * Puts a pty, or the pipes, in the place of the caller's terminal.
- * Returns the standard descriptor to be the controlling terminal; -1: none
- */
-static int
-terminal_replace(const struct errand *errand, uid_t uid)
-{
-	const struct terminal *terminal = &errand->terminal;
-	int tty = -1, slave = -1;
-
-	if (terminal->pty) {
-		int master = terminal_master(&errand->settings,
-		    errand->entry.root);
-
-		slave = terminal_slave(errand, uid, master);
-		message_send(errand->channel, MESSAGE_TERMINAL, 0, master);
-		close(master);
-	}
-	for (int fd = 0; fd < STANDARD; fd++) {
-		if ((terminal->replaced & 1u << fd) == 0)
-			continue;
-		if (dup2(slave != -1 ? slave : terminal->inner[fd], fd) == -1)
-			child_err("%s: cannot replace the descriptor %d",
-			    errand->settings.name, fd);
-		if (slave != -1)
-			tty = fd;
-	}
-	return tty;
-}
-
-/* The envoy's life.  The command's number is for the keeper. */
-static _Noreturn void
-envoy(const struct errand *errand)
-{
-	const struct settings *settings = &errand->settings;
-	const struct entry *entry = &errand->entry;
-	const struct filters *filters = filters_get(errand);
-	static struct identity identity;
-	const char *step;
-	pid_t pid;
-	int tty;
-
-	identity_read(settings, entry->root, &identity);
-	tty = terminal_replace(errand, identity.user.uid);
-	environment_become(settings, &identity.user, entry->root != -1);
-	umask(022);
-	/* The machine could write to it as soon as it sees the command. */
-	if (madvise((void *)(uintptr_t)errand->command, 1,
-	    MADV_DONTFORK) == -1)
-		child_err("%s: cannot hide memory from the command",
-		    settings->name);
-	if (entry_become(entry, errand->host.proc, filters, &step) == -1)
-		child_err("%s: cannot %s", settings->name, step);
-	pid = fork_sibling();
-	if (pid == -1 && errno == ENOMEM)	/* PID 1 ended: fork(2) */
-		child_err("%s: cannot make a process in it; is it just ending?",
-		    settings->name);
-	if (pid == -1)
-		child_err("%s: cannot make a process for the command",
-		    settings->name);
-	if (pid == 0)
-		command_run(settings, &identity, tty);
-	*errand->command = pid;
-	_exit(EXIT_SUCCESS);
-}
-
-/* ---- the keeper ---------------------------------------------------- */
-
-/* Signals the command and what it started in its process group. */
-static void
-command_signal(pid_t command, int signal)
-{
-	if (kill(-command, signal) == -1)	/* not yet a group's leader */
-		kill(command, signal);
-}
-
-/*
- * Hands on to the command what nspawn-enter says.
- * Returns false when nspawn-enter has ended; the command is then hung up.
- */
-static bool
-keeper_hear(int channel, pid_t command)
-{
-	struct message message;
-	ssize_t n = recv(channel, &message, sizeof(message), MSG_DONTWAIT);
-
-	if (n == (ssize_t)sizeof(message)) {
-		command_signal(command, message.value);
-		return true;
-	}
-	if (n == -1 && (errno == EAGAIN || errno == EINTR))
-		return true;
-	command_signal(command, SIGHUP);
-	command_signal(command, SIGCONT);
-	return false;
-}
-
-/*
- * Waits for the end of a child until the deadline, and hands on to it what is
- * said on the channel, unless that is -1.  Says whether it ended in time.
- */
-static bool
-keeper_wait(pid_t child, int channel, int64_t deadline)
-{
-	struct process process = PROCESS_NONE;
-	int n;
-
-	/* Our own child until waitpid(): its number cannot be another's. */
-	if (process_open(child, &process) == -1) {
-		warn("cannot wait for the process %d, which is killed", child);
-		kill(child, SIGKILL);
-		_exit(STATUS_FAILED);
-	}
-	struct pollfd fds[] = {
-		{ .fd = process.fd, .events = POLLIN },
-		{ .fd = channel, .events = POLLIN },
+	snprintf(complaint, sizeof(complaint), "nspawn-enter: %s",
+	    settings->name);
+	context->defaults = defaults_make(settings);
+	*command = (struct command){
+		.argv = settings->command, .namespaces = settings->namespaces,
+		.privileged = settings->privileged,
+		.unfiltered = settings->no_seccomp, .time = ENTRY_TIME,
+		.user = settings->user, .group = settings->group,
+		.directory = settings->directory,
+		.defaults = context->defaults,
+		.variables = settings->variables, .complaint = complaint,
+		.terminal = terminal->pty ? terminal->replaced : 0,
 	};
-
-	do {
-		fds[0].revents = fds[1].revents = 0;
-		n = poll(fds, 2, deadline_left(deadline));
-		if (n > 0 && fds[1].revents != 0 &&
-		    !keeper_hear(channel, child))
-			fds[1].fd = -1;
-	} while (n != 0 && fds[0].revents == 0);
-	process_close(&process);
-	return n != 0;
-}
-
-/*
- * Sends the envoy ahead.
- * Returns the number of the command that it made; 0 where it has made none, and
- * that has been told.
- */
-static pid_t
-keeper_send(struct errand *errand)
-{
-	volatile pid_t *command = mmap(NULL, sizeof(*command),
-	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	bool joined, confined = errand->entry.confined;
-	pid_t pid = command == MAP_FAILED ? -1 :
-	    entry_fork(&errand->entry, &joined);
-	int status = 0;
-
-	if (pid == -1)
-		child_err("cannot make a process for the envoy");
-	errand->command = command;
-	if (pid == 0) {
-		if (confined && !joined && !errand->settings.quiet)
-			warnx("%s: warning: the command stays in the caller's"
-			    " cgroup", errand->settings.name);
-		envoy(errand);
+	for (int fd = 0; fd < STANDARD; fd++)
+		command->fds[fd] = (command->terminal & 1u << fd) != 0 ? -1 :
+		    terminal->inner[fd] != -1 ? terminal->inner[fd] : fd;
+	if (terminal->outer != -1) {
+		command->modes = &terminal->modes;
+		command->size = &terminal->size;
 	}
-	bool late = !keeper_wait(pid, -1, deadline_in(ENTRY_TIME));
-
-	if (late)
-		kill(pid, SIGKILL);
-	if (child_wait(pid, &status) == -1)
-		child_err("cannot wait for the envoy");
-	if (*command == 0)
-		message_send(errand->channel, late ? MESSAGE_LATE :
-		    MESSAGE_ENDED, status, -1);
-	return *command;
 }
 
-static void
-fds_close(int fds[STANDARD])
-{
-	for (int i = 0; i < STANDARD; i++)
-		fd_close(&fds[i]);
-}
-
-/*
- * The keeper's life: nothing but SIGKILL ends it before the command does, and
- * whoever signals the whole unit does not mean it.
- */
+/* Says why there is no command, and ends. */
 static _Noreturn void
-keep(struct errand *errand)
+command_failed(const struct context *context,
+    const struct entry_report *report)
 {
-	pid_t command;
-	int status;
+	char text[1024];
 
-	if (stand_aside() == -1)
-		child_err("cannot make a session for the keeper");
-	fds_close(errand->terminal.own);
-	command = keeper_send(errand);
-	if (command == 0)
-		_exit(EXIT_SUCCESS);
-	fds_close(errand->terminal.inner);	/* a pipe's reader may wait */
-	keeper_wait(command, errand->channel, DEADLINE_NEVER);
-	if (child_wait(command, &status) == -1)
-		child_err("cannot wait for the command");
-	message_send(errand->channel, MESSAGE_ENDED, status, -1);
-	_exit(EXIT_SUCCESS);
+	errx(ENTRY_STATUS_FAILED, "%s: %s", context->settings.name,
+	    entry_strerror(report, &context->command, text, sizeof(text)));
+}
+
+/* Opens all that is needed of the leader, and has the command run. */
+static void
+command_order(struct context *context)
+{
+	const struct settings *settings = &context->settings;
+	struct entry_report report;
+	struct entry entry;
+
+	if (!settings->privileged &&
+	    machine_frozen(&context->host, &context->machine))
+		errx(ENTRY_STATUS_FAILED, "%s: is frozen: nothing in it runs"
+		    " until it is thawed, see systemctl thaw", settings->name);
+	if (entry_read(&context->host, &context->machine.leader,
+	    &context->command, &entry, &report) == -1)
+		command_failed(context, &report);
+	if (monitor_start(&context->monitor) == -1)
+		err(ENTRY_STATUS_FAILED, "cannot start a monitor from a sealed"
+		    " copy in memory; do /proc/self/exe and vm.memfd_noexec"
+		    " allow it?");
+	if (monitor_order(&context->monitor, 0, &entry,
+	    &context->command) == -1)
+		err(ENTRY_STATUS_FAILED, "%s: cannot tell the monitor what to"
+		    " run", settings->name);
+	entry_close(&entry);
 }
 
 /* ---- the terminal -------------------------------------------------- */
@@ -1026,7 +488,7 @@ terminal_pipe(struct terminal *terminal, int fd)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 ||
 	    fcntl(ends[mine], F_SETFL, O_NONBLOCK) == -1)
-		err(STATUS_FAILED, "cannot make a pipe for the command");
+		err(ENTRY_STATUS_FAILED, "cannot make a pipe for the command");
 	terminal->own[fd] = ends[mine];
 	terminal->inner[fd] = ends[1 - mine];
 }
@@ -1049,7 +511,7 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 	if (terminal->outer != -1 &&
 	    (tcgetattr(terminal->outer, &terminal->modes) == -1 ||
 	    ioctl(terminal->outer, TIOCGWINSZ, &terminal->size) == -1))
-		err(STATUS_FAILED, "cannot look at the terminal");
+		err(ENTRY_STATUS_FAILED, "cannot look at the terminal");
 	if (settings->tty == TTY_ALWAYS)
 		terminal->replaced = (1u << STANDARD) - 1;
 	terminal->pty = terminal->replaced != 0 && settings->tty != TTY_NEVER;
@@ -1092,6 +554,17 @@ terminal_guard(const struct terminal *terminal, int parent)
 	_exit(EXIT_SUCCESS);
 }
 
+/* Leaves the caller's session, and takes no signal but KILL from now on. */
+static void
+detach(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	setsid();
+}
+
 /*
  * Starts the guard, in a session of its own: a signal to the whole job does not
  * reach it, and no job control holds it up.
@@ -1103,9 +576,9 @@ terminal_guard_start(const struct terminal *terminal, int *alive)
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (pid = fork()) == -1)
-		err(STATUS_FAILED, "cannot make a guard for the terminal");
+		err(ENTRY_STATUS_FAILED, "cannot make a guard for the terminal");
 	if (pid == 0) {
-		stand_aside();
+		detach();
 		close(ends[1]);
 		terminal_guard(terminal, ends[0]);
 	}
@@ -1127,8 +600,8 @@ struct flow {
 };
 
 struct relay {
-	struct terminal	*terminal;
-	int		 channel;
+	const struct context *context;
+	const struct terminal *terminal;
 	int		 signals;
 	int		 master;	/* of the pty; -1: none, or not yet */
 	pid_t		 guard;
@@ -1177,7 +650,7 @@ relay_begin(struct relay *relay, int master)
 	relay->master = master;
 	/* Ours too, so that the master has no end while the command can run. */
 	if (fcntl(master, F_SETFL, O_NONBLOCK) == -1 || pty_peer(master) == -1)
-		err(STATUS_FAILED, "cannot use the terminal of the command");
+		err(ENTRY_STATUS_FAILED, "cannot use the terminal of the command");
 	relay->flows[0].from = outer != -1 ? outer : STDIN_FILENO;
 	relay->flows[0].to = master;
 	relay->flows[1].from = master;
@@ -1185,6 +658,13 @@ relay_begin(struct relay *relay, int master)
 	if (outer != -1)
 		relay->guard = terminal_guard_start(terminal, &relay->alive);
 	relay_attend(relay);
+}
+
+/* Signals the command; if the monitor has ended, it has, too. */
+static void
+relay_command(const struct relay *relay, int signal)
+{
+	monitor_signal(&relay->context->monitor, 0, signal);
 }
 
 /* The input has ended: what reads a pty is told by its own character. */
@@ -1235,8 +715,7 @@ flow_write(struct relay *relay, struct flow *flow)
 		flow->from = flow->to = -1;
 		flow->start = flow->end = 0;
 		if (flow != &relay->flows[0])
-			message_send(relay->channel, MESSAGE_SIGNAL, SIGHUP,
-			    -1);
+			relay_command(relay, SIGHUP);
 	}
 }
 
@@ -1271,8 +750,7 @@ relay_signal(struct relay *relay)
 		relay_attend(relay);
 		return false;
 	default:
-		message_send(relay->channel, MESSAGE_SIGNAL,
-		    (int)info.ssi_signo, -1);
+		relay_command(relay, (int)info.ssi_signo);
 		return true;
 	}
 }
@@ -1293,24 +771,37 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 	}
 }
 
+/* Takes up the command's terminal, which has been made. */
+static void
+relay_terminal(struct relay *relay, const struct entry_report *report, int fd)
+{
+	const struct settings *settings = &relay->context->settings;
+
+	if (report->foreign && !settings->quiet)
+		warnx("%s: warning: its /dev/pts gives no terminal; the command"
+		    " has one of the host's", settings->name);
+	relay_begin(relay, fd);
+}
+
 /*
- * Hands on signals and bytes until the keeper says what has become of the
+ * Hands on signals and bytes until the monitor reports what has become of the
  * command.
- * Returns false where the keeper ended without a word.
+ * Returns  as monitor_report()
  */
-static bool
-relay_run(struct relay *relay, struct message *message)
+static int
+relay_run(struct relay *relay, struct entry_report *report)
 {
 	enum { CHANNEL, SIGNALS, FLOWS };
+	const struct monitor *monitor = &relay->context->monitor;
 	struct pollfd fds[FLOWS + STANDARD];
 	int fd;
 
 	do {
-		fds[CHANNEL] = (struct pollfd){ relay->channel, POLLIN, 0 };
+		fds[CHANNEL] = (struct pollfd){ monitor->channel, POLLIN, 0 };
 		fds[SIGNALS] = (struct pollfd){ relay->signals, POLLIN, 0 };
 		for (int i = 0; i < STANDARD; i++)
 			fds[FLOWS + i] = flow_poll(relay, &relay->flows[i]);
-		message->kind = MESSAGE_TERMINAL;
+		report->event = ENTRY_STARTED;
 		if (poll(fds, FLOWS + STANDARD, -1) <= 0)
 			continue;
 		if (fds[SIGNALS].revents != 0)
@@ -1318,12 +809,13 @@ relay_run(struct relay *relay, struct message *message)
 		relay_flows(relay, fds + FLOWS);
 		if (fds[CHANNEL].revents == 0)
 			continue;
-		if (!message_receive(relay->channel, message, &fd))
-			return false;
-		if (fd != -1)
-			relay_begin(relay, fd);
-	} while (message->kind == MESSAGE_TERMINAL);
-	return true;
+		if (monitor_report(monitor, report, &fd) == -1)
+			return -1;
+		if (report->event == ENTRY_TERMINAL)
+			relay_terminal(relay, report, fd);
+	} while (report->event == ENTRY_STARTED ||
+	    report->event == ENTRY_TERMINAL);
+	return 0;
 }
 
 /* Waits until flow can write, or a signal says not to. */
@@ -1396,37 +888,16 @@ signals_open(bool terminal)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Makes the keeper, which has the other end of the channel. */
-static pid_t
-keeper_start(struct errand *errand, int *channel)
-{
-	int ends[2];
-	pid_t keeper;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
-		err(STATUS_FAILED, "cannot make a channel to the keeper");
-	keeper = fork();
-	if (keeper == -1)
-		err(STATUS_FAILED, "cannot make a process for the keeper");
-	if (keeper == 0) {
-		close(ends[0]);
-		errand->channel = ends[1];
-		keep(errand);
-	}
-	close(ends[1]);
-	*channel = ends[0];
-	return keeper;
-}
-
 /* Gets the relay ready; of a pty it hears later. */
 static void
-relay_make(struct relay *relay, struct terminal *terminal, int channel,
-    int signals)
+relay_make(struct relay *relay, struct context *context, int signals)
 {
-	*relay = (struct relay){ .terminal = terminal, .channel = channel,
+	struct terminal *terminal = &context->terminal;
+
+	*relay = (struct relay){ .context = context, .terminal = terminal,
 	    .signals = signals, .master = -1, .alive = -1 };
-	fds_close(terminal->inner);
 	for (int fd = 0; fd < STANDARD; fd++) {
+		fd_close(&terminal->inner[fd]);	/* a reader may wait */
 		relay->flows[fd].from = relay->flows[fd].to = -1;
 		if (terminal->own[fd] == -1)
 			continue;
@@ -1438,41 +909,31 @@ relay_make(struct relay *relay, struct terminal *terminal, int channel,
 }
 
 /*
- * Sees the keeper and its command through.
- * Returns the command's status as wait(2) gives it, -1 where there is none.
+ * Has the command run, and sees it through.
+ * Returns  its status as wait(2) gives it
  */
 static int
-enter(struct errand *errand)
+enter(struct context *context)
 {
-	const struct settings *settings = &errand->settings;
-	struct terminal *terminal = &errand->terminal;
-	int channel, keeper_status = 0;
-	struct message message;
+	int signals = signals_open(context->terminal.outer != -1), n;
 	static struct relay relay;
-	pid_t keeper;
-
-	terminal_open(settings, terminal);
-	int signals = signals_open(terminal->outer != -1);
+	struct entry_report report;
 
 	if (signals == -1)
-		err(STATUS_FAILED, "cannot take signals as events");
-	keeper = keeper_start(errand, &channel);
-	relay_make(&relay, terminal, channel, signals);
+		err(ENTRY_STATUS_FAILED, "cannot take signals as events");
+	command_order(context);
+	relay_make(&relay, context, signals);
 	relay_attend(&relay);
-	bool told = relay_run(&relay, &message);
-
+	n = relay_run(&relay, &report);
 	relay_end(&relay);
-	if (child_wait(keeper, &keeper_status) == -1)
-		err(STATUS_FAILED, "cannot wait for the keeper");
-	if (told && message.kind == MESSAGE_LATE)
-		warnx("%s: was not entered within %d s; something in it hangs",
-		    settings->name, ENTRY_TIME / 1000);
-	else if (!told && WIFSIGNALED(keeper_status))
-		warnx("%s: the keeper of the command was killed",
-		    settings->name);
-	close(channel);
+	if (n == -1)
+		err(ENTRY_STATUS_FAILED, "%s: the monitor of the command has"
+		    " ended", context->settings.name);
+	monitor_close(&context->monitor);
+	if (report.event != ENTRY_ENDED)
+		command_failed(context, &report);
 	close(signals);
-	return told && message.kind == MESSAGE_ENDED ? message.value : -1;
+	return report.status;
 }
 
 /*
@@ -1480,13 +941,11 @@ enter(struct errand *errand)
  * process that did nothing wrong.
  */
 static int
-end_like(int status)
+exit_like(int status)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t set;
 
-	if (status == -1)
-		return STATUS_FAILED;
 	if (WIFSIGNALED(status)) {
 		setrlimit(RLIMIT_CORE, &none);
 		signal(WTERMSIG(status), SIG_DFL);
@@ -1499,26 +958,22 @@ end_like(int status)
 }
 
 static void
-prepare(char **argv)
+prepare(void)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	if (fds_tidy() == -1)
-		err(STATUS_FAILED, "cannot open /dev/null");
-	if (self_seal(argv) == -1)
-		err(STATUS_FAILED, "cannot go on from a sealed copy in memory;"
-		    " do /proc/self/exe and vm.memfd_noexec allow it?");
+		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 }
 
 static void
-release(struct errand *errand)
+release(struct context *context)
 {
-	struct settings *settings = &errand->settings;
+	struct settings *settings = &context->settings;
 
-	entry_close(&errand->entry);
-	machine_close(&errand->machine);
-	host_close(&errand->host);
-	for (size_t i = 0; i < settings->variable_count; i++)
-		free(settings->variables[i].name);
+	machine_close(&context->machine);
+	host_close(&context->host);
+	if (context->defaults != environ)
+		free(context->defaults);
 	free(settings->variables);
 	free(settings->user);
 }
@@ -1526,18 +981,19 @@ release(struct errand *errand)
 int
 main(int argc, char **argv)
 {
-	static struct errand errand;
+	static struct context context;
 	int status;
 
-	parse_options(argc, argv, &errand.settings);
-	prepare(argv);
-	if (host_open("/proc", NULL, &errand.host) == -1)
-		err(STATUS_FAILED, "cannot open /proc");
-	find(&errand.settings, &errand.host, &errand.machine);
-	warn_surprises(&errand.settings, &errand.machine);
-	entry_open(&errand.settings, &errand.host, &errand.machine,
-	    &errand.entry);
-	status = enter(&errand);
-	release(&errand);
-	return end_like(status);
+	monitor_main(argv);
+	parse_options(argc, argv, &context.settings);
+	prepare();
+	if (host_open("/proc", NULL, &context.host) == -1)
+		err(ENTRY_STATUS_FAILED, "cannot open /proc");
+	find(&context.settings, &context.host, &context.machine);
+	warn_surprises(&context.settings, &context.machine);
+	terminal_open(&context.settings, &context.terminal);
+	command_make(&context);
+	status = enter(&context);
+	release(&context);
+	return exit_like(status);
 }

@@ -15,9 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include <err.h>
 #include <errno.h>
@@ -40,6 +38,7 @@ enum {
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
 #define START_LOOK	10	/* ms, between two looks at it */
 #define ENTRY_TIME	5000	/* ms, for the way into the machine */
+#define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
 #define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
@@ -67,6 +66,7 @@ struct target {
 	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
 	struct plan	 plan;
 	bool		 told;
+	bool		 ordered;	/* a command, which does not run yet */
 	bool		 failed;
 	int		 pace;		/* ms to the next look for a reboot */
 	int64_t		 look;		/* which is due then */
@@ -321,6 +321,26 @@ find(const struct settings *settings, const struct host *host,
 
 /* ---- telling ------------------------------------------------------- */
 
+/* What it takes to tell machines to stop. */
+struct teller {
+	const struct settings	*settings;
+	const struct host	*host;
+	struct machined		*machined;
+	struct monitor		 monitor;	/* once there is a command */
+	int			 null;		/* the commands' 0, 1 and 2 */
+	int64_t			 entry_time;
+};
+
+/*
+ * Says how long the way into a machine may take: no longer than machines are
+ * waited for, but where they are not, they still have to be told.
+ */
+static int64_t
+entry_time(int64_t timeout)
+{
+	return timeout > 0 && timeout < ENTRY_TIME ? timeout : ENTRY_TIME;
+}
+
 /*
  * Chooses the way: the caller's signal, else the one that systemd-nspawn was
  * given, else what the init wants, else TERM.
@@ -436,155 +456,120 @@ warn_unclean(int proc, const struct target *target)
 		    hint_words(plan, hint, sizeof(hint)));
 }
 
-/* Becomes the command "init 0" in the machine, with nothing of the caller's. */
-static _Noreturn void
-command_run(void)
-{
-	static const char *const paths[] = {
-		"/sbin/init", "/usr/sbin/init", "/bin/init", "/usr/bin/init",
-	};
+/* ---- telling by a command ------------------------------------------ */
 
-	setsid();
-	umask(022);
-	signal(SIGPIPE, SIG_DFL);
-	if (clearenv() == 0 &&
-	    setenv("PATH", "/sbin:/usr/sbin:/bin:/usr/bin", 1) == 0 &&
-	    setenv("container", "systemd-nspawn", 1) == 0)
-		for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
-			execl(paths[i], "init", "0", (char *)NULL);
-	_exit(EXIT_FAILURE);
-}
+/* The command "init 0", with nothing of the caller's; it outlives us. */
+static const struct command init_command = {
+	.argv = (char *const[]){ (char[]){ "init" }, (char[]){ "0" }, NULL },
+	.namespaces = NAMESPACES_ALL,
+	.detached = true,
+	.directory = "/",
+	.variables = (char *const[]){
+		(char[]){ "PATH=/sbin:/usr/sbin:/bin:/usr/bin" }, NULL
+	},
+};
 
-/* What the envoy ends with. */
-enum { ENVOY_DONE, ENVOY_FAILED, ENVOY_MUTE };	/* has said why, or cannot */
-
-/* Says what keeps the envoy from its errand. */
-static _Noreturn void
-envoy_failed(const struct target *target, const char *step)
-{
-	warn("%s: cannot %s, to run init 0 there", target->name, step);
-	_exit(ENVOY_FAILED);
-}
-
-/*
- * Goes into the machine, bound as its PID 1 is, and makes the command: as the
- * child of nspawn-stop, and not its own.  A machine's files may hold this up
- * for ever.
- */
-static _Noreturn void
-envoy(const struct target *target, const struct host *host,
-    const struct entry *entry)
-{
-	static struct filters filters;
-	const char *step;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid;
-
-	if (null == -1 || dup2(null, STDIN_FILENO) == -1)
-		envoy_failed(target, "open /dev/null");
-	if (entry->filtered &&
-	    filters_read(&target->machine.leader, &filters) == -1)
-		envoy_failed(target,
-		    "copy the system call filters of its leader");
-	if (entry_become(entry, host->proc, entry->filtered ? &filters : NULL,
-	    &step) == -1)
-		envoy_failed(target, step);
-	/* Only now: until here there was something to say. */
-	if (dup2(STDIN_FILENO, STDOUT_FILENO) == -1 ||
-	    dup2(STDIN_FILENO, STDERR_FILENO) == -1)
-		envoy_failed(target, "leave the caller's output");
-	pid = fork_sibling();
-	if (pid == 0)
-		command_run();
-	_exit(pid == -1 ? ENVOY_MUTE : ENVOY_DONE);
-}
-
-/* Sends an envoy into a machine.  Returns its number, or -1. */
-static pid_t
-envoy_send(const struct target *target, const struct host *host)
-{
-	struct entry entry;
-	const char *step;
-	bool joined;
-	pid_t pid;
-
-	if (entry_read(host, &target->machine.leader, NAMESPACES_ALL, true,
-	    &entry, &step) == -1) {
-		warn("%s: cannot %s, to run init 0 there", target->name, step);
-		return -1;
-	}
-	pid = entry_fork(&entry, &joined);
-	if (pid == 0)
-		envoy(target, host, &entry);
-	if (pid == -1)
-		warn("%s: cannot make a process to run init 0", target->name);
-	entry_close(&entry);
-	return pid;
-}
-
-/* Waits for the envoy's end, which comes soon or by force. */
+/* Gives a machine up in which the command cannot be run. */
 static void
-envoy_wait(const struct target *target, pid_t pid)
+command_failed(struct target *target, const struct entry_report *report)
 {
-	struct process process;
+	char text[1024];
 
-	if (process_open(pid, &process) == -1) {
-		warn("%s: cannot wait for the process that is to run init 0,"
-		    " which is killed", target->name);
-		kill(pid, SIGKILL);
+	target->ordered = false;
+	/* What has ended meanwhile needs no command any more. */
+	if (!process_alive(&target->machine.leader))
+		return;
+	warnx("%s: cannot run init 0 in it: %s", target->name,
+	    entry_strerror(report, &init_command, text, sizeof(text)));
+	target_fail(target);
+}
+
+/* Has the command run in a machine; the monitor reports on it. */
+static void
+command_order(struct teller *teller, size_t id)
+{
+	struct target *target = &teller->settings->targets[id];
+	struct command command = init_command;
+	struct entry_report report;
+	struct entry entry;
+
+	for (int fd = 0; fd < STANDARD; fd++)
+		command.fds[fd] = teller->null;
+	command.time = teller->entry_time;
+	if (entry_read(teller->host, &target->machine.leader, &command, &entry,
+	    &report) == -1) {
+		command_failed(target, &report);
 		return;
 	}
-	struct pollfd ended = { .fd = process.fd, .events = POLLIN };
-
-	if (poll(&ended, 1, ENTRY_TIME) != 1) {
-		warnx("%s: was not entered within %d s to run init 0; something"
-		    " in it hangs", target->name, ENTRY_TIME / SECOND);
-		kill(pid, SIGKILL);
-	}
-	process_close(&process);
-}
-
-/*
- * Runs the command "init 0" in a machine, as nspawn-enter would.  Its own end
- * is not waited for: it may be the machine's.
- */
-static bool
-command_start(const struct target *target, const struct host *host)
-{
-	pid_t pid = envoy_send(target, host);
-	int status = -1;
-
-	if (pid == -1)
-		return false;
-	envoy_wait(target, pid);
-	if (child_wait(pid, &status) == -1)
-		warn("%s: cannot wait for the process that runs init 0",
+	target->ordered = true;
+	if ((teller->monitor.channel == -1 &&
+	    monitor_start(&teller->monitor) == -1) ||
+	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
+		warn("%s: cannot have a monitor run init 0 in it",
 		    target->name);
-	else if (exit_status(status) == ENVOY_MUTE)
-		warnx("%s: cannot make a process in it to run init 0",
-		    target->name);
-	return status == 0;
-}
-
-/* Tells one machine by a command of its own. */
-static void
-tell_by_command(const struct settings *settings, const struct host *host,
-    struct target *target)
-{
-	if (command_start(target, host)) {
-		if (settings->verbose)
-			warnx("%s: has run init 0 in it", target->name);
-	} else if (process_alive(&target->machine.leader))
+		target->ordered = false;
 		target_fail(target);
+	}
+	entry_close(&entry);
 }
+
+/* Takes note of what a monitor reports. */
+static void
+command_reported(const struct settings *settings,
+    const struct entry_report *report)
+{
+	struct target *target = &settings->targets[report->id];
+
+	if (!target->ordered)
+		return;
+	if (report->event == ENTRY_FAILED || report->event == ENTRY_LATE) {
+		command_failed(target, report);
+		return;
+	}
+	target->ordered = false;
+	if (settings->verbose)
+		warnx("%s: has run init 0 in it", target->name);
+}
+
+/* Waits until all commands that were ordered run, or cannot. */
+static void
+commands_await(struct teller *teller)
+{
+	const struct settings *settings = teller->settings;
+	int64_t deadline = deadline_in(teller->entry_time + SLACK_TIME);
+	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
+	struct entry_report report;
+	int fd;
+
+	for (size_t i = 0; i < settings->count;) {
+		struct target *target = &settings->targets[i];
+
+		if (!target->ordered)
+			i++;
+		else if (poll(&told, 1, deadline_left(deadline)) == 1 &&
+		    monitor_report(&teller->monitor, &report, &fd) == 0)
+			command_reported(settings, &report);
+		else {
+			warnx("%s: nobody knows whether init 0 runs in it:"
+			    " the monitor has ended", target->name);
+			target->ordered = false;
+			target_fail(target);
+		}
+	}
+	/* It goes on with what it has begun. */
+	fd_close(&teller->monitor.channel);
+}
+
+/* ---- telling ------------------------------------------------------- */
 
 /* Tells one machine, as it was planned. */
 static void
-tell(const struct settings *settings, const struct host *host,
-    struct target *target, struct machined *machined)
+tell(struct teller *teller, size_t id)
 {
+	const struct settings *settings = teller->settings;
+	struct target *target = &settings->targets[id];
 	const struct process *leader = &target->machine.leader;
-	int proc = host->proc;
+	int proc = teller->host->proc;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 	int signal = target->plan.signal;
 
@@ -595,14 +580,14 @@ tell(const struct settings *settings, const struct host *host,
 		warnx("%s: %s", target->name, leader_words(proc, target, words,
 		    sizeof(words)));
 	if (target->plan.way == INIT_COMMAND) {
-		tell_by_command(settings, host, target);
+		command_order(teller, id);
 		return;
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	signal_name(signal, name);
 	if (machine_signal(&target->machine, target->name, signal,
-	    machined) == 0) {
+	    teller->machined) == 0) {
 		if (settings->verbose)
 			warnx("%s: sent %s to its leader %d", target->name,
 			    name, leader->pid);
@@ -621,7 +606,10 @@ static void
 tell_all(const struct settings *settings, const struct host *host,
     struct machined *machined)
 {
-	int proc = host->proc;
+	struct teller teller = { .settings = settings, .host = host,
+	    .machined = machined, .monitor = MONITOR_NONE,
+	    .null = open("/dev/null", O_RDWR | O_CLOEXEC),
+	    .entry_time = entry_time(settings->timeout) };
 	bool held;
 
 	do {
@@ -631,13 +619,15 @@ tell_all(const struct settings *settings, const struct host *host,
 
 			if (target->machine.leader.fd == -1 || target->told)
 				continue;
-			plan_make(settings, proc, target, &target->plan);
-			if (plan_early(proc, target))
+			plan_make(settings, host->proc, target, &target->plan);
+			if (plan_early(host->proc, target))
 				held = true;
 			else
-				tell(settings, host, target, machined);
+				tell(&teller, i);
 		}
 	} while (held && poll(NULL, 0, START_LOOK) != -1);
+	commands_await(&teller);
+	fd_close(&teller.null);
 }
 
 /* Says what tell_all() would do. */
@@ -990,18 +980,6 @@ signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/*
- * Leaves it to the kernel to reap what has been run in machines: as long as
- * that is a zombie their PID 1 cannot end.
- */
-static void
-children_leave(void)
-{
-	signal(SIGCHLD, SIG_IGN);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-}
-
 static void
 wait_open(const struct settings *settings, const struct host *host,
     int64_t deadline, struct wait *wait)
@@ -1011,7 +989,6 @@ wait_open(const struct settings *settings, const struct host *host,
 	*wait = (struct wait){ .settings = settings, .host = host,
 	    .deadline = deadline, .doubt = told ? deadline_in(DOUBT_TIME) :
 	    DEADLINE_NEVER, .tick = DEADLINE_NEVER };
-	children_leave();
 	wait->fds = calloc(2 * settings->count + 2, sizeof(*wait->fds));
 	wait->scopes = inotify_init1(IN_CLOEXEC);
 	wait->signals = signals_open();
@@ -1207,16 +1184,13 @@ limit_raise(void)
 }
 
 static void
-prepare(char **argv)
+prepare(void)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
 	limit_raise();
 	if (fds_tidy() == -1)
 		err(STATUS_USAGE, "cannot open /dev/null");
-	if (self_seal(argv) == -1)
-		err(STATUS_USAGE, "cannot go on from a sealed copy in memory;"
-		    " do /proc/self/exe and vm.memfd_noexec allow it?");
 }
 
 static void
@@ -1237,10 +1211,11 @@ main(int argc, char **argv)
 	struct host host;
 	int signal = 0, status;
 
+	monitor_main(argv);
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
-	prepare(argv);
+	prepare();
 	if (host_open("/proc", NULL, &host) == -1)
 		err(STATUS_USAGE, "cannot open /proc");
 	for (size_t i = 0; i < settings.count; i++)

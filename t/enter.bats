@@ -96,14 +96,19 @@ setup_file()
 	on_host mv "$passwd" "$passwd.good"
 	for trick in 'mkfifo passwd' 'ln -s /proc/1/environ passwd' \
 	    'mkdir passwd' 'mknod passwd c 1 5' \
-	    '{ cat passwd.good; head -c 2M /dev/zero | tr "\0" x; } >passwd' \
-	    '{ cat passwd.good; printf "a\0b\n"; } >passwd'; do
+	    '{ cat passwd.good | tr "\n" "\0"; } >passwd' \
+	    'tr "\0" x </dev/zero | head -c 2M >passwd'; do
 		on_host sh -c "cd ${passwd%/*} && rm -rf passwd && $trick"
 		run -125 enter -u joe web touch /run/entered
 		[ "$output" = "nspawn-enter: web: has no user 'joe' in its\
  /etc/passwd" ]
 		run ! enter web test -e /run/entered
 	done
+	# Whatever else there is, and however much.
+	on_host sh -c "cd ${passwd%/*} && { tr '\\0' x </dev/zero | head -c 2M
+	    printf 'a\\0b:\\n'; cat passwd.good; } >passwd"
+	run -0 enter -u joe web grep ^Uid /proc/self/status
+	[ "$output" = $'Uid:\t1000\t1000\t1000\t1000' ]
 	on_host sh -c "rm -rf $passwd && mv $passwd.good $passwd"
 	run -0 enter -u joe web id -un
 	[ "$output" = joe ]
@@ -254,11 +259,12 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run -0 enter -w /tmp web pwd
 	[ "$output" = /tmp ]
 	run -125 enter --chdir=/nowhere web touch /has-run
-	[ "$output" = 'nspawn-enter: web: cannot go to /nowhere: No such file'\
-' or directory' ]
+	[ "$output" = 'nspawn-enter: web: cannot change directory to /nowhere:'\
+' No such file or directory' ]
 	on_host install -d -m 700 /var/lib/machines/web/shut
 	run -125 enter -u joe -w /shut web touch /has-run
-	[ "$output" = 'nspawn-enter: web: cannot go to /shut: Permission denied' ]
+	[ "$output" = 'nspawn-enter: web: cannot change directory to /shut:'\
+' Permission denied' ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
@@ -357,24 +363,24 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	until_true not runs_in_host '/bin/sleep 4323'
 }
 
-@test "the keeper is in a session of its own, and the machine cannot see it" {
+@test "the monitor is in a session of its own, and the machine cannot see it" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4324
 	until_true runs_in_host '/bin/sleep 4324'
 	command=$(on_host pgrep -x -f '/bin/sleep 4324')
-	keeper=$(on_host ps -o ppid= -p "$command" | tr -d ' ')
-	[ "$(on_host ps -o ppid= -p "$keeper" | tr -d ' ')" = "$job_inner" ]
-	[ "$(on_host ps -o sid= -p "$keeper" | tr -d ' ')" = "$keeper" ]
+	monitor=$(on_host ps -o ppid= -p "$command" | tr -d ' ')
+	[ "$(on_host ps -o ppid= -p "$monitor" | tr -d ' ')" = "$job_inner" ]
+	[ "$(on_host ps -o sid= -p "$monitor" | tr -d ' ')" = "$monitor" ]
 	[ "$(on_host ps -o sid= -p "$command" | tr -d ' ')" = "$command" ]
 	run -0 enter web ps -o args
 	[[ "$output" == *'/bin/sleep 4324'* ]]
 	[[ "$output" != *nspawn-enter* ]]
 	# Nothing but KILL ends it before the command.
-	on_host kill -TERM "$keeper"
+	on_host kill -TERM "$monitor"
 	lives "$command"
-	on_host kill -KILL "$keeper"
+	on_host kill -KILL "$monitor"
 	job_end
 	[ "$job_status" = 125 ]
-	grep -q 'nspawn-enter: web: the keeper of the command was killed' \
+	grep -q 'nspawn-enter: web: the monitor of the command has ended' \
 	    "$job_log"
 	until_true not lives "$command"
 }

@@ -323,13 +323,16 @@ do_namespace(char **arg)
 static int
 do_user(char **arg)
 {
-	struct user user;
+	struct account account;
+	struct stream passwd;
 	size_t length;
+	const char *text = input(&length);
 
-	if (user_parse(input(&length), arg[0], &user) == -1)
+	stream_of_text(text, length, &passwd);
+	if (account_read(&passwd, arg[0], &account) == -1)
 		return failed();
-	printf("%u:%u %s %s %s\n", user.uid, user.gid, user.name, user.home,
-	    user.shell);
+	printf("%u:%u %s %s %s\n", account.uid, account.gid, account.name,
+	    account.home, account.shell);
 	return 0;
 }
 
@@ -337,18 +340,21 @@ do_user(char **arg)
 static int
 do_group(char **arg)
 {
-	gid_t gid, groups[4];
-	size_t length;
+	gid_t gid, *groups;
+	size_t length, count;
 	const char *text = input(&length);
-	int n;
+	struct stream group, again;
 
-	if (group_parse(text, arg[0], &gid) == -1 ||
-	    (n = user_groups(text, arg[1], groups, 4)) == -1)
+	stream_of_text(text, length, &group);
+	stream_of_text(text, length, &again);
+	if (group_read(&group, arg[0], &gid) == -1 ||
+	    account_groups(&again, arg[1], &groups, &count) == -1)
 		return failed();
 	printf("%u:", gid);
-	for (int i = 0; i < n; i++)
+	for (size_t i = 0; i < count; i++)
 		printf(" %u", groups[i]);
 	putchar('\n');
+	free(groups);
 	return 0;
 }
 
@@ -357,10 +363,26 @@ do_outside(char **arg)
 {
 	uint32_t id;
 	size_t length;
+	const char *text = input(&length);
+	struct stream map;
 
-	if (id_outside(input(&length), (uint32_t)number(arg[0]), &id) == -1)
+	stream_of_text(text, length, &map);
+	if (id_to_host(&map, (uint32_t)number(arg[0]), &id) == -1)
 		return failed();
 	printf("%u\n", id);
+	return 0;
+}
+
+/* A proc directory and a number: the label of a security module to take. */
+static int
+do_label(char **arg)
+{
+	char label[LABEL_SIZE];
+
+	if (label_read(open(arg[0], O_PATH | O_DIRECTORY), number(arg[1]),
+	    label) == -1)
+		return failed();
+	puts(label);
 	return 0;
 }
 
@@ -380,6 +402,7 @@ static const struct {
 	{ "init", 2, do_init }, { "verdict", 3, do_verdict },
 	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
 	{ "group", 2, do_group }, { "outside", 1, do_outside },
+	{ "label", 2, do_label },
 };
 
 int

@@ -615,7 +615,7 @@ verdict_is()
 
 @test "a passwd that is nonsense names nobody" {
 	for text in '' root root:x:0 root:x:0:0 :::::: 'root:x::0::/:/bin/sh' \
-	    'root:x:-0:0::/:/bin/sh' "root:x:0:0:$(printf 'a%.0s' {1..999}):/:" \
+	    'root:x:-0:0::/:/bin/sh' "root:x:0:0::/$(printf 'a%.0s' {1..999}):" \
 	    'root:x:4294967296:0::/:/bin/sh' 'root:x:0:4294967295::/:/bin/sh' \
 	    'root:x:0:0::home:/bin/sh' 'root:x:0:0::/:sh'; do
 		run -1 library user 0 <<<"$text"
@@ -638,7 +638,11 @@ verdict_is()
 		run -1 library group "$name" joe <<<"$group"
 		[ "$output" = ENOENT ]
 	done
-	run -1 library group a u <<<$'a:x:1:u\nb:x:2:u\nc:x:3:u\nd:x:4:u\ne:x:5:u'
+	# As many as Linux takes, and lines of any length.
+	run -0 library group last u < <(seq -f 'g:x:%.0f:u' 2 65536
+	    printf 'last:x:1:%s,u\n' "$(printf 'm%.0s,' {1..9999})")
+	[ "$(wc -w <<<"$output")" = 65537 ]
+	run -1 library group a u < <(seq -f 'a:x:%.0f:u' 65537)
 	[ "$output" = E2BIG ]
 }
 

@@ -72,49 +72,57 @@ void
 fuzz_passwd(const char *text, size_t length)
 {
 	static const char *const names[] = { "root", "0", "1000", "joe" };
-	struct user user = { .uid = 77, .gid = 78 };
 
-	(void)length;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (user_parse(text, names[i], &user) == -1) {
-			hold(user.uid == 77 && user.gid == 78);
+		struct account account = { .uid = 77, .gid = 78 };
+		struct stream passwd;
+
+		stream_of_text(text, length, &passwd);
+		if (account_read(&passwd, names[i], &account) == -1) {
+			hold(account.uid == 77 && account.gid == 78);
 			continue;
 		}
-		hold(user.uid <= USER_ID_MAX && user.gid <= USER_ID_MAX);
-		hold(user.home[0] == '/');
-		hold(user.shell[0] == '/' || user.shell[0] == '\0');
-		user.uid = 77;
-		user.gid = 78;
+		hold(account.uid <= ACCOUNT_ID_MAX &&
+		    account.gid <= ACCOUNT_ID_MAX);
+		hold(account.home[0] == '/');
+		hold(account.shell[0] == '/' || account.shell[0] == '\0');
 	}
 }
 
 void
 fuzz_group(const char *text, size_t length)
 {
-	gid_t groups[5] = { 0, 0, 0, 0, 77 }, gid = 77;
-	int n = user_groups(text, "joe", groups, 4);
+	gid_t *groups = NULL, gid = 77;
+	struct stream group;
+	size_t count = 0;
 
-	(void)length;
-	hold(n >= -1 && n <= 4 && groups[4] == 77);
-	if (group_parse(text, "joe", &gid) == -1)
+	stream_of_text(text, length, &group);
+	hold(account_groups(&group, "joe", &groups, &count) == 0);
+	hold((count == 0) == (groups == NULL));
+	for (size_t i = 0; i < count; i++)
+		hold(groups[i] <= ACCOUNT_ID_MAX);
+	free(groups);
+	stream_of_text(text, length, &group);
+	if (group_read(&group, "joe", &gid) == -1)
 		hold(gid == 77);
 	else
-		hold(gid <= USER_ID_MAX);
+		hold(gid <= ACCOUNT_ID_MAX);
 }
 
 void
 fuzz_idmap(const char *text, size_t length)
 {
-	static const uint32_t ids[] = { 0, 1, 1000, 65535, USER_ID_MAX };
+	static const uint32_t ids[] = { 0, 1, 1000, 65535, ACCOUNT_ID_MAX };
 
-	(void)length;
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
 		uint32_t outside = 77;
+		struct stream map;
 
-		if (id_outside(text, ids[i], &outside) == -1)
+		stream_of_text(text, length, &map);
+		if (id_to_host(&map, ids[i], &outside) == -1)
 			hold(outside == 77);
 		else
-			hold(outside <= USER_ID_MAX);
+			hold(outside <= ACCOUNT_ID_MAX);
 	}
 }
 
