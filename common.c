@@ -3454,20 +3454,30 @@ received_complete(struct received *received)
 	return 0;
 }
 
-/* Maps the order that has come in memory. */
+/*
+ * Reads the order that has come in memory, into memory of our own: a machine
+ * sees the files that a command has mapped.
+ */
 static int
-received_map(struct received *received)
+received_read(struct received *received)
 {
 	struct stat st;
+	ssize_t n;
 
-	received->order = MAP_FAILED;
 	if (fstat(received->fds[0], &st) == -1)
 		return -1;
 	received->size = (size_t)st.st_size;
 	received->order = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE, received->fds[0], 0);
-	return received->order == MAP_FAILED ? -1 :
-	    received_complete(received);
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (received->order == MAP_FAILED)
+		return -1;
+	for (size_t used = 0; used < received->size; used += (size_t)n) {
+		n = pread(received->fds[0], (char *)received->order + used,
+		    received->size - used, (off_t)used);
+		if (n <= 0)
+			return -1;
+	}
+	return received_complete(received);
 }
 
 /* Forgets an order: what concerns one machine never gets into another. */
@@ -4570,7 +4580,7 @@ jobs_order(struct jobs *jobs, int id, struct received *received)
 {
 	if (jobs->error != 0)
 		errno = jobs->error;
-	else if (jobs_grow(jobs) == 0 && received_map(received) == 0 &&
+	else if (jobs_grow(jobs) == 0 && received_read(received) == 0 &&
 	    job_open(jobs, received->order, &jobs->jobs[jobs->count]) == 0) {
 		jobs->count++;
 		return;
@@ -4786,6 +4796,9 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
 		    " and the like), and the kernel then shows no others; enter"
 		    " from outside of that unit, or with --no-seccomp", cannot);
+	else if (report->error == EPERM)
+		snprintf(text, size, "%s: %s; does a process outside of our"
+		    " pid namespace trace it?", cannot, strerror(EPERM));
 	else
 		snprintf(text, size, "%s: %s (--no-seccomp does without)",
 		    cannot, strerror(report->error));
@@ -4853,6 +4866,9 @@ entry_strerror(const struct entry_report *report,
 		    words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");
+	else if (report->step == READINGS - 1 && report->error == ENOENT)
+		snprintf(text, size, "cannot %s: their hierarchy is not mounted"
+		    " here; --privileged leaves them out", words);
 	else if (report->error == EOWNERDEAD)
 		snprintf(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");

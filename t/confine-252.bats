@@ -138,15 +138,15 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	# Who has filters is not given those of others.
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
-	[ "$output" = "nspawn-enter: web: cannot copy the system call filters of\
- its leader $(leader web) (--no-seccomp does without): Permission denied" ]
+	[[ "$output" == 'nspawn-enter: web: cannot copy the system call filters'\
+' of its leader: the caller has filters of its own '*' or with --no-seccomp' ]]
 	run -0 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" --no-seccomp \
 	    -q web echo in
 	[ "$output" = in ]
 }
 
-@test "a leader that somebody traces is named, with who does" {
+@test "a leader that somebody outside traces is not entered" {
 	pid=$(leader web)
 	strace -qq -o /dev/null -p "$(nspid_outside web)" 3>&- &
 	tracer=$!
@@ -156,8 +156,9 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -125 enter web true
 	kill "$tracer"
 	wait "$tracer" || true
-	[[ "$output" == "nspawn-enter: web: cannot copy the system call filters\
- of its leader $pid"*'--no-seccomp'* ]]
+	[ "$output" = 'nspawn-enter: web: cannot copy the system call filters'\
+' of its leader: Operation not permitted; does a process outside of our pid'\
+' namespace trace it?' ]
 	run -0 enter web echo in
 	[ "$output" = in ]
 }

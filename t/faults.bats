@@ -152,13 +152,13 @@ kill web --kill-who=leader --signal=37' ]
 	run ! on_host test -e /tmp/has-run
 }
 
-@test "a way in that hangs is given up, and no keeper is left" {
-	# As a file that blocks for ever would: the keeper reads passwd.
+@test "a way in that hangs is given up, and no monitor is left" {
+	# As a file that blocks for ever would: the intermediate reads passwd.
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
 	    "$BUILD/nspawn-enter" -q "$HOST" true
 	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s;\
- something in it hangs" ]]
+ something in it hangs: cannot read its /etc/passwd" ]]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
 }
 
@@ -183,8 +183,14 @@ enter_listed()
 	done
 	# Without cgroups, or in a mount namespace that shows none.
 	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
-	    PATH=/nowhere exec '$BIN/nspawn-enter' -q web /usr/bin/hostname"
+	    PATH=/nowhere exec '$BIN/nspawn-enter' -q --privileged web \
+	    /usr/bin/hostname"
 	[ "$output" = web ]
+	# Whose cgroup cannot be joined is not entered as if that were nothing.
+	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
+	    exec '$BIN/nspawn-enter' web true"
+	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
+' their hierarchy is not mounted here; --privileged leaves them out' ]
 }
 
 @test "two machines of one name are an error that names both" {
