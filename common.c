@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -933,20 +932,27 @@ line_value(const char *text, const char *key)
 	return NULL;
 }
 
-/* Reads a line that is a set of signals, as 16 hexadecimal digits. */
+/* Reads a line that is just so many hexadecimal digits. */
+static bool
+line_hex(const char *line, size_t count, uint64_t *number)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint64_t n = 0;
+
+	line += strspn(line, " \t");
+	if (strspn(line, digits) != count)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		n = n << 4 | (uint64_t)(strchr(digits, line[i]) - digits);
+	*number = n;
+	return true;
+}
+
+/* Reads a line that is a set of signals. */
 static bool
 line_signals(const char *line, uint64_t *signals)
 {
-	static const char digits[] = "0123456789abcdef";
-	uint64_t set = 0;
-
-	line += strspn(line, " \t");
-	if (strspn(line, digits) != 16)
-		return false;
-	for (int i = 0; i < 16; i++)
-		set = set << 4 | (uint64_t)(strchr(digits, line[i]) - digits);
-	*signals = set;
-	return true;
+	return line_hex(line, 16, signals);
 }
 
 /*
@@ -1101,8 +1107,8 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 			while (d != '\n' && d != -1) {
 				d = stream_word(&stream, "\t \n", word, sizeof(word));
 				if (number_parse(word, UINT32_MAX, &n) == 0) {
-					found = realloc(found, (used + 1) * sizeof(gid_t));
-					found[used++] = (gid_t)n;
+					if (found == NULL) found = mmap(NULL, GROUPS_MAX * sizeof(gid_t), PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
+					if (used < GROUPS_MAX) found[used++] = (gid_t)n;
 				}
 			}
 			break;
@@ -1112,6 +1118,13 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 	*groups = found;
 	*count = used;
 	return 0;
+}
+
+void
+groups_free(gid_t *groups)
+{
+	if (groups != NULL)
+		munmap(groups, GROUPS_MAX * sizeof(gid_t));
 }
 
 int64_t
@@ -2557,15 +2570,16 @@ static int
 personality_read(int proc, pid_t pid, unsigned *personality)
 {
 	char text[16];
-	char *end;
+	uint64_t n;
 
 	if (proc_read(proc, pid, "personality", text, sizeof(text)) == -1)
 		return -1;
-	*personality = (unsigned)strtoul(text, &end, 16);
-	if (end != text && *end == '\n')
-		return 0;
-	errno = EINVAL;
-	return -1;
+	if (!line_hex(text, 8, &n)) {
+		errno = EINVAL;
+		return -1;
+	}
+	*personality = (unsigned)n;
+	return 0;
 }
 
 /*
@@ -2768,9 +2782,12 @@ struct order {
 	struct winsize	 size;
 	bool		 has_modes, has_size;
 	size_t		 argv_count, defaults_count, variables_count;
+	char		**environment;	/* room for it */
 };
 
 #define ORDER_WORDS	4	/* before those that are counted */
+
+#define ACCOUNT_VARIABLES	5	/* HOME and others */
 
 /* What an intermediate works with. */
 struct intermediate {
@@ -2781,8 +2798,11 @@ struct intermediate {
 	int		 oom_score;	/* its own file; -1: not to be changed */
 	int		 tty;		/* 0, 1 or 2; -1: none */
 	struct account	 account;
-	gid_t		*groups;	/* of the account */
-	size_t		 group_count;
+	size_t		 group_count;	/* of the account */
+	gid_t		 groups[GROUPS_MAX];
+	/* The environment: those of the order, and those of the account. */
+	char		**environment;
+	char		 variables[ACCOUNT_VARIABLES][ACCOUNT_TEXT_MAX + 16];
 };
 
 /* ---- entry: reading ------------------------------------------------ */
@@ -3107,7 +3127,7 @@ entry_close(struct entry *entry)
 	fd_close(&entry->root);
 	fd_close(&entry->uid_map);
 	fd_close(&entry->cgroup);
-	free(entry->groups);
+	groups_free(entry->groups);
 	entry->groups = NULL;
 	errno = error;
 }
@@ -3265,14 +3285,30 @@ words_count(char *const *words)
 	return count;
 }
 
+/* Writes all of data to a file in memory.  Keeps an earlier error. */
+static void
+memory_write(int fd, const void *data, size_t size, int *error)
+{
+	const char *next = data;
+	ssize_t n;
+
+	for (; *error == 0 && size > 0; next += n, size -= (size_t)n) {
+		n = write(fd, next, size);
+		if (n == -1) {
+			*error = errno;
+			return;
+		}
+	}
+}
+
 /* Writes words, each with its NUL; a missing one is empty. */
 static void
-words_write(FILE *file, const char *const *words, size_t count)
+words_write(int fd, const char *const *words, size_t count, int *error)
 {
 	for (size_t i = 0; i < count; i++) {
 		const char *word = words[i] == NULL ? "" : words[i];
 
-		fwrite(word, 1, strlen(word) + 1, file);
+		memory_write(fd, word, strlen(word) + 1, error);
 	}
 }
 
@@ -3303,35 +3339,42 @@ order_make(int id, const struct entry *entry, const struct command *command,
 	c->size = NULL;
 }
 
-/*
- * Writes an order to memory.  Its descriptors become places among fds.
- * Returns  how many there are
- */
+/* Lists the descriptors of an order, which become places in that list. */
 static size_t
-order_write(FILE *file, struct order *order, const struct entry *entry,
-    const struct command *command, int fds[PACKET_FDS_MAX])
+order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 {
-	const char *const words[ORDER_WORDS] = { command->complaint,
-	    command->user, command->group, command->directory };
 	int *places[PACKET_FDS_MAX];
 	size_t all = order_fds(order, places), count = 1;
 
-	fds[0] = fileno(file);
 	for (size_t i = 0; i < all; i++)
 		if (*places[i] != -1) {
 			fds[count] = *places[i];
 			*places[i] = (int)count++;
 		}
-	fwrite(order, sizeof(*order), 1, file);
-	fwrite(entry->groups, sizeof(gid_t), entry->group_count, file);
-	words_write(file, words, ORDER_WORDS);
-	words_write(file, (const char *const *)command->argv,
-	    order->argv_count);
-	words_write(file, (const char *const *)command->defaults,
-	    order->defaults_count);
-	words_write(file, (const char *const *)command->variables,
-	    order->variables_count);
 	return count;
+}
+
+/* Writes an order to a file in memory. */
+static int
+order_write(int memory, const struct order *order, const struct entry *entry,
+    const struct command *command)
+{
+	const char *const words[ORDER_WORDS] = { command->complaint,
+	    command->user, command->group, command->directory };
+	int error = 0;
+
+	memory_write(memory, order, sizeof(*order), &error);
+	memory_write(memory, entry->groups,
+	    entry->group_count * sizeof(gid_t), &error);
+	words_write(memory, words, ORDER_WORDS, &error);
+	words_write(memory, (const char *const *)command->argv,
+	    order->argv_count, &error);
+	words_write(memory, (const char *const *)command->defaults,
+	    order->defaults_count, &error);
+	words_write(memory, (const char *const *)command->variables,
+	    order->variables_count, &error);
+	errno = error;
+	return error == 0 ? 0 : -1;
 }
 
 int
@@ -3339,22 +3382,20 @@ monitor_order(const struct monitor *monitor, int id,
     const struct entry *entry, const struct command *command)
 {
 	struct instruction instruction = { .id = id, .signal = 0 };
-	int memory = sys_memfd_create("nspawn-tools-order", MFD_CLOEXEC);
-	FILE *file = memory == -1 ? NULL : fdopen(memory, "w");
-	int fds[PACKET_FDS_MAX], n = -1;
+	int fds[PACKET_FDS_MAX], n;
 	struct order order;
 	size_t count;
 
-	if (file == NULL) {
-		fd_close(&memory);
+	fds[0] = sys_memfd_create("nspawn-tools-order", MFD_CLOEXEC);
+	if (fds[0] == -1)
 		return -1;
-	}
 	order_make(id, entry, command, &order);
-	count = order_write(file, &order, entry, command, fds);
-	if (fflush(file) == 0)
+	count = order_list_fds(&order, fds);
+	n = order_write(fds[0], &order, entry, command);
+	if (n == 0)
 		n = packet_send(monitor->channel, &instruction,
 		    sizeof(instruction), fds, count);
-	fclose(file);
+	fd_close(&fds[0]);
 	return n;
 }
 
@@ -3415,27 +3456,23 @@ word_read(char **text)
 
 /* An order that has been received, and what belongs to it. */
 struct received {
-	struct order	*order;
-	size_t		 size;		/* of its memory */
-	char		**words;	/* room for those of the command */
+	char		*memory;	/* MAP_FAILED: not yet read */
+	size_t		 size;
+	struct order	*order;		/* in there */
 	int		 fds[PACKET_FDS_MAX];
 	size_t		 fd_count;
 };
 
-/* Makes the order in memory whole again. */
-static int
-received_complete(struct received *received)
+/* Makes the order in memory whole again; for the words there is room. */
+static void
+received_complete(struct received *received, char **words)
 {
 	struct order *order = received->order;
 	struct command *c = &order->command;
 	int *places[PACKET_FDS_MAX];
 	size_t all = order_fds(order, places);
-	char **words, *text;
+	char *text;
 
-	received->words = calloc(order->argv_count + order->defaults_count +
-	    order->variables_count + 3, sizeof(char *));
-	if (received->words == NULL)
-		return -1;
 	for (size_t i = 0; i < all; i++)
 		if (*places[i] != -1)
 			*places[i] = received->fds[*places[i]];
@@ -3445,13 +3482,22 @@ received_complete(struct received *received)
 	c->user = word_read(&text);
 	c->group = word_read(&text);
 	c->directory = word_read(&text);
-	words = received->words;
 	c->argv = words_read(&words, order->argv_count, &text);
 	c->defaults = words_read(&words, order->defaults_count, &text);
 	c->variables = words_read(&words, order->variables_count, &text);
 	c->modes = order->has_modes ? &order->modes : NULL;
 	c->size = order->has_size ? &order->size : NULL;
-	return 0;
+	order->environment = words;
+}
+
+/* Counts the pointers to words that an order needs, and ends of lists. */
+static size_t
+order_pointers(const struct order *order)
+{
+	size_t variables = order->defaults_count + order->variables_count;
+
+	return order->argv_count + 1 + variables + 2 +
+	    variables + 1 + ACCOUNT_VARIABLES + 1;
 }
 
 /*
@@ -3461,23 +3507,31 @@ received_complete(struct received *received)
 static int
 received_read(struct received *received)
 {
+	struct order head;
 	struct stat st;
-	ssize_t n;
+	size_t length;
 
-	if (fstat(received->fds[0], &st) == -1)
+	if (fstat(received->fds[0], &st) == -1 || pread(received->fds[0],
+	    &head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return -1;
-	received->size = (size_t)st.st_size;
-	received->order = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
+	/* The pointers, which are to be aligned, come first. */
+	length = (order_pointers(&head) + 1) / 2 * 2 * sizeof(char *);
+	received->size = length + (size_t)st.st_size;
+	received->memory = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (received->order == MAP_FAILED)
+	if (received->memory == MAP_FAILED)
 		return -1;
-	for (size_t used = 0; used < received->size; used += (size_t)n) {
-		n = pread(received->fds[0], (char *)received->order + used,
-		    received->size - used, (off_t)used);
+	received->order = (struct order *)(received->memory + length);
+	for (off_t used = 0; used < st.st_size;) {
+		ssize_t n = pread(received->fds[0], (char *)received->order +
+		    used, (size_t)(st.st_size - used), used);
+
 		if (n <= 0)
 			return -1;
+		used += n;
 	}
-	return received_complete(received);
+	received_complete(received, (char **)received->memory);
+	return 0;
 }
 
 /* Forgets an order: what concerns one machine never gets into another. */
@@ -3486,9 +3540,8 @@ received_close(struct received *received)
 {
 	for (size_t i = 0; i < received->fd_count; i++)
 		fd_close(&received->fds[i]);
-	free(received->words);
-	if (received->order != MAP_FAILED)
-		munmap(received->order, received->size);
+	if (received->memory != MAP_FAILED)
+		munmap(received->memory, received->size);
 }
 
 /* ---- entry: the command -------------------------------------------- */
@@ -3599,6 +3652,38 @@ command_main(const struct intermediate *i)
 }
 
 /* ---- entry: the intermediate --------------------------------------- */
+
+/*
+ * Raw, since a libc's own would look after threads, of which there are none.
+ * On some machines the older ones have numbers of 16 bits.
+ */
+#ifdef SYS_setresuid32
+#define LINUX_SETRESUID	SYS_setresuid32
+#define LINUX_SETRESGID	SYS_setresgid32
+#define LINUX_SETGROUPS	SYS_setgroups32
+#else
+#define LINUX_SETRESUID	SYS_setresuid
+#define LINUX_SETRESGID	SYS_setresgid
+#define LINUX_SETGROUPS	SYS_setgroups
+#endif
+
+static int
+sys_setresuid(uid_t uid)
+{
+	return (int)syscall(LINUX_SETRESUID, uid, uid, uid);
+}
+
+static int
+sys_setresgid(gid_t gid)
+{
+	return (int)syscall(LINUX_SETRESGID, gid, gid, gid);
+}
+
+static int
+sys_setgroups(size_t count, const gid_t *groups)
+{
+	return (int)syscall(LINUX_SETGROUPS, count, groups);
+}
 
 /*
  * In a session of its own before anything is the machine's: the command might
@@ -3818,16 +3903,17 @@ static int
 groups_find(struct intermediate *i)
 {
 	struct stream group;
-	int n;
+	ssize_t n;
 
 	if (i->order->command.user == NULL)
 		return 0;
 	if (account_file_open(i, "/etc/group", &group) == -1)
 		return -1;
-	n = account_groups(&group, i->account.name, &i->groups,
-	    &i->group_count);
+	n = account_groups(&group, i->account.name, i->groups,
+	    GROUPS_MAX);
 	stream_close(&group);
-	return n;
+	i->group_count = n == -1 ? 0 : (size_t)n;
+	return n == -1 ? -1 : 0;
 }
 
 /* Gives a terminal to the user, as a login does. */
@@ -3898,33 +3984,59 @@ descriptors_place(struct intermediate *i)
 	return 0;
 }
 
-/* NAME=VALUE of which the order has. */
-static int
-variables_put(char *const *variables)
+/* Sets NAME=VALUE; of an older one only what is kept. */
+static void
+variable_set(struct intermediate *i, char *variable, bool kept)
 {
-	for (; *variables != NULL; variables++)
-		if (putenv(*variables) != 0)
-			return -1;
-	return 0;
+	size_t length = strcspn(variable, "=") + 1;
+	char **place = i->environment;
+
+	while (*place != NULL && strncmp(*place, variable, length) != 0)
+		place++;
+	if (*place == NULL || !kept)
+		*place = variable;
+}
+
+/* Sets those that describe the account. */
+static void
+variables_set_account(struct intermediate *i)
+{
+	const struct account *account = &i->account;
+	const struct {
+		const char *name, *value;
+	} variables[ACCOUNT_VARIABLES] = {
+		{ "HOME", account->home }, { "USER", account->name },
+		{ "LOGNAME", account->name }, { "SHELL", account->shell },
+		{ "container", "systemd-nspawn" },
+	};
+	/* The last is for who sees the machine's files. */
+	int count = i->order->entry.root != -1 ? ACCOUNT_VARIABLES :
+	    ACCOUNT_VARIABLES - 1;
+
+	for (int n = 0; n < count; n++) {
+		snprintf(i->variables[n], sizeof(i->variables[n]), "%s=%s",
+		    variables[n].name, variables[n].value);
+		variable_set(i, i->variables[n], false);
+	}
 }
 
 /* Completes the environment, which is empty until now. */
 static int
 environment_apply(struct intermediate *i)
 {
+	static char path[] = "PATH=" MACHINE_PATH;
 	const struct command *command = &i->order->command;
-	const struct account *account = &i->account;
-	bool inside = i->order->entry.root != -1;
 
 	umask(022);
-	return variables_put(command->defaults) == -1 ||
-	    setenv("PATH", MACHINE_PATH, inside) == -1 ||
-	    setenv("HOME", account->home, 1) == -1 ||
-	    setenv("USER", account->name, 1) == -1 ||
-	    setenv("LOGNAME", account->name, 1) == -1 ||
-	    setenv("SHELL", account->shell, 1) == -1 ||
-	    (inside && setenv("container", "systemd-nspawn", 1) == -1) ||
-	    variables_put(command->variables) == -1 ? -1 : 0;
+	/* Room for all is behind the words of the order. */
+	for (char *const *v = command->defaults; *v != NULL; v++)
+		variable_set(i, *v, false);
+	variable_set(i, path, i->order->entry.root == -1);
+	variables_set_account(i);
+	for (char *const *v = command->variables; *v != NULL; v++)
+		variable_set(i, *v, false);
+	environ = i->environment;
+	return 0;
 }
 
 /*
@@ -3947,7 +4059,7 @@ limits_apply(struct intermediate *i)
 static int
 groups_apply(struct intermediate *i)
 {
-	return setgroups(i->order->entry.group_count,
+	return sys_setgroups(i->order->entry.group_count,
 	    i->order->entry.groups);
 }
 
@@ -3995,7 +4107,7 @@ static int
 root_become(struct intermediate *i)
 {
 	(void)i;
-	return setresgid(0, 0, 0) == -1 || setresuid(0, 0, 0) == -1 ? -1 : 0;
+	return sys_setresgid(0) == -1 || sys_setresuid(0) == -1 ? -1 : 0;
 }
 
 /*
@@ -4024,14 +4136,11 @@ bounding_apply(struct intermediate *i)
 static int
 account_apply(struct intermediate *i)
 {
-	uid_t uid = i->account.uid;
-	gid_t gid = i->account.gid;
-
 	/* There are none any more; a user namespace may forbid to say so. */
 	return (i->group_count != 0 &&
-	    setgroups(i->group_count, i->groups) == -1) ||
-	    setresgid(gid, gid, gid) == -1 ||
-	    setresuid(uid, uid, uid) == -1 ? -1 : 0;
+	    sys_setgroups(i->group_count, i->groups) == -1) ||
+	    sys_setresgid(i->account.gid) == -1 ||
+	    sys_setresuid(i->account.uid) == -1 ? -1 : 0;
 }
 
 /* Keeps no capability but those of set; what it has not it does not get. */
@@ -4222,12 +4331,14 @@ struct job {
 	bool		 reaped;	/* only its process group is left */
 };
 
+#define JOBS_MAX	4096
+
 struct jobs {
-	struct job	*jobs;
-	struct pollfd	*fds;		/* one for each, and one more */
 	size_t		 count;
 	int		 channel;	/* -1: the caller has ended */
 	int		 error;		/* why no order can be taken; or 0 */
+	struct job	 jobs[JOBS_MAX];
+	struct pollfd	 fds[JOBS_MAX + 1];
 };
 
 
@@ -4534,9 +4645,12 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 		return -1;
 	}
 	job->page->step = STEP_FIRST;
-	i = (struct intermediate){ .order = order, .page = job->page,
-	    .channel = jobs->channel, .oom_score = -1, .tty = -1,
-	    .deadline = deadline_in(time - time / 20) };
+	i.order = order;
+	i.page = job->page;
+	i.channel = jobs->channel;
+	i.environment = order->environment;
+	i.oom_score = i.tty = -1;
+	i.deadline = deadline_in(time - time / 20);
 	pid = intermediate_fork(&order->entry, job->page);
 	if (pid == 0)
 		intermediate_main(&i);
@@ -4556,31 +4670,12 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	return 0;
 }
 
-/* Makes room for one more job. */
-static int
-jobs_grow(struct jobs *jobs)
-{
-	struct pollfd *fds;
-	struct job *more = realloc(jobs->jobs, (jobs->count + 1) *
-	    sizeof(*more));
-
-	if (more == NULL)
-		return -1;
-	jobs->jobs = more;
-	fds = realloc(jobs->fds, (jobs->count + 2) * sizeof(*fds));
-	if (fds == NULL)
-		return -1;
-	jobs->fds = fds;
-	return 0;
-}
-
 /* Carries out the order that has come in memory. */
 static void
 jobs_order(struct jobs *jobs, int id, struct received *received)
 {
-	if (jobs->error != 0)
-		errno = jobs->error;
-	else if (jobs_grow(jobs) == 0 && received_read(received) == 0 &&
+	errno = jobs->count == JOBS_MAX ? EAGAIN : jobs->error;
+	if (errno == 0 && received_read(received) == 0 &&
 	    job_open(jobs, received->order, &jobs->jobs[jobs->count]) == 0) {
 		jobs->count++;
 		return;
@@ -4619,7 +4714,7 @@ static void
 jobs_instruct(struct jobs *jobs)
 {
 	struct instruction instruction = { .id = -1 };
-	struct received received = { .order = MAP_FAILED };
+	struct received received = { .memory = MAP_FAILED };
 	int n = packet_receive(jobs->channel, &instruction,
 	    sizeof(instruction), received.fds, &received.fd_count);
 
@@ -4682,7 +4777,7 @@ static const char monitor_word[] = "nspawn-monitor";
 void
 monitor_main(char **argv)
 {
-	struct jobs jobs = { .channel = -1 };
+	static struct jobs jobs;
 	sigset_t all;
 
 	if (argv[0] == NULL || strcmp(argv[0], monitor_word) != 0 ||
@@ -4694,8 +4789,7 @@ monitor_main(char **argv)
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	fds_close_from(STDERR_FILENO + 1);
 	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
-	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1 ||
-	    jobs_grow(&jobs) == -1)
+	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
 	if (setsid() == -1)
 		jobs.error = errno;
@@ -5017,55 +5111,28 @@ members_include(struct stream *stream, int *delimiter, const char *name)
 	return found;
 }
 
-/* Appends gid to groups, which grows. */
-static int
-groups_add(gid_t gid, gid_t **groups, size_t *count)
-{
-	size_t room = 64;
-	gid_t *more = *groups;
-
-	if (*count == ACCOUNT_GROUPS_MAX) {
-		errno = E2BIG;
-		return -1;
-	}
-	while (room < *count)
-		room *= 2;
-	if (*count == 0 || *count == room)
-		more = realloc(*groups, (*count == 0 ? room : 2 * room) *
-		    sizeof(gid_t));
-	if (more == NULL)
-		return -1;
-	more[(*count)++] = gid;
-	*groups = more;
-	return 0;
-}
-
-int
-account_groups(struct stream *group, const char *name, gid_t **groups,
-    size_t *count)
+ssize_t
+account_groups(struct stream *group, const char *name, gid_t *groups,
+    size_t size)
 {
 	char line[ACCOUNT_TEXT_MAX];
-	gid_t gid, *found = NULL;
-	int delimiter, n = 0;
-	size_t used = 0;
+	size_t count = 0;
+	int delimiter;
+	gid_t gid;
 
 	do {
 		delimiter = ':';
-		if (group_line(group, &delimiter, line, &gid) &&
-		    members_include(group, &delimiter, name))
-			n = groups_add(gid, &found, &used);
-	} while (n == 0 && stream_line(group, delimiter));
-	if (group->error != 0) {
-		errno = group->error;
-		n = -1;
-	}
-	if (n == -1) {
-		free(found);
-		return -1;
-	}
-	*groups = found;
-	*count = used;
-	return 0;
+		if (!group_line(group, &delimiter, line, &gid) ||
+		    !members_include(group, &delimiter, name))
+			continue;
+		if (count == size) {
+			errno = E2BIG;
+			return -1;
+		}
+		groups[count++] = gid;
+	} while (stream_line(group, delimiter));
+	errno = group->error;
+	return group->error == 0 ? (ssize_t)count : -1;
 }
 
 /* Takes the next number of a line; false at the line's end. */

@@ -344,10 +344,18 @@ int process_status_parse(const char *text, struct process_status *status);
  */
 int process_status_read(int proc, pid_t pid, struct process_status *status);
 
+#define GROUPS_MAX	65536	/* all that Linux takes */
+
 /*
- * Reads the groups of a process, which are for the caller to free(3).
+ * Reads the groups of a process, as many as there are; groups_free() frees
+ * them.
  */
 int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
+
+/*
+ * Frees what process_groups_read() has given; NULL is nothing.  Keeps errno.
+ */
+void groups_free(gid_t *groups);
 
 /*
  * Says how long ago a process was started.
@@ -871,7 +879,6 @@ void monitor_close(struct monitor *monitor);
 
 #define ACCOUNT_TEXT_MAX	256
 #define ACCOUNT_ID_MAX		(UINT32_MAX - 1)	/* the last: "none" */
-#define ACCOUNT_GROUPS_MAX	65536	/* all that Linux takes */
 
 /* A user of a machine. */
 struct account {
@@ -898,11 +905,12 @@ int group_read(struct stream *group, const char *who, gid_t *gid);
 
 /*
  * Lists the groups that have the user name as a member, by a group(5).
- *   groups   for the caller to free(3)
- * errors   E2BIG  when there are more than Linux takes
+ *   size     of groups
+ * Returns  how many there are, or -1
+ * errors   E2BIG  when there are more than size
  */
-int account_groups(struct stream *group, const char *name, gid_t **groups,
-    size_t *count);
+ssize_t account_groups(struct stream *group, const char *name, gid_t *groups,
+    size_t size);
 
 /*
  * Finds which of the ids outside of a user namespace is the id inside.

@@ -35,7 +35,7 @@ struct settings {
 	const char	*name;
 	char		**command;	/* ends with NULL; empty: a shell */
 	unsigned	 namespaces;	/* a set, as for namespaces_open() */
-	char		*user;		/* name or number; NULL: root */
+	const char	*user;		/* name or number; NULL: root */
 	const char	*group;		/* the same; NULL: the user's own */
 	const char	*directory;	/* NULL: the user's home, or / */
 	char		**variables;	/* NAME=VALUE; ends with NULL */
@@ -173,27 +173,17 @@ set_only(struct settings *settings, const char *list)
 	} while (*list++ == ',');
 }
 
-/* Copies the first part of a word; the words themselves are used again. */
-static char *
-part_copy(const char *text, size_t length)
-{
-	char *copy = strndup(text, length);
-
-	if (copy == NULL)
-		err(ENTRY_STATUS_FAILED, "cannot hold the command line");
-	return copy;
-}
-
 /* Splits USER[:GROUP]. */
 static void
-set_user(struct settings *settings, const char *text)
+set_user(struct settings *settings, char *text)
 {
-	const char *colon = strchr(text, ':');
+	char *colon = strchr(text, ':');
 
-	free(settings->user);
-	settings->user = part_copy(text, strcspn(text, ":"));
+	if (colon != NULL)
+		*colon = '\0';
+	settings->user = text;
 	settings->group = colon == NULL ? NULL : colon + 1;
-	if (*settings->user != '\0' && (colon == NULL || colon[1] != '\0'))
+	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
 		return;
 	warnx("a user is USER or USER:GROUP, by name or number");
 	try_help();
@@ -965,19 +955,6 @@ prepare(void)
 		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 }
 
-static void
-release(struct context *context)
-{
-	struct settings *settings = &context->settings;
-
-	machine_close(&context->machine);
-	host_close(&context->host);
-	if (context->defaults != environ)
-		free(context->defaults);
-	free(settings->variables);
-	free(settings->user);
-}
-
 int
 main(int argc, char **argv)
 {
@@ -994,6 +971,7 @@ main(int argc, char **argv)
 	terminal_open(&context.settings, &context.terminal);
 	command_make(&context);
 	status = enter(&context);
-	release(&context);
+	machine_close(&context.machine);
+	host_close(&context.host);
 	return exit_like(status);
 }

@@ -340,21 +340,22 @@ do_user(char **arg)
 static int
 do_group(char **arg)
 {
-	gid_t gid, *groups;
-	size_t length, count;
+	static gid_t groups[GROUPS_MAX];
+	gid_t gid;
+	size_t length;
+	ssize_t count;
 	const char *text = input(&length);
 	struct stream group, again;
 
 	stream_of_text(text, length, &group);
 	stream_of_text(text, length, &again);
 	if (group_read(&group, arg[0], &gid) == -1 ||
-	    account_groups(&again, arg[1], &groups, &count) == -1)
+	    (count = account_groups(&again, arg[1], groups, GROUPS_MAX)) == -1)
 		return failed();
 	printf("%u:", gid);
-	for (size_t i = 0; i < count; i++)
+	for (ssize_t i = 0; i < count; i++)
 		printf(" %u", groups[i]);
 	putchar('\n');
-	free(groups);
 	return 0;
 }
 
