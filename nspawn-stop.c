@@ -47,6 +47,7 @@ enum {
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
 #define NSPAWN_REBOOT	133	/* its status, where its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
+#define DESCRIPTORS_KEPT	64	/* at most, while machines are found */
 #define SCOPE_SIZE	1024
 #define LINE_SIZE	1024	/* of what is told of all machines at once */
 
@@ -335,6 +336,26 @@ find(const struct settings *settings, const struct host *host,
 	if (machine_scope(host, target->name, &machine, target->scope,
 	    sizeof(target->scope)) == -1)
 		scope_failed(target, "find");
+}
+
+/*
+ * Takes hold of all machines.  What telling them and waiting for them takes is
+ * kept back, so that who cannot be held costs the others nothing.
+ */
+static void
+find_all(const struct settings *settings, const struct host *host,
+    struct machined *machined)
+{
+	struct rlimit limit, less;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	less = limit;
+	less.rlim_cur -= limit.rlim_cur / 4 < DESCRIPTORS_KEPT ?
+	    limit.rlim_cur / 4 : DESCRIPTORS_KEPT;
+	setrlimit(RLIMIT_NOFILE, &less);
+	for (size_t i = 0; i < settings->count; i++)
+		find(settings, host, &settings->targets[i], machined);
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* ---- telling ------------------------------------------------------- */
@@ -1305,8 +1326,7 @@ main(int argc, char **argv)
 	prepare(argv);
 	if (host_open("/proc", NULL, &host) == -1)
 		err(STATUS_USAGE, "cannot open /proc");
-	for (size_t i = 0; i < settings.count; i++)
-		find(&settings, &host, &settings.targets[i], &machined);
+	find_all(&settings, &host, &machined);
 	if (settings.dry_run)
 		describe_all(&settings, host.proc);
 	else {
