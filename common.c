@@ -8,8 +8,10 @@
 #include "common.h"
 
 #include <sys/ioctl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,14 +19,12 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -75,6 +75,7 @@
 #define LINUX_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
 #define LINUX_IOPRIO_WHO_PROCESS	1
 #define LINUX_CAP_SYS_ADMIN		21
+#define LINUX_DT_DIR			4
 #define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
 
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
@@ -92,8 +93,7 @@
 #define NAMESPACE_STEP		1000
 
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
-#define CGROUP_SIZE	8192	/* /proc/PID/cgroup: two or so paths */
-#define CMDLINE_SIZE	65536	/* /proc/PID/cmdline of a systemd-nspawn */
+#define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 #define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
@@ -101,6 +101,9 @@
 
 /* machinectl takes as long as a look at so many processes: about 5 ms. */
 #define SCAN_MAX	1000
+
+/* So often the parent of a process ends while it is looked at, at most. */
+#define PARENTS_MAX	16
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
@@ -564,13 +567,14 @@ fd_close(int *fd)
 void
 fds_close_from(int first)
 {
-	long max;
+	struct limit limit;
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
 		return;
-	max = sysconf(_SC_OPEN_MAX);	/* before Linux 5.9 */
-	for (int fd = first; fd < max; fd++)
-		close(fd);
+	/* Before Linux 5.9. */
+	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == 0)
+		for (int fd = first; (uint64_t)fd < limit.soft; fd++)
+			close(fd);
 }
 
 int
@@ -748,6 +752,60 @@ stream_close(struct stream *stream)
 	fd_close(&stream->fd);
 }
 
+/* An entry of a directory, as getdents64(2) gives it. */
+struct linux_dirent64 {
+	uint64_t	inode;
+	int64_t		offset;
+	uint16_t	length;
+	uint8_t		type;
+	char		name[];
+};
+
+/* A directory that is being read.  Empty: fd is -1. */
+struct directory {
+	int		 fd;
+	size_t		 next, end;	/* of what was read */
+	_Alignas(8) char buffer[4096];
+};
+
+/* Opens a directory to be read. */
+static int
+directory_open(int dir, const char *path, struct directory *directory)
+{
+	directory->fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
+	    O_CLOEXEC);
+	directory->next = directory->end = 0;
+	return directory->fd == -1 ? -1 : 0;
+}
+
+/* Gives the next entry; NULL at the end, where errno is 0. */
+static const struct linux_dirent64 *
+directory_next(struct directory *directory)
+{
+	const struct linux_dirent64 *entry;
+
+	if (directory->next == directory->end) {
+		long n = syscall(SYS_getdents64, directory->fd,
+		    directory->buffer, sizeof(directory->buffer));
+
+		if (n <= 0) {
+			errno = n == 0 ? 0 : errno;
+			return NULL;
+		}
+		directory->next = 0;
+		directory->end = (size_t)n;
+	}
+	entry = (const void *)(directory->buffer + directory->next);
+	directory->next += entry->length;
+	return entry;
+}
+
+static void
+directory_close(struct directory *directory)
+{
+	fd_close(&directory->fd);
+}
+
 /* ---- helper -------------------------------------------------------- */
 
 int
@@ -765,39 +823,86 @@ child_wait(pid_t pid, int *status)
 	return 0;
 }
 
-/*
- * Starts a program, which is looked up on PATH.
- *   fds      its standard descriptors; -1: /dev/null
- */
-static int
-spawn(const char *program, const char *const argv[],
-    const char *const environment[], const int fds[STANDARD], pid_t *pid)
+/* fork(2); a libc's own would look after threads, of which there are none. */
+static pid_t
+sys_fork(void)
 {
-	posix_spawn_file_actions_t actions;
-	int error = posix_spawn_file_actions_init(&actions);
+	return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
 
-	if (error != 0) {
-		errno = error;
-		return -1;
+/*
+ * Ends this process, whatever system call filters answer: a libc's _exit() may
+ * call for ever.
+ */
+static _Noreturn void
+sys_exit(int status)
+{
+	syscall(SYS_exit_group, status);
+	__builtin_trap();
+}
+
+/* What is to be executed: a program that is looked up on PATH. */
+struct program {
+	const char		*name;
+	const char *const	*argv;
+	char			**environment;
+	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
+};
+
+/* Becomes the program.  Returns only if that fails. */
+static void
+program_exec(const struct program *program)
+{
+	for (int i = 0; i < STANDARD; i++) {
+		int fd = program->fds[i] != -1 ? program->fds[i] :
+		    open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		if (fd == -1 || dup2(fd, i) == -1)
+			return;
 	}
-	for (int i = 0; error == 0 && i < STANDARD; i++)
-		error = fds[i] == -1 ? posix_spawn_file_actions_addopen(
-		    &actions, i, "/dev/null", O_RDWR, 0) :
-		    posix_spawn_file_actions_adddup2(&actions, fds[i], i);
-	if (error == 0)		/* posix_spawn(3) never changes the words */
-		error = posix_spawnp(pid, program, &actions, NULL,
-		    (char *const *)(uintptr_t)argv,
-		    (char *const *)(uintptr_t)environment);
-	posix_spawn_file_actions_destroy(&actions);
+	/* execve(2) never changes the words. */
+	execvpe(program->name, (char *const *)(uintptr_t)program->argv,
+	    program->environment);
+}
+
+/* Starts a program.  Fails where it cannot be executed. */
+static int
+program_start(const struct program *program, pid_t *pid)
+{
+	int ends[2], error = 0, status;
+	ssize_t n;
+
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		return -1;
+	*pid = sys_fork();
+	if (*pid == 0) {
+		program_exec(program);
+		error = errno;
+		n = write(ends[1], &error, sizeof(error));
+		sys_exit(n == -1 ? EXIT_FAILURE : EXIT_SUCCESS);
+	}
+	if (*pid == -1)
+		error = errno;
+	fd_close(&ends[1]);
+	/* Its execution closes the other end. */
+	while (error == 0 && (n = read(ends[0], &error, sizeof(error))) == -1)
+		error = errno == EINTR ? 0 : errno;
+	fd_close(&ends[0]);
+	if (error == 0)
+		return 0;
+	if (*pid != -1) {
+		kill(*pid, SIGKILL);
+		child_wait(*pid, &status);
+	}
 	errno = error;
-	return error == 0 ? 0 : -1;
+	return -1;
 }
 
 /*
  * Reads what is there now; where output is full the rest is dropped.
- * Returns false at the end.
+ * Returns  1; 0 at the end; -1
  */
-static bool
+static int
 helper_read(int fd, char *output, size_t size, size_t *used)
 {
 	char rest[512];
@@ -806,14 +911,14 @@ helper_read(int fd, char *output, size_t size, size_t *used)
 	    read(fd, rest, sizeof(rest));
 
 	if (n == -1)
-		return errno == EAGAIN || errno == EINTR;
+		return errno == EAGAIN || errno == EINTR ? 1 : -1;
 	if (size - *used > 1)
 		*used += (size_t)n;
 	return n > 0;
 }
 
-/* Collects output until helper has ended.  Says whether it did in time. */
-static bool
+/* Collects output until helper has ended. */
+static int
 helper_wait(const struct process *helper, int out, int64_t deadline,
     char *output, size_t size)
 {
@@ -822,17 +927,19 @@ helper_wait(const struct process *helper, int out, int64_t deadline,
 		{ .fd = out, .events = POLLIN },
 	};
 	size_t used = 0;
-	int n;
+	int n, more = 1;
 
 	do {
 		n = poll(fds, 2, deadline_left(deadline));
-		if (n > 0 && fds[1].revents != 0 &&
-		    !helper_read(out, output, size, &used))
+		if (n > 0 && fds[1].revents != 0 && (more =
+		    helper_read(out, output, size, &used)) == 0)
 			fds[1].fd = -1;
-	} while ((n == -1 && errno == EINTR) ||
-	    (n > 0 && (fds[0].revents == 0 || fds[1].revents & POLLIN)));
+	} while (more != -1 && ((n == -1 && errno == EINTR) ||
+	    (n > 0 && (fds[0].revents == 0 || fds[1].revents & POLLIN))));
 	output[used] = '\0';
-	return n > 0;
+	if (n == 0)
+		errno = ETIMEDOUT;
+	return n > 0 && more != -1 ? 0 : -1;
 }
 
 int
@@ -847,14 +954,14 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 	/* Our end alone: the helper's descriptor is like any other. */
 	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
 		goto out;
-	if (spawn(argv[0], argv, (const char *const *)environ,
-	    (const int[]){ -1, pipefd[1], -1 }, &pid) == -1)
+	if (program_start(&(struct program){ argv[0], argv, environ,
+	    { -1, pipefd[1], -1 } }, &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
 	/* Our own child until waitpid(): its number cannot be another's. */
 	bool ended = process_open(pid, &helper) == 0 &&
-	    helper_wait(&helper, pipefd[0], deadline, output, size);
-	int error = helper.fd == -1 ? errno : ETIMEDOUT;
+	    helper_wait(&helper, pipefd[0], deadline, output, size) == 0;
+	int error = errno;
 
 	if (!ended)
 		kill(pid, SIGKILL);
@@ -887,8 +994,11 @@ bool
 process_alive(const struct process *process)
 {
 	struct pollfd fd = { .fd = process->fd, .events = POLLIN };
+	int n = process->fd == -1 ? 1 : poll(&fd, 1, 0);
 
-	return process->fd != -1 && poll(&fd, 1, 0) == 0;
+	if (n == 1)
+		errno = ESRCH;
+	return n == 0;
 }
 
 int
@@ -989,64 +1099,141 @@ line_copy(const char *line, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
-/* Reads the line of a set of signals. */
-static bool
-status_signals(const char *text, const char *key, uint64_t *signals)
+/* Takes the next word of a line, with the blanks before it. */
+static int
+line_word(struct stream *stream, char *word, size_t size)
 {
-	const char *line = line_value(text, key);
+	int delimiter;
 
-	return line != NULL && line_signals(line, signals);
+	do
+		delimiter = stream_word(stream, " \t\n", word, size);
+	while (word[0] == '\0' && (delimiter == ' ' || delimiter == '\t'));
+	return delimiter;
 }
 
-/* Reads the first number of a line. */
-static bool
-status_number(const char *text, const char *key, uint64_t max,
-    uint32_t *number)
+/* Goes on to what stands after "key:" at the beginning of a line. */
+static int
+line_find(struct stream *stream, const char *key)
 {
-	const char *line = line_value(text, key);
-	uint64_t n;
+	char word[16];
+	int delimiter;
 
-	if (line == NULL || !line_number(&line, &n) || n > max)
-		return false;
-	*number = (uint32_t)n;
-	return true;
+	do {
+		delimiter = stream_word(stream, ":\n", word, sizeof(word));
+		if (delimiter == ':' && !stream->cut && strcmp(word, key) == 0)
+			return 0;
+	} while (stream_line(stream, delimiter));
+	errno = stream->error != 0 ? stream->error : EINVAL;
+	return -1;
+}
+
+/* The lines of a /proc/PID/status that are read. */
+enum {
+	STATUS_NAME, STATUS_STATE, STATUS_PPID, STATUS_TRACER, STATUS_UID,
+	STATUS_NSPID, STATUS_PENDING, STATUS_BLOCKED, STATUS_CAUGHT,
+	STATUS_BOUNDING, STATUS_NO_NEW_PRIVS,
+	STATUS_SECCOMP,	/* missing where the kernel has no filters */
+	STATUS_LINES
+};
+
+static const char status_keys[STATUS_LINES][12] = {
+	"Name", "State", "PPid", "TracerPid", "Uid", "NSpid", "ShdPnd",
+	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp",
+};
+
+/* Keeps one word of a line.  True if it is as it should be. */
+static bool
+status_keep(size_t line, const char *word, struct process_status *status)
+{
+	uint64_t n = 0;
+	bool number = number_parse(word, UINT32_MAX, &n) == 0;
+	bool pid = number && n < INT_MAX;
+
+	switch (line) {
+	case STATUS_NAME:
+		line_copy(word, status->name, sizeof(status->name));
+		return true;
+	case STATUS_STATE:
+		status->state = *word;
+		return *word != '\0';
+	case STATUS_PPID:
+		status->ppid = (pid_t)n;
+		return pid;
+	case STATUS_TRACER:
+		status->tracer = (pid_t)n;
+		return pid;
+	case STATUS_UID:
+		status->uid = (uid_t)n;
+		return number;
+	case STATUS_NSPID:
+		status->inner = (pid_t)n;
+		status->depth++;
+		return pid;
+	case STATUS_PENDING:
+		return line_signals(word, &status->pending);
+	case STATUS_BLOCKED:
+		return line_signals(word, &status->blocked);
+	case STATUS_CAUGHT:
+		return line_signals(word, &status->caught);
+	case STATUS_BOUNDING:
+		return line_signals(word, &status->bounding);
+	case STATUS_NO_NEW_PRIVS:
+		status->no_new_privs = n != 0;
+		return number;
+	default:
+		status->filtered = n != 0;
+		return number;
+	}
+}
+
+/*
+ * Reads the words of a line behind its key.
+ * Returns  the last delimiter, as stream_word(); -2 for a line of nonsense
+ */
+static int
+status_line(struct stream *stream, size_t line, struct process_status *status)
+{
+	char word[PROCESS_NAME_SIZE + 1];	/* a tab is before the name */
+	int delimiter;
+
+	if (line == STATUS_NAME) {
+		delimiter = stream_word(stream, "\n", word, sizeof(word));
+		return status_keep(line, word, status) ? delimiter : -2;
+	}
+	do {
+		delimiter = line_word(stream, word, sizeof(word));
+		if (!status_keep(line, word, status))
+			return -2;
+	} while (line == STATUS_NSPID && delimiter == '\t');
+	return delimiter;
 }
 
 int
-process_status_parse(const char *text, struct process_status *status)
+process_status_parse(struct stream *stream, struct process_status *status)
 {
-	const char *name = line_value(text, "Name:");
-	const char *state = line_value(text, "State:");
-	const char *inner = line_value(text, "NSpid:");
+	const unsigned needed = (1u << STATUS_SECCOMP) - 1;
 	struct process_status s = { .depth = 0 };
-	uint32_t ppid, tracer;
-	uint64_t n;
+	unsigned seen = 0;
+	int delimiter;
 
-	while (inner != NULL && line_number(&inner, &n) && n < INT_MAX) {
-		s.inner = (pid_t)n;
-		s.depth++;
-	}
-	if (s.depth == 0 || name == NULL || state == NULL ||
-	    !status_number(text, "PPid:", INT_MAX, &ppid) ||
-	    !status_number(text, "TracerPid:", INT_MAX, &tracer) ||
-	    !status_number(text, "Uid:", UINT32_MAX, &s.uid) ||
-	    !status_signals(text, "ShdPnd:", &s.pending) ||
-	    !status_signals(text, "SigBlk:", &s.blocked) ||
-	    !status_signals(text, "SigCgt:", &s.caught)) {
-		errno = EINVAL;
+	do {
+		char key[sizeof(status_keys[0])];
+		size_t line = 0;
+
+		delimiter = stream_word(stream, ":\n", key, sizeof(key));
+		while (line < STATUS_LINES &&
+		    strcmp(key, status_keys[line]) != 0)
+			line++;
+		if (delimiter != ':' || stream->cut || line == STATUS_LINES)
+			continue;
+		delimiter = status_line(stream, line, &s);
+		seen |= 1u << line;
+	} while (delimiter != -2 && stream_line(stream, delimiter));
+	if (stream->error != 0 || delimiter == -2 ||
+	    (seen & needed) != needed) {
+		errno = stream->error != 0 ? stream->error : EINVAL;
 		return -1;
 	}
-	line_copy(name, s.name, sizeof(s.name));
-	uint32_t privs = 0, mode = 0;
-
-	status_signals(text, "CapBnd:", &s.bounding);
-	status_number(text, "NoNewPrivs:", 1, &privs);
-	status_number(text, "Seccomp:", UINT8_MAX, &mode);
-	s.no_new_privs = privs != 0;
-	s.filtered = mode != 0;
-	s.state = state[strspn(state, " \t")];
-	s.ppid = (pid_t)ppid;
-	s.tracer = (pid_t)tracer;
 	*status = s;
 	return 0;
 }
@@ -1057,74 +1244,182 @@ signal_in(uint64_t set, int signal)
 	return (set >> (signal - 1) & 1) != 0;
 }
 
-/* Reads the file of a process below proc. */
+#define PROC_PATH_SIZE	64
+
+/* Writes the path of a process's file below proc; process 0 is the caller. */
+static const char *
+proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
+{
+	if (pid == 0)
+		snprintf(path, PROC_PATH_SIZE, "self/%s", file);
+	else
+		snprintf(path, PROC_PATH_SIZE, "%d/%s", pid, file);
+	return path;
+}
+
+/* Reads such a file. */
 static ssize_t
 proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 {
-	char path[64];
+	char path[PROC_PATH_SIZE];
 
-	snprintf(path, sizeof(path), "%d/%s", pid, file);
-	return file_read(proc, path, buffer, size);
+	return file_read(proc, proc_path(path, pid, file), buffer, size);
 }
 
-/* Reads the status of a process; who is its number, or "self". */
+/* Opens such a file as a stream. */
 static int
-status_read(int proc, const char *who, struct process_status *status)
+proc_stream(int proc, pid_t pid, const char *file, struct stream *stream)
 {
-	char path[64], text[STATUS_SIZE];
+	char path[PROC_PATH_SIZE];
 
-	snprintf(path, sizeof(path), "%s/status", who);
-	if (file_read(proc, path, text, sizeof(text)) == -1)
-		return -1;
-	return process_status_parse(text, status);
+	return stream_open(proc, proc_path(path, pid, file), stream);
 }
 
 int
 process_status_read(int proc, pid_t pid, struct process_status *status)
 {
-	char who[16];
+	struct stream stream;
+	int n;
 
-	snprintf(who, sizeof(who), "%d", pid);
-	return status_read(proc, who, status);
+	if (proc_stream(proc, pid, "status", &stream) == -1)
+		return -1;
+	n = process_status_parse(&stream, status);
+	stream_close(&stream);
+	return n;
+}
+
+/* Takes the numbers of a line.  Returns how many there are, or -1. */
+static ssize_t
+line_ids(struct stream *stream, uint32_t *ids, size_t size)
+{
+	int delimiter = '\t';
+	size_t count = 0;
+	char word[16];
+	uint64_t id;
+
+	while (delimiter == '\t' || delimiter == ' ') {
+		delimiter = line_word(stream, word, sizeof(word));
+		if (word[0] == '\0')
+			continue;
+		if (number_parse(word, UINT32_MAX, &id) == -1)
+			return -1;
+		if (count == size) {
+			errno = E2BIG;
+			return -1;
+		}
+		ids[count++] = (uint32_t)id;
+	}
+	errno = stream->error;
+	return stream->error == 0 ? (ssize_t)count : -1;
 }
 
 int
 process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 {
-	char path[32], word[24];
 	struct stream stream;
-	gid_t *found = NULL;
-	size_t used = 0;
-	int d = '\n';
-	uint64_t n;
+	ssize_t n = -1;
+	/* No more than is written to takes memory. */
+	gid_t *list = mmap(NULL, GROUPS_MAX * sizeof(*list), PROT_READ |
+	    PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	snprintf(path, sizeof(path), "%d/status", pid);
-	if (stream_open(proc, path, &stream) == -1)
+	if (list == MAP_FAILED)
 		return -1;
-	do {
-		d = stream_word(&stream, ":\n", word, sizeof(word));
-		if (d == ':' && strcmp(word, "Groups") == 0) {
-			while (d != '\n' && d != -1) {
-				d = stream_word(&stream, "\t \n", word, sizeof(word));
-				if (number_parse(word, UINT32_MAX, &n) == 0) {
-					if (found == NULL) found = mmap(NULL, GROUPS_MAX * sizeof(gid_t), PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0);
-					if (used < GROUPS_MAX) found[used++] = (gid_t)n;
-				}
-			}
-			break;
-		}
-	} while (stream_line(&stream, d));
-	stream_close(&stream);
-	*groups = found;
-	*count = used;
+	if (proc_stream(proc, pid, "status", &stream) == 0) {
+		if (line_find(&stream, "Groups") == 0)
+			n = line_ids(&stream, list, GROUPS_MAX);
+		stream_close(&stream);
+	}
+	if (n == -1) {
+		groups_free(list);
+		return -1;
+	}
+	*groups = list;
+	*count = (size_t)n;
 	return 0;
 }
 
 void
 groups_free(gid_t *groups)
 {
+	int error = errno;
+
 	if (groups != NULL)
-		munmap(groups, GROUPS_MAX * sizeof(gid_t));
+		munmap(groups, GROUPS_MAX * sizeof(*groups));
+	errno = error;
+}
+
+#define HIERARCHY_SIZE	256	/* the names of all controllers */
+
+/* A line of a /proc/PID/cgroup. */
+struct cgroup_line {
+	char	hierarchy[HIERARCHY_SIZE];	/* controllers, or its name */
+	char	path[PATH_MAX];			/* empty in a line of nonsense */
+};
+
+/* Takes the next line; false at the end. */
+static bool
+cgroup_line_next(struct stream *stream, struct cgroup_line *line)
+{
+	char number[16];
+	int delimiter;
+
+	line->hierarchy[0] = line->path[0] = '\0';
+	delimiter = stream_word(stream, ":\n", number, sizeof(number));
+	if (delimiter == ':')
+		delimiter = stream_word(stream, ":\n", line->hierarchy,
+		    sizeof(line->hierarchy));
+	if (delimiter == ':')
+		delimiter = stream_word(stream, "\n", line->path,
+		    sizeof(line->path));
+	return stream_line(stream, delimiter) || line->path[0] != '\0';
+}
+
+/* True if a path is as long as those that newer kernels have cut. */
+static bool
+path_is_cut(const char *path)
+{
+	return strlen(path) == PATH_MAX - 1;
+}
+
+/* True if a hierarchy is called so or has that controller. */
+static bool
+hierarchy_is(const char *hierarchy, const char *name)
+{
+	size_t length = strlen(name);
+
+	if (*hierarchy == '\0' || strcmp(hierarchy, name) == 0)
+		return *hierarchy == *name;
+	do {
+		hierarchy += *hierarchy == ',';
+		if (strcspn(hierarchy, ",") == length &&
+		    memcmp(hierarchy, name, length) == 0)
+			return true;
+		hierarchy += strcspn(hierarchy, ",");
+	} while (*hierarchy != '\0');
+	return false;
+}
+
+int
+process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
+    size_t size)
+{
+	struct cgroup_line line;
+	struct stream stream;
+	bool found;
+
+	if (proc_stream(proc, pid, "cgroup", &stream) == -1)
+		return -1;
+	do
+		found = cgroup_line_next(&stream, &line);
+	while (found && (line.path[0] == '\0' ||
+	    !hierarchy_is(line.hierarchy, hierarchy)));
+	stream_close(&stream);
+	errno = found ? ENAMETOOLONG : stream.error != 0 ? stream.error :
+	    ENOENT;
+	if (!found || strlen(line.path) >= size || path_is_cut(line.path))
+		return -1;
+	memcpy(path, line.path, strlen(line.path) + 1);
+	return 0;
 }
 
 int64_t
@@ -1145,7 +1440,7 @@ process_age(int proc, pid_t pid)
 		return -1;
 	clock_gettime(CLOCK_BOOTTIME, &t);
 	return (int64_t)t.tv_sec * SECOND + t.tv_nsec / 1000000 -
-	    (int64_t)ticks * SECOND / sysconf(_SC_CLK_TCK);
+	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
 }
 
 const char *
@@ -1206,16 +1501,13 @@ unit_names_make(const char *name, struct unit_names *units)
 		    forms[i].prefix, forms[i].name, forms[i].suffix);
 }
 
-/* Says whether a folder below the slices is the unit of the machine. */
+/* True if a folder below the slices is the unit of the machine. */
 static bool
-part_is_unit(const char *part, size_t length, const struct unit_names *units)
+folder_is_unit(const char *folder, const struct unit_names *units)
 {
-	if (length > 0 && *part == '_') {	/* systemd's own escape */
-		part++;
-		length--;
-	}
+	folder += *folder == '_';	/* systemd's own escape */
 	for (size_t i = 0; i < sizeof(units->names) / UNIT_NAME_MAX; i++)
-		if (part_is(part, length, units->names[i]))
+		if (strcmp(folder, units->names[i]) == 0)
 			return true;
 	return false;
 }
@@ -1229,26 +1521,33 @@ part_is_slice(const char *part, size_t length)
 	return length >= tail && part_is(part + length - tail, tail, slice);
 }
 
-/* Judges one cgroup's path, which ends at the end of its line. */
-static bool
-path_in_machine(const char *path, const struct unit_names *units)
+/*
+ * Cuts a cgroup's path after the unit in whose payload it is, without the '/'
+ * at its beginning; it becomes empty where it is in none.
+ */
+static void
+path_cut(char *path)
 {
+	static const char payload[] = "/payload";
+	const size_t tail = sizeof(payload) - 1;
+	char *part = path;
 	size_t length;
 
-	do {
-		path += *path == '/';
-		length = strcspn(path, "/\n");
-		if (!part_is_slice(path, length))
+	for (;;) {
+		part += *part == '/';
+		length = strcspn(part, "/");
+		if (!part_is_slice(part, length))
 			break;
-		path += length;
-		length = 0;
-	} while (*path == '/');
-	if (path[length] != '/')
-		return false;
-	const char *next = path + length + 1;
-
-	return part_is(next, strcspn(next, "/\n"), "payload") &&
-	    part_is_unit(path, length, units);
+		part += length;
+	}
+	part += length;
+	if (strncmp(part, payload, tail) == 0 &&
+	    strchr("/", part[tail]) != NULL)
+		*part = '\0';
+	else
+		*path = '\0';
+	if (*path == '/')
+		memmove(path, path + 1, strlen(path));
 }
 
 /* Opens the directory path if it is one of that type of file system. */
@@ -1299,23 +1598,41 @@ host_close(struct host *host)
 	fd_close(&host->proc);
 }
 
+int
+cgroup_unit(struct stream *stream, char path[PATH_MAX])
+{
+	struct cgroup_line line;
+
+	path[0] = '\0';
+	while (path[0] == '\0' && cgroup_line_next(stream, &line)) {
+		if (line.hierarchy[0] != '\0' &&
+		    strcmp(line.hierarchy, "name=systemd") != 0)
+			continue;
+		memcpy(path, line.path, sizeof(line.path));
+		path_cut(path);
+	}
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
+}
+
+/* Gives the last part of a path. */
+static const char *
+path_base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
+}
+
 bool
-cgroup_in_machine(const char *text, const char *name)
+unit_is_machines(const char *path, const char *name)
 {
 	struct unit_names units;
 
 	if (!machine_name_valid(name))
 		return false;
 	unit_names_make(name, &units);
-	for (; *text != '\0'; text = line_next(text)) {
-		const char *kind = text + strcspn(text, ":\n");
-		bool ours = strncmp(text, "0::", 3) == 0 ||
-		    strncmp(kind, ":name=systemd:", 14) == 0;
-
-		if (ours && path_in_machine(strchr(kind + 1, ':') + 1, &units))
-			return true;
-	}
-	return false;
+	return folder_is_unit(path_base(path), &units);
 }
 
 /*
@@ -1340,26 +1657,38 @@ nspawn_option(const char *word, size_t length)
 	return found;
 }
 
+static void
+text_copy(const char *text, char *copy, size_t size)
+{
+	size_t length = strnlen(text, size - 1);
+
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+}
+
 /* Keeps what concerns us of an option; letter is 0 where it is a long one. */
 static void
 nspawn_option_keep(const char *option, char letter, const char *value,
     struct nspawn_words *words)
 {
+	bool image = letter == 'i' || strcmp(option, "image=") == 0;
+
 	if (letter == 'M' || strcmp(option, "machine=") == 0)
-		words->machine = *value == '\0' ? NULL : value;
-	else if (letter == 'D' || strcmp(option, "directory=") == 0)
-		words->directory = value;
-	else if (letter == 'i' || strcmp(option, "image=") == 0)
-		words->image = value;
+		text_copy(value, words->machine, sizeof(words->machine));
+	else if (image || (!words->image &&
+	    (letter == 'D' || strcmp(option, "directory=") == 0)))
+		text_copy(value, words->path, sizeof(words->path));
 	else if (strcmp(option, "kill-signal=") == 0)
-		words->kill_signal = value;
+		text_copy(value, words->kill_signal,
+		    sizeof(words->kill_signal));
 	else if (letter == 'x' || strcmp(option, "ephemeral") == 0)
 		words->ephemeral = true;
+	words->image = words->image || image;
 }
 
 /*
- * Reads a word of short options; next is the word behind it.  Says whether
- * that is the argument of the last.
+ * Reads a word of short options; next is the word after it.  True if that is
+ * the argument of the last.
  */
 static bool
 nspawn_shorts(const char *word, const char *next, struct nspawn_words *words)
@@ -1399,24 +1728,39 @@ nspawn_long(const char *word, const char *next, struct nspawn_words *words)
 	return takes;
 }
 
-void
-nspawn_words_parse(const char *text, size_t length, struct nspawn_words *words)
+/* Takes the next word of a command line.  False at its end. */
+static bool
+nspawn_word(struct stream *stream, char word[NSPAWN_WORD_SIZE])
 {
-	const char *end = text + length;
-	const char *word = text + strlen(text) + 1;	/* behind argv[0] */
+	return stream_word(stream, "", word, NSPAWN_WORD_SIZE) != -1 ||
+	    word[0] != '\0';
+}
 
-	*words = (struct nspawn_words){ .machine = NULL };
-	while (word < end && word[0] == '-' && word[1] != '\0') {
-		const char *next = word + strlen(word) + 1;
-		const char *value = next < end ? next : "";
+int
+nspawn_words_parse(struct stream *stream, struct nspawn_words *words)
+{
+	char buffers[2][NSPAWN_WORD_SIZE];
+	char *word = buffers[0], *next = buffers[1];
+	bool more = nspawn_word(stream, word);	/* argv[0] */
+
+	memset(words, 0, sizeof(*words));
+	more = more && nspawn_word(stream, word);
+	while (more && word[0] == '-' && word[1] != '\0' &&
+	    strcmp(word, "--") != 0) {
 		bool taken;
 
-		if (strcmp(word, "--") == 0)
-			break;
-		taken = word[1] == '-' ? nspawn_long(word, value, words) :
-		    nspawn_shorts(word, value, words);
-		word = taken && next < end ? next + strlen(next) + 1 : next;
+		more = nspawn_word(stream, next);
+		taken = word[1] == '-' ? nspawn_long(word, next, words) :
+		    nspawn_shorts(word, next, words);
+		if (taken)
+			more = more && nspawn_word(stream, next);
+		char *other = word;
+
+		word = next;
+		next = other;
 	}
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
 }
 
 /*
@@ -1473,287 +1817,131 @@ path_nameless(const char *path)
 enum naming
 nspawn_words_name(const struct nspawn_words *words, const char *name)
 {
-	const char *path = words->image != NULL ? words->image :
-	    words->directory;
-	const char *suffix = words->image != NULL ? ".raw" : "";
+	const char *suffix = words->image ? ".raw" : "";
 	const char *rest;
 	bool same;
 
-	if (words->machine != NULL)
+	if (words->machine[0] != '\0')
 		return strcmp(words->machine, name) == 0 ? NAMES_IT :
 		    NAMES_OTHER;
-	if (path == NULL || path_nameless(path))
+	if (path_nameless(words->path))
 		return NAMES_NONE;
-	same = path_names(path, suffix, name, &rest) &&
+	same = path_names(words->path, suffix, name, &rest) &&
 	    (words->ephemeral ? is_ephemeral_tail(rest) : *rest == '\0');
 	return same ? NAMES_IT : NAMES_OTHER;
 }
 
 /*
  * Compares a namespace of a process with the caller's.
- * Returns 1 for the same, 0 for another, -1 where one cannot be seen.
+ * Returns  1 for the same, 0 for another; -1
  */
 static int
 namespace_same(int proc, pid_t pid, const char *file)
 {
-	char path[64], own[64];
+	char path[PROC_PATH_SIZE];
 	struct stat theirs, ours;
 
-	snprintf(path, sizeof(path), "%d/ns/%s", pid, file);
-	snprintf(own, sizeof(own), "self/ns/%s", file);
-	if (fstatat(proc, own, &ours, 0) == -1 ||
-	    fstatat(proc, path, &theirs, 0) == -1)
+	if (fstatat(proc, proc_path(path, 0, file), &ours, 0) == -1 ||
+	    fstatat(proc, proc_path(path, pid, file), &theirs, 0) == -1)
 		return -1;
 	return ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
 /*
- * Says whether a process is a leader: PID 1 of a pid namespace that is the next
- * one below the caller's.
- *   depth    how many numbers a leader has
- */
-static bool
-status_is_leaders(const struct process_status *status, unsigned depth)
-{
-	return status->inner == 1 && status->depth == depth;
-}
-
-/*
- * Takes hold of a process if it is a leader.
- * errors   ESRCH    when it is something else or has ended
- *          ENOTSUP  when it is in the caller's own pid namespace
+ * Opens a namespace of a process.  The descriptor is -1 where the process is in
+ * the caller's, or the kernel has no such namespaces.
+ * errors   EOWNERDEAD  when the process has none, since its first thread ended
  */
 static int
-leader_open(int proc, pid_t pid, unsigned depth, struct process *leader)
+namespace_open(int proc, pid_t pid, const char *file, int *fd)
 {
-	struct process_status status;
-	struct process p = PROCESS_NONE;
+	char path[PROC_PATH_SIZE];
+	struct stat theirs, ours;
 
-	if (process_open(pid, &p) == -1)
-		return -1;
-	int same = namespace_same(proc, pid, "pid");
-
-	if (same == -1 && errno != ENOENT) {
-		process_close(&p);
+	*fd = -1;
+	if (fstatat(proc, proc_path(path, 0, file), &ours, 0) == -1)
+		return errno == ENOENT ? 0 : -1;
+	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
+	if (*fd == -1) {
+		if (errno == ENOENT)
+			errno = EOWNERDEAD;
 		return -1;
 	}
-	if (same != -1 && process_status_read(proc, pid, &status) == 0 &&
-	    process_alive(&p)) {
-		if (same == 0 && status_is_leaders(&status, depth)) {
-			*leader = p;
-			return 0;
-		}
-		errno = same == 1 ? ENOTSUP : ESRCH;
-	} else
-		errno = ESRCH;
-	process_close(&p);
-	return -1;
-}
+	int n = fstat(*fd, &theirs);
 
-/* Gives the last part of a path. */
-static const char *
-path_base(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash == NULL ? path : slash + 1;
+	if (n == -1 || (ours.st_dev == theirs.st_dev &&
+	    ours.st_ino == theirs.st_ino))
+		fd_close(fd);
+	return n;
 }
 
 /*
  * Finds the name of a process's program, the last part of its path, as the
  * kernel knows it.
- * Returns  a part of path, or NULL
+ *   name     a part of path
+ * errors   ENOENT  when it has ended, or its first thread has
  */
-static const char *
-proc_program(int proc, pid_t pid, char *path, size_t size)
+static int
+process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 {
 	static const char deleted[] = " (deleted)";
 	const size_t tail = sizeof(deleted) - 1;
-	char link[32];
-	ssize_t n;
+	char link[PROC_PATH_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(link, pid, "exe"), path,
+	    PATH_MAX - 1);
 
-	snprintf(link, sizeof(link), "%d/exe", pid);
-	n = readlinkat(proc, link, path, size - 1);
 	if (n == -1)
-		return NULL;
+		return -1;
 	path[n] = '\0';
 	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
 		path[(size_t)n - tail] = '\0';
-	return path_base(path);
+	*name = path_base(path);
+	return 0;
 }
 
-/* Says whether a process is a systemd-nspawn of the caller's pid namespace. */
-static bool
-is_supervisor(int proc, pid_t pid)
+/*
+ * Finds out whether a process is a systemd-nspawn of the caller's pid
+ * namespace.
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
+process_is_nspawn(int proc, pid_t pid)
 {
 	static const char nspawn[] = "systemd-nspawn";
-	char comm[64], path[PATH_MAX];
+	char comm[128], path[PATH_MAX];
 	const char *program;
 	ssize_t n = proc_read(proc, pid, "comm", comm, sizeof(comm));
 
-	if (n <= 0 || !part_is(comm, (size_t)n - 1, nspawn))
-		return false;
-	program = proc_program(proc, pid, path, sizeof(path));
-	return program != NULL && strcmp(program, nspawn) == 0 &&
-	    namespace_same(proc, pid, "pid") == 1;
-}
-
-/* Reads a supervisor's command line into text, where words points to. */
-static bool
-supervisor_words(int proc, pid_t pid, char text[CMDLINE_SIZE],
-    struct nspawn_words *words)
-{
-	ssize_t n = proc_read(proc, pid, "cmdline", text, CMDLINE_SIZE);
-
 	if (n <= 0)
-		return false;
-	nspawn_words_parse(text, (size_t)n, words);
-	return true;
-}
-
-/* Says what a supervisor's command line tells of the machine's name. */
-static enum naming
-supervisor_names(int proc, pid_t pid, const char *name)
-{
-	char text[CMDLINE_SIZE];
-	struct nspawn_words words;
-
-	return supervisor_words(proc, pid, text, &words) ?
-	    nspawn_words_name(&words, name) : NAMES_NONE;
-}
-
-/*
- * Finds who made the leader's user namespace, where it has one of its own;
- * nobody but root can make a machine without one.
- */
-static int
-leader_owner(int proc, pid_t leader, uid_t *owner)
-{
-	char path[64];
-	int fd, n, same = namespace_same(proc, leader, "user");
-
-	*owner = 0;
-	if (same == 1 || (same == -1 && errno == ENOENT))
+		return (int)n;
+	if (!part_is(comm, (size_t)n - 1, nspawn))
 		return 0;
-	snprintf(path, sizeof(path), "%d/ns/user", leader);
-	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
+	if (process_exe(proc, pid, path, &program) == -1)
+		return errno == ENOENT ? 0 : -1;	/* it is ending */
+	return strcmp(program, nspawn) != 0 ? 0 :
+	    namespace_same(proc, pid, "ns/pid");
+}
+
+/* Reads the command line of a systemd-nspawn. */
+static int
+nspawn_words_read(int proc, pid_t pid, struct nspawn_words *words)
+{
+	struct stream stream;
+	int n;
+
+	if (proc_stream(proc, pid, "cmdline", &stream) == -1)
 		return -1;
-	n = ioctl(fd, LINUX_NS_GET_OWNER_UID, owner);
-	fd_close(&fd);
+	n = nspawn_words_parse(&stream, words);
+	stream_close(&stream);
 	return n;
 }
 
-/*
- * Looks at the leader's parent, which is the supervisor if it is a
- * systemd-nspawn, and whose user is the machine's where nobody else is known.
- * errors   EAGAIN  when the leader got another parent, or ended, meanwhile
- */
-static int
-machine_look_up(int proc, struct machine *machine)
-{
-	struct process_status leader, parent;
-	struct process p = PROCESS_NONE;
-	pid_t pid = machine->leader.pid;
-
-	if (process_status_read(proc, pid, &leader) == -1)
-		return -1;
-	if (leader.ppid == 0)		/* outside of our pid namespace */
-		return 0;
-	if (process_open(leader.ppid, &p) == -1) {
-		if (errno == ESRCH)
-			errno = EAGAIN;
-		return -1;
-	}
-	bool nspawn = is_supervisor(proc, p.pid);
-	int error = process_status_read(proc, p.pid, &parent) == -1 ? errno : 0;
-
-	if (!process_alive(&p) || process_status_read(proc, pid, &leader) == -1 ||
-	    leader.ppid != p.pid)
-		error = EAGAIN;
-	if (error != 0) {
-		process_close(&p);
-		errno = error;
-		return -1;
-	}
-	if (machine->owner == 0)
-		machine->owner = parent.uid;
-	if (nspawn)
-		machine->supervisor = p;
-	else
-		process_close(&p);
-	return 0;
-}
-
-/*
- * Fills machine, whose leader is held already, with its supervisor and owner.
- * errors   ESRCH  when the leader ended meanwhile
- */
-static int
-machine_complete(int proc, struct machine *machine)
-{
-	int n = leader_owner(proc, machine->leader.pid, &machine->owner);
-
-	while (n == 0 && machine_look_up(proc, machine) == -1)
-		if (errno != EAGAIN || !process_alive(&machine->leader))
-			n = -1;
-	if (!process_alive(&machine->leader)) {
-		errno = ESRCH;
-		return -1;
-	}
-	return n;
-}
-
-/*
- * Takes hold of the machine whose leader has the number pid.
- * errors   as leader_open()
- */
-static int
-machine_open(int proc, pid_t pid, unsigned depth, struct machine *machine)
-{
-	struct machine m = MACHINE_NONE;
-
-	if (leader_open(proc, pid, depth, &m.leader) == -1)
-		return -1;
-	if (machine_complete(proc, &m) == -1) {
-		machine_close(&m);
-		return -1;
-	}
-	*machine = m;
-	return 0;
-}
-
-/* Says whether a process is in the payload of the machine's unit. */
-static bool
-proc_in_unit(int proc, pid_t pid, const char *name)
-{
-	char text[CGROUP_SIZE];
-
-	return proc_read(proc, pid, "cgroup", text, sizeof(text)) != -1 &&
-	    cgroup_in_machine(text, name);
-}
-
-/* Says whether it is PID 1 of a supervisor whose command line says name. */
-static bool
-proc_in_supervisor(int proc, pid_t pid, const char *name)
-{
-	struct process_status status;
-
-	/* What is asked first rules out most, where there are many machines. */
-	return process_status_read(proc, pid, &status) == 0 &&
-	    status.inner == 1 && status.ppid != 0 &&
-	    supervisor_names(proc, status.ppid, name) == NAMES_IT &&
-	    is_supervisor(proc, status.ppid);
-}
-
-static bool
-proc_in_machine(int proc, pid_t pid, const char *name)
-{
-	return proc_in_unit(proc, pid, name) ||
-	    proc_in_supervisor(proc, pid, name);
-}
-
-typedef bool proc_test(int proc, pid_t pid, const char *name);
+/* The ways in which a machine is looked for. */
+enum {
+	WAY_UNIT = 1,		/* its leader is in a unit that has its name */
+	WAY_SUPERVISOR = 2,	/* its supervisor's command line names it */
+	WAY_MACHINED = 4,	/* machined says so */
+};
 
 /* What is looked for, and what one way after the other has found of it. */
 struct search {
@@ -1761,37 +1949,260 @@ struct search {
 	const char		*name;
 	struct unit_names	 units;
 	struct machined		*machined;
+	unsigned		 ways;		/* that are being tried */
 	struct machine		 found;	/* by all ways that were tried */
 	bool			 twins;	/* found is one of two */
 	pid_t			*suspects;
 	unsigned		 depth;		/* pid namespaces, of a leader */
 	bool			 unsure;	/* a way may have missed one */
 	int			 error;		/* what ends it: an errno */
+	int			 doubt;		/* why "none" is no answer */
 };
 
 /*
- * Adds a machine, which is found's or closed then.  One of a stranger never
- * stands in the way of one that is root's or the caller's.
+ * One look at a process that may be a leader: each file of it and of its parent
+ * is read once.  The parent's number alone is read again, once the parent is
+ * held: no pidfd tells whose parent it is.
+ */
+struct look {
+	struct process		 leader;
+	struct process_status	 status;
+	bool			 is_leader;	/* of whatever machine */
+	bool			 hidden;	/* nobody can name its unit */
+	char			 unit[PATH_MAX];	/* as cgroup_unit() */
+	struct process		 parent;	/* empty: none that matters */
+	bool			 supervised;	/* by its parent */
+	uid_t			 owner;		/* the parent's user */
+	struct nspawn_words	 words;		/* the parent's */
+};
+
+static void
+look_close(struct look *look)
+{
+	process_close(&look->leader);
+	process_close(&look->parent);
+}
+
+/*
+ * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
+ * the next one below the caller's.
+ * errors   ESRCH    when it is something else or has ended
+ *          ENOTSUP  when it is in the caller's own pid namespace
+ */
+static int
+look_leader(const struct search *search, pid_t pid, struct look *look)
+{
+	int proc = search->host->proc, same;
+
+	if (process_open(pid, &look->leader) == -1 ||
+	    process_status_read(proc, pid, &look->status) == -1)
+		return -1;
+	look->is_leader = look->status.inner == 1 &&
+	    look->status.depth == search->depth;
+	if (!look->is_leader && search->ways != WAY_MACHINED) {
+		errno = ESRCH;
+		return -1;
+	}
+	same = namespace_same(proc, pid, "ns/pid");
+	if (same == -1 || !process_alive(&look->leader))
+		return -1;
+	if (same == 0 && look->is_leader)
+		return 0;
+	look->is_leader = false;
+	errno = same == 1 ? ENOTSUP : ESRCH;
+	return -1;
+}
+
+/* Reads in which unit's payload the leader is. */
+static int
+look_unit(const struct search *search, struct look *look)
+{
+	struct stream stream;
+	int n;
+
+	if (proc_stream(search->host->proc, look->leader.pid, "cgroup",
+	    &stream) == -1)
+		return -1;
+	n = cgroup_unit(&stream, look->unit);
+	stream_close(&stream);
+	/* So deep in its payload that the kernel has no room for the path. */
+	look->hidden = n == -1 && errno == ENAMETOOLONG;
+	return look->hidden ? 0 : n;
+}
+
+/*
+ * Judges a leader by the unit that it is in, and by what the command line of
+ * its supervisor says.
+ */
+static bool
+look_names(const struct search *search, const struct look *look,
+    enum naming naming)
+{
+	/*
+	 * The scope of a registered web and that of an unregistered
+	 * machine-web have one name: what the supervisor says decides.
+	 */
+	return search->ways == WAY_MACHINED ||
+	    ((search->ways & WAY_UNIT) != 0 && naming != NAMES_OTHER &&
+	    folder_is_unit(path_base(look->unit), &search->units)) ||
+	    ((search->ways & WAY_SUPERVISOR) != 0 && naming == NAMES_IT);
+}
+
+/* Reads of the parent what a supervisor has. */
+static int
+look_supervisor(const struct search *search, struct look *look)
+{
+	int proc = search->host->proc, nspawn;
+	struct process_status status;
+	pid_t pid = look->parent.pid;
+
+	if (nspawn_words_read(proc, pid, &look->words) == -1)
+		return -1;
+	/* This rules out most, where there are many machines. */
+	if (!look->hidden && !look_names(search, look, NAMES_NONE) &&
+	    nspawn_words_name(&look->words, search->name) != NAMES_IT) {
+		process_close(&look->parent);
+		return 0;
+	}
+	nspawn = process_is_nspawn(proc, pid);
+	if (nspawn == -1 || process_status_read(proc, pid, &status) == -1)
+		return -1;
+	look->supervised = nspawn == 1;
+	look->owner = status.uid;
+	return process_alive(&look->parent) ? 0 : -1;
+}
+
+/* True if an error says that a process has ended, and so is an answer. */
+static bool
+error_is_end(int error)
+{
+	return error == ESRCH || error == ENOENT;
+}
+
+/*
+ * Looks at the leader's parent, which is the supervisor if it is a
+ * systemd-nspawn.
+ * Returns  0; 1 when the leader has got another parent meanwhile; -1
+ */
+static int
+look_parent(const struct search *search, struct look *look)
+{
+	pid_t pid = look->status.ppid;
+	struct process_status status;
+	int n;
+
+	if (pid == 0)		/* outside of our pid namespace */
+		return 0;
+	n = process_open(pid, &look->parent);
+	if (n == 0)
+		n = look_supervisor(search, look);
+	if (n == 0 && look->parent.fd == -1)
+		return 0;
+	if ((n == -1 && !error_is_end(errno)) || process_status_read(
+	    search->host->proc, look->leader.pid, &status) == -1)
+		return -1;
+	if (n == 0 && status.ppid == pid)
+		return 0;
+	process_close(&look->parent);
+	look->status.ppid = status.ppid;
+	look->supervised = false;
+	return 1;
+}
+
+/*
+ * Whose machine it is: its supervisor's user's; without one, of whoever made
+ * the leader's user namespace.  Nobody but root makes a machine without one.
+ */
+static int
+look_owner(const struct search *search, struct look *look)
+{
+	int fd, n = 0;
+
+	if (look->supervised)
+		return 0;
+	if (namespace_open(search->host->proc, look->leader.pid, "ns/user",
+	    &fd) == -1)
+		return -1;
+	look->owner = 0;
+	if (fd != -1)
+		n = ioctl(fd, LINUX_NS_GET_OWNER_UID, &look->owner);
+	fd_close(&fd);
+	return n;
+}
+
+/*
+ * Takes hold of the machine whose leader a process is, if it is the one that is
+ * looked for.
+ * errors   as look_leader(); ESRCH also when it is another's
+ */
+static int
+look_at(const struct search *search, pid_t pid, struct look *look)
+{
+	enum naming naming = NAMES_NONE;
+	int n = 1;
+
+	if (look_leader(search, pid, look) == -1 ||
+	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
+		return -1;
+	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
+		n = look_parent(search, look);
+	if (n == 1)
+		errno = EAGAIN;
+	if (n != 0)
+		return -1;
+	if (look->supervised)
+		naming = nspawn_words_name(&look->words, search->name);
+	if (!look_names(search, look, naming)) {
+		errno = look->hidden && naming == NAMES_NONE ? ENAMETOOLONG :
+		    ESRCH;
+		return -1;
+	}
+	if (look_owner(search, look) == -1)
+		return -1;
+	return process_alive(&look->leader) ? 0 : -1;
+}
+
+/*
+ * Adds the machine of a look, which is found's or closed then.  One of a
+ * stranger never stands in the way of one that is root's or the caller's.
  */
 static void
-search_add(struct search *search, struct machine *machine)
+search_add(struct search *search, struct look *look)
 {
 	struct machine *found = &search->found;
+	struct machine machine = { look->leader, PROCESS_NONE, look->owner };
 
-	if (found->leader.fd == -1 ||
-	    (machine_foreign(found) && !machine_foreign(machine))) {
-		machine_close(found);
-		*found = *machine;
-		search->twins = false;
+	if (found->leader.fd != -1 &&
+	    (!machine_foreign(found) || machine_foreign(&machine))) {
+		if (found->leader.pid != machine.leader.pid &&
+		    machine_foreign(found) == machine_foreign(&machine)) {
+			search->twins = true;
+			search->suspects[0] = found->leader.pid;
+			search->suspects[1] = machine.leader.pid;
+		}
 		return;
 	}
-	if (found->leader.pid != machine->leader.pid &&
-	    machine_foreign(found) == machine_foreign(machine)) {
-		search->twins = true;
-		search->suspects[0] = found->leader.pid;
-		search->suspects[1] = machine->leader.pid;
+	look->leader.fd = -1;
+	if (look->supervised) {
+		machine.supervisor = look->parent;
+		look->parent.fd = -1;
 	}
-	machine_close(machine);
+	machine_close(found);
+	*found = machine;
+	search->twins = false;
+}
+
+/*
+ * Takes note of an error.  What is due to one process leaves the others to be
+ * looked at; what the caller has run short of ends the search.
+ */
+static void
+search_failed(struct search *search, int error)
+{
+	if (error == EACCES || error == EPERM || error == ENAMETOOLONG)
+		search->doubt = error;
+	else if (!error_is_end(error) && error != ENOTSUP)
+		search->error = error;
 }
 
 /* Says whether nothing else needs to be tried. */
@@ -1802,72 +2213,22 @@ search_over(const struct search *search)
 	    !machine_foreign(&search->found));
 }
 
-/* Takes hold of the machine whose leader pid is, if belongs still says so. */
-static int
-machine_try(const struct search *search, pid_t pid, proc_test *belongs,
-    struct machine *machine)
-{
-	const char *name = search->name;
-	int proc = search->host->proc;
-	struct machine m;
-
-	if (machine_open(proc, pid, search->depth, &m) == -1)
-		return -1;
-	/*
-	 * The scope of a registered web and that of an unregistered
-	 * machine-web have one name: what the supervisor says decides.
-	 */
-	if (!belongs(proc, pid, name) || (m.supervisor.fd != -1 &&
-	    supervisor_names(proc, m.supervisor.pid, name) == NAMES_OTHER) ||
-	    !process_alive(&m.leader)) {
-		machine_close(&m);
-		errno = ESRCH;
-		return -1;
-	}
-	*machine = m;
-	return 0;
-}
-
 /*
- * Adds the machine whose leader the process pid is, if belongs says so.
+ * Adds the machine whose leader a process is, if it is the one that is looked
+ * for.
  * Returns  whether it is the leader of this or another machine
  */
 static bool
-search_try(struct search *search, pid_t pid, proc_test *belongs)
+search_try(struct search *search, pid_t pid)
 {
-	struct process_status status;
-	struct machine machine;
-	int proc = search->host->proc;
+	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
 
-	if (process_status_read(proc, pid, &status) == -1) {
-		/* Else it has ended, or is none. */
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
-			search->error = errno;
-		return false;
-	}
-	if (!status_is_leaders(&status, search->depth))
-		return false;
-	if (!belongs(proc, pid, search->name))
-		return true;
-	if (machine_try(search, pid, belongs, &machine) == 0)
-		search_add(search, &machine);
-	/* Otherwise it has just ended, or is another's after all. */
-	else if (errno != ESRCH && errno != ENOTSUP && errno != ENOENT)
-		search->error = errno;
-	return true;
-}
-
-/* Opens a directory for readdir(3). */
-static DIR *
-directory_open(int dir, const char *path)
-{
-	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW |
-	    O_CLOEXEC);
-	DIR *opened = fd == -1 ? NULL : fdopendir(fd);
-
-	if (opened == NULL)
-		fd_close(&fd);
-	return opened;
+	if (look_at(search, pid, &look) == 0)
+		search_add(search, &look);
+	else
+		search_failed(search, errno);
+	look_close(&look);
+	return look.is_leader;
 }
 
 /*
@@ -1876,36 +2237,41 @@ directory_open(int dir, const char *path)
  * Returns  whether the leader of a machine is there
  */
 static bool
-cgroup_try(struct search *search, int dir, const char *path, proc_test *belongs)
+cgroup_try(struct search *search, int dir, const char *path)
 {
 	char text[CGROUP_PROCS_SIZE], *rest = text;
 	uint64_t pid;
 
-	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG)
+	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG) {
+		/* Gone, or made so by the machine: then /proc tells. */
+		if (errno != ENODEV && errno != EOPNOTSUPP && errno != EACCES)
+			search_failed(search, errno);
 		return false;
-	for (const char *line; (line = strsep(&rest, "\n")) != NULL;)
+	}
+	for (const char *line; search->error == 0 &&
+	    (line = strsep(&rest, "\n")) != NULL;)
 		/* 0 is a process that our pid namespace does not see. */
 		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
-		    search_try(search, (pid_t)pid, belongs))
+		    search_try(search, (pid_t)pid))
 			return true;
 	return false;
 }
 
 /* Tries the machine that the unit below the folder dir may be. */
 static void
-unit_try(struct search *search, int dir, const char *unit, proc_test *belongs)
+unit_try(struct search *search, int dir, const char *unit)
 {
 	/* Where nspawn puts a machine's PID 1, and where systemd puts itself. */
 	static const char *const places[] = { "payload", "payload/init.scope" };
 	char path[NAME_MAX + 64];
 
 	snprintf(path, sizeof(path), "%s/payload", unit);
-	if (faccessat(dir, path, F_OK, 0) == -1 && errno == ENOENT)
+	if (faccessat(dir, path, F_OK, 0) == -1 && error_is_end(errno))
 		return;
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		snprintf(path, sizeof(path), "%s/%s/cgroup.procs", unit,
 		    places[i]);
-		if (cgroup_try(search, dir, path, belongs))
+		if (cgroup_try(search, dir, path))
 			return;
 	}
 	search->unsure = true;	/* it may be elsewhere in the payload */
@@ -1913,82 +2279,85 @@ unit_try(struct search *search, int dir, const char *unit, proc_test *belongs)
 
 /*
  * Tries the units in a slice and in those below it: the ones that are named
- * after the machine, or with proc_in_supervisor all.  Slices nest as often as
- * their names have a '-', see systemd.slice(5).
+ * after the machine, or with WAY_SUPERVISOR all.  Slices nest as often as their
+ * names have a '-', see systemd.slice(5).
  */
 static void
-slice_try(struct search *search, int dir, const char *path, proc_test *belongs)
+slice_try(struct search *search, int dir, const char *path)
 {
-	DIR *slice = directory_open(dir, path);
-	const struct dirent *entry;
+	const struct linux_dirent64 *entry;
+	struct directory slice;
 
-	if (slice == NULL) {
-		search->unsure = search->unsure || errno != ENOENT;
+	if (directory_open(dir, path, &slice) == -1) {
+		if (errno == EACCES)
+			search->unsure = true;
+		else
+			search_failed(search, errno);
 		return;
 	}
-	while (search->error == 0 && (entry = readdir(slice)) != NULL) {
-		const char *unit = entry->d_name;
-		size_t length = strlen(unit);
+	while (search->error == 0 && (entry = directory_next(&slice)) != NULL) {
+		const char *unit = entry->name;
 
-		/* No unit's folder begins with a dot; see part_is_unit(). */
-		if (entry->d_type != DT_DIR || unit[0] == '.')
+		/* No unit's folder begins with a dot; see folder_is_unit(). */
+		if (entry->type != LINUX_DT_DIR || unit[0] == '.')
 			continue;
-		if (part_is_slice(unit, length))
-			slice_try(search, dirfd(slice), unit, belongs);
-		else if (belongs != proc_in_unit ||
-		    part_is_unit(unit, length, &search->units))
-			unit_try(search, dirfd(slice), unit, belongs);
+		if (part_is_slice(unit, strlen(unit)))
+			slice_try(search, slice.fd, unit);
+		else if (search->ways != WAY_UNIT ||
+		    folder_is_unit(unit, &search->units))
+			unit_try(search, slice.fd, unit);
 	}
-	closedir(slice);
+	if (search->error == 0 && errno != 0)
+		search_failed(search, errno);
+	directory_close(&slice);
 }
 
-/* Gives the number of the next process of a proc directory, 0 at the end. */
+/* Gives the next process of a proc directory; 0 at the end, as above. */
 static pid_t
-proc_next(DIR *dir)
+proc_next(struct directory *dir)
 {
-	const struct dirent *entry;
+	const struct linux_dirent64 *entry;
 	uint64_t pid;
 
-	while ((entry = readdir(dir)) != NULL)
-		if (number_parse(entry->d_name, INT_MAX, &pid) == 0)
+	while ((entry = directory_next(dir)) != NULL)
+		if (number_parse(entry->name, INT_MAX, &pid) == 0)
 			return (pid_t)pid;
 	return 0;
 }
 
 /* Reads which pid namespace a process is in, the cheapest thing to ask it. */
 static bool
-proc_pid_namespace(int proc, const char *who, char text[PID_NAMESPACE_SIZE])
+proc_pid_namespace(int proc, pid_t pid, char text[PID_NAMESPACE_SIZE])
 {
-	char path[64];
-	ssize_t n;
+	char path[PROC_PATH_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(path, pid, "ns/pid"), text,
+	    PID_NAMESPACE_SIZE - 1);
 
-	snprintf(path, sizeof(path), "%s/ns/pid", who);
-	n = readlinkat(proc, path, text, PID_NAMESPACE_SIZE - 1);
 	text[n == -1 ? 0 : n] = '\0';
 	return n != -1;
 }
 
 /* Tries all processes but those of the caller's own pid namespace. */
 static void
-proc_try(struct search *search, proc_test *belongs)
+proc_try(struct search *search)
 {
-	char own[PID_NAMESPACE_SIZE], theirs[PID_NAMESPACE_SIZE], who[16];
+	char own[PID_NAMESPACE_SIZE], theirs[PID_NAMESPACE_SIZE];
 	int proc = search->host->proc;
-	bool known = proc_pid_namespace(proc, "self", own);
-	DIR *dir = directory_open(proc, ".");
+	bool known = proc_pid_namespace(proc, 0, own);
+	struct directory dir;
 	pid_t pid;
 
-	if (dir == NULL) {
+	if (directory_open(proc, ".", &dir) == -1) {
 		search->error = errno;
 		return;
 	}
-	while (search->error == 0 && (pid = proc_next(dir)) != 0) {
-		snprintf(who, sizeof(who), "%d", pid);
-		if (!known || !proc_pid_namespace(proc, who, theirs) ||
+	while (search->error == 0 && (pid = proc_next(&dir)) != 0)
+		if (!known || !proc_pid_namespace(proc, pid, theirs) ||
 		    strcmp(own, theirs) != 0)
-			search_try(search, pid, belongs);
-	}
-	closedir(dir);
+			search_try(search, pid);
+	if (search->error == 0)
+		search->error = errno;
+	directory_close(&dir);
 }
 
 /*
@@ -2011,7 +2380,11 @@ machined_run(const char *const argv[], struct machined *machined, char *output,
 	return status;
 }
 
-/* Asks machined for the leader of a machine.  ESRCH where it has no answer. */
+/*
+ * Asks machined for the leader of a machine.
+ * errors   ESRCH      when it has no answer, or there is no machinectl
+ *          ETIMEDOUT  when it hangs, or was killed
+ */
 static int
 machined_leader(const char *name, struct machined *machined, pid_t *leader)
 {
@@ -2022,11 +2395,14 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 	uint64_t pid;
 	int status = machined_run(argv, machined, output, sizeof(output));
 
-	if (status == -1 && errno == ETIMEDOUT)
+	if (status == -1) {
+		if (errno == ENOENT)
+			errno = ESRCH;
 		return -1;
+	}
 	output[status == 0 ? strcspn(output, "\n") : 0] = '\0';
 	if (number_parse(output, INT_MAX, &pid) == -1 || pid <= 1) {
-		errno = ESRCH;
+		errno = status > 128 ? ETIMEDOUT : ESRCH;
 		return -1;
 	}
 	*leader = (pid_t)pid;
@@ -2041,11 +2417,12 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 static void
 find_by_unit(struct search *search)
 {
+	search->ways = WAY_UNIT;
 	search->unsure = search->host->cgroup == -1;
 	if (!search->unsure)
-		slice_try(search, search->host->cgroup, ".", proc_in_unit);
+		slice_try(search, search->host->cgroup, ".");
 	if (search->unsure && search->error == 0)
-		proc_try(search, proc_in_unit);
+		proc_try(search);
 }
 
 /*
@@ -2055,13 +2432,13 @@ find_by_unit(struct search *search)
 static void
 find_by_supervisor(struct search *search)
 {
+	search->ways = WAY_SUPERVISOR;
 	search->unsure = false;
 	if (search->host->cgroup != -1)
-		slice_try(search, search->host->cgroup, ".",
-		    proc_in_supervisor);
+		slice_try(search, search->host->cgroup, ".");
 	/* What was found may be one of two. */
 	if (search->unsure && search->error == 0 && search_over(search))
-		proc_try(search, proc_in_supervisor);
+		proc_try(search);
 }
 
 /*
@@ -2071,25 +2448,30 @@ find_by_supervisor(struct search *search)
 static void
 find_in_proc(struct search *search)
 {
-	proc_try(search, proc_in_machine);
+	search->ways = WAY_UNIT | WAY_SUPERVISOR;
+	proc_try(search);
 }
 
-/* What machinectl says. */
+/* What machinectl says; another way may tell where it cannot be run. */
 static void
 find_by_machined(struct search *search)
 {
-	struct machine machine;
+	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
 	pid_t pid;
 
-	if (machined_leader(search->name, search->machined, &pid) == -1)
+	search->ways = WAY_MACHINED;
+	if (machined_leader(search->name, search->machined, &pid) == -1) {
+		if (errno != ESRCH)
+			search->doubt = errno;
 		return;
-	if (machine_open(search->host->proc, pid, search->depth,
-	    &machine) == 0)
-		search_add(search, &machine);
-	else if (errno != ESRCH) {
+	}
+	if (look_at(search, pid, &look) == 0)
+		search_add(search, &look);
+	else if (!error_is_end(errno)) {
 		search->suspects[0] = pid;
 		search->error = errno;
 	}
+	look_close(&look);
 }
 
 /* Gives what was found to the caller, or says why nothing is. */
@@ -2104,8 +2486,8 @@ search_end(struct search *search, struct machine *machine)
 	}
 	machine_close(&search->found);
 	if (search->error == 0)
-		search->error = search->machined->hung ? ETIMEDOUT : ESRCH;
-	errno = search->error;
+		search->error = search->doubt;
+	errno = search->error != 0 ? search->error : ESRCH;
 	return -1;
 }
 
@@ -2136,7 +2518,7 @@ machine_find(const struct host *host, const char *name,
 	};
 	struct process_status own;
 
-	if (status_read(host->proc, "self", &own) == -1)
+	if (process_status_read(host->proc, 0, &own) == -1)
 		return -1;
 	search.depth = own.depth + 1;
 	unit_names_make(name, &search.units);
@@ -2229,51 +2611,61 @@ machine_signal(const struct machine *machine, const char *name, int signal,
  * beginning; it is a part of text.
  */
 static const char *
-proc_cgroup(const struct host *host, pid_t pid, char text[CGROUP_SIZE])
+proc_cgroup(const struct host *host, pid_t pid, char text[PATH_MAX])
 {
 	bool unified = fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC);
-	const char *key = unified ? "0::/" : ":name=systemd:/";
-	char *line, *path, *rest = text;
 
-	if (proc_read(host->proc, pid, "cgroup", text, CGROUP_SIZE) == -1)
+	if (process_cgroup(host->proc, pid, unified ? "" : "name=systemd",
+	    text, PATH_MAX) == -1)
 		return NULL;
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		path = strstr(line, key);
-		if (path != NULL && (path == line || !unified))
-			return path + strlen(key);
-	}
-	return NULL;
+	return text + (*text == '/');
 }
 
-const char *
+/* True if a unit is a scope that is named after the machine. */
+static bool
+unit_is_scope(const char *unit, const char *name)
+{
+	static const char suffix[] = ".scope";
+	size_t length = strlen(unit), tail = sizeof(suffix) - 1;
+
+	return length > tail && strcmp(unit + length - tail, suffix) == 0 &&
+	    unit_is_machines(unit, name);
+}
+
+int
 machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size)
 {
-	static const char suffix[] = ".scope/payload";
-	char text[CGROUP_SIZE];
-	const char *found = NULL, *end = NULL;
-	int length;
+	struct stream stream;
+	char unit[PATH_MAX] = "";
+	int n = host->cgroup == -1 ? 0 : proc_stream(host->proc,
+	    machine->leader.pid, "cgroup", &stream);
 
-	path[0] = '\0';
-	if (proc_in_unit(host->proc, machine->leader.pid, name))
-		found = proc_cgroup(host, machine->leader.pid, text);
-	if (found != NULL)
-		end = strstr(found, suffix);
-	if (end == NULL)
-		return path;
-	length = (int)(end - found) + (int)strlen(".scope");
-	if ((size_t)length < size)
-		snprintf(path, size, "%.*s", length, found);
-	if (!process_alive(&machine->leader) ||
-	    faccessat(host->cgroup, path, F_OK, 0) == -1)
-		path[0] = '\0';
-	return path;
+	if (n == 0 && host->cgroup != -1) {
+		n = cgroup_unit(&stream, unit);
+		stream_close(&stream);
+		/* Whoever is in a unit of that name: it is the machine's. */
+		if (!unit_is_scope(unit, name))
+			unit[0] = '\0';
+		else if (n == 0)
+			n = faccessat(host->cgroup, unit, F_OK, 0);
+	}
+	if (n == -1 && !error_is_end(errno))
+		return -1;
+	if (n == -1)
+		unit[0] = '\0';
+	if (strlen(unit) >= size) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(path, unit, strlen(unit) + 1);
+	return 0;
 }
 
 bool
 machine_frozen(const struct host *host, const struct machine *machine)
 {
-	char text[CGROUP_SIZE], path[CGROUP_SIZE + 16], events[256];
+	char text[PATH_MAX], path[PATH_MAX + 16], events[256];
 	const char *cgroup = proc_cgroup(host, machine->leader.pid, text);
 	const char *frozen;
 
@@ -2287,31 +2679,34 @@ machine_frozen(const struct host *host, const struct machine *machine)
 	    process_alive(&machine->leader);
 }
 
-size_t
+ssize_t
 machine_processes(int proc, const struct machine *machine, pid_t *pids,
     size_t size)
 {
-	char theirs[PID_NAMESPACE_SIZE], its[PID_NAMESPACE_SIZE], who[16];
-	DIR *dir = directory_open(proc, ".");
-	size_t count = 0;
+	char theirs[PID_NAMESPACE_SIZE], its[PID_NAMESPACE_SIZE];
+	struct directory dir;
+	ssize_t count = 0;
 	pid_t pid;
 
-	snprintf(who, sizeof(who), "%d", machine->leader.pid);
-	if (dir == NULL || !proc_pid_namespace(proc, who, theirs) ||
-	    !process_alive(&machine->leader))
+	if (directory_open(proc, ".", &dir) == -1)
+		return -1;
+	if (!proc_pid_namespace(proc, machine->leader.pid, theirs) ||
+	    !process_alive(&machine->leader)) {
+		count = error_is_end(errno) ? 0 : -1;
 		goto out;
-	while ((pid = proc_next(dir)) != 0) {
-		snprintf(who, sizeof(who), "%d", pid);
-		if (!proc_pid_namespace(proc, who, its) ||
+	}
+	while ((pid = proc_next(&dir)) != 0) {
+		if (!proc_pid_namespace(proc, pid, its) ||
 		    strcmp(its, theirs) != 0)
 			continue;
-		if (count < size)
+		if ((size_t)count < size)
 			pids[count] = pid;
 		count++;
 	}
+	if (errno != 0)
+		count = -1;
 out:
-	if (dir != NULL)
-		closedir(dir);
+	directory_close(&dir);
 	return count;
 }
 
@@ -2325,20 +2720,15 @@ machine_close(struct machine *machine)
 /* ---- init ---------------------------------------------------------- */
 
 /*
- * Says whether a command line begins with word, whatever folder is named and
- * even where busybox is called by its own name, and goes on with argument.
+ * True if a command line begins with word, whatever folder is named and even
+ * where busybox is called by its own name, and goes on with argument.
+ *   line     two words, each ended with a NUL
  */
 static bool
-proc_words_are(int proc, pid_t pid, const char *word, const char *argument)
+words_are(const char *line, const char *word, const char *argument)
 {
-	char text[PATH_MAX + 2] = "";	/* its beginning will do */
-	const char *first = text, *second;
+	const char *first = line, *second;
 
-	if (word == NULL && argument == NULL)
-		return true;
-	if (proc_read(proc, pid, "cmdline", text, PATH_MAX) == -1 &&
-	    errno != EFBIG)
-		return false;
 	if (strcmp(path_base(first), "busybox") == 0)
 		first += strlen(first) + 1;
 	second = first + strlen(first) + 1;
@@ -2346,42 +2736,84 @@ proc_words_are(int proc, pid_t pid, const char *word, const char *argument)
 	    (argument == NULL || strcmp(second, argument) == 0);
 }
 
-const struct init *
-init_of(int proc, const struct process *leader)
-{
-	struct process_status s;
-	char path[PATH_MAX];
-	const char *program = proc_program(proc, leader->pid, path,
-	    sizeof(path));
+/* What tells which init a leader is. */
+struct leader_facts {
+	char			 path[PATH_MAX];
+	const char		*program;	/* a part of path; or NULL */
+	char			 line[PATH_MAX + 3];	/* the first words */
+	struct process_status	 status;
+};
 
-	if (program == NULL ||
-	    process_status_read(proc, leader->pid, &s) == -1)
-		return NULL;
-	for (size_t i = 0; i < INITS; i++)
-		if (strcmp(program, inits[i].program) == 0 &&
-		    proc_words_are(proc, leader->pid, inits[i].word,
-		    inits[i].argument) &&
+/*
+ * Reads what tells which init a leader is.
+ * errors   ESRCH  when it has ended
+ */
+static int
+leader_facts_read(int proc, const struct process *leader,
+    struct leader_facts *facts)
+{
+	facts->program = NULL;
+	memset(facts->line, 0, sizeof(facts->line));
+	/* Gone with its first thread; or longer than the kernel can say. */
+	if (process_exe(proc, leader->pid, facts->path, &facts->program) ==
+	    -1 && errno != ENOENT && errno != ENAMETOOLONG)
+		return -1;
+	/* The beginning of its command line will do. */
+	if (proc_read(proc, leader->pid, "cmdline", facts->line, PATH_MAX) ==
+	    -1 && errno != EFBIG && errno != ENOENT)
+		return -1;
+	if (process_status_read(proc, leader->pid, &facts->status) == -1) {
+		if (errno == ENOENT)
+			errno = ESRCH;
+		return -1;
+	}
+	return process_alive(leader) ? 0 : -1;
+}
+
+int
+init_of(int proc, const struct process *leader, const struct init **init)
+{
+	struct leader_facts facts;
+	size_t i;
+
+	if (leader_facts_read(proc, leader, &facts) == -1) {
+		if (errno != ESRCH)
+			return -1;
+		facts.program = NULL;
+	}
+	for (i = facts.program == NULL ? INITS : 0; i < INITS; i++)
+		if (strcmp(facts.program, inits[i].program) == 0 &&
+		    words_are(facts.line, inits[i].word, inits[i].argument) &&
 		    (inits[i].caught == 0 ||
-		    signal_in(s.caught, inits[i].caught)) &&
+		    signal_in(facts.status.caught, inits[i].caught)) &&
 		    (inits[i].uncaught == 0 ||
-		    !signal_in(s.caught, inits[i].uncaught)))
-			return process_alive(leader) ? &inits[i].init : NULL;
-	return NULL;
+		    !signal_in(facts.status.caught, inits[i].uncaught)))
+			break;
+	*init = i < INITS ? &inits[i].init : NULL;
+	return 0;
 }
 
-bool
-init_early(int proc, const struct process *leader)
+int
+init_early(int proc, const struct process *leader, bool *early)
 {
-	char path[PATH_MAX];
-	const char *program = proc_program(proc, leader->pid, path,
-	    sizeof(path));
+	struct leader_facts facts;
 
-	return program != NULL && strcmp(program, "systemd-nspawn") == 0 &&
-	    !proc_words_are(proc, leader->pid, "(sd-stubinit)", NULL);
+	if (leader_facts_read(proc, leader, &facts) == -1) {
+		if (errno != ESRCH)
+			return -1;
+		facts.program = NULL;
+	}
+	*early = facts.program != NULL &&
+	    strcmp(facts.program, "systemd-nspawn") == 0 &&
+	    !words_are(facts.line, "(sd-stubinit)", NULL);
+	return 0;
 }
 
-/* Says whether the main thread of a process waits in rt_sigtimedwait(2). */
-static bool
+/*
+ * Finds out whether the main thread of a process waits in rt_sigtimedwait(2).
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
 signals_are_awaited(int proc, pid_t pid)
 {
 	char text[256], place[PROCESS_NAME_SIZE];
@@ -2389,62 +2821,100 @@ signals_are_awaited(int proc, pid_t pid)
 	uint64_t call;
 
 	if (strcmp(process_place(proc, pid, place), "do_sigtimedwait") == 0)
-		return true;
-	return proc_read(proc, pid, "syscall", text, sizeof(text)) != -1 &&
-	    line_number(&line, &call) && call == SYS_rt_sigtimedwait;
-}
-
-enum verdict
-signal_verdict(int proc, const struct process *leader, int signal)
-{
-	struct process_status s;
-
-	if (process_status_read(proc, leader->pid, &s) == -1 ||
-	    !process_alive(leader) || signal == SIGKILL || signal == SIGSTOP)
-		return VERDICT_UNKNOWN;
-	if (signal_in(s.caught, signal))
-		return VERDICT_HEARD;
-	if (signal_in(s.blocked, signal))
-		return VERDICT_QUEUED;
-	return signals_are_awaited(proc, leader->pid) ? VERDICT_UNKNOWN :
-	    VERDICT_DROPPED;
-}
-
-bool
-signal_awaited(int proc, const struct process *process, int signal)
-{
-	char path[32], text[1024];
-	const struct dirent *entry;
-	bool found = false;
-	uint64_t set;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "%d/fdinfo", process->pid);
-	dir = directory_open(proc, path);
-	if (dir == NULL)
-		return false;
-	while (!found && (entry = readdir(dir)) != NULL)
-		found = file_read(dirfd(dir), entry->d_name, text,
-		    sizeof(text)) != -1 &&
-		    status_signals(text, "sigmask:", &set) &&
-		    signal_in(set, signal);
-	closedir(dir);
-	return found;
+		return 1;
+	if (proc_read(proc, pid, "syscall", text, sizeof(text)) == -1)
+		return errno == ENOENT ? 0 : -1;
+	return line_number(&line, &call) && call == SYS_rt_sigtimedwait;
 }
 
 int
-machine_kill_signal(int proc, const struct machine *machine)
+signal_verdict(int proc, const struct process *leader, int signal,
+    enum verdict *verdict)
 {
-	char text[CMDLINE_SIZE];
-	struct nspawn_words words;
-	int signal;
+	struct process_status s = { .depth = 0 };
+	bool heard, queued, unheeded = signal == SIGKILL || signal == SIGSTOP;
+	int awaited = 0;
 
-	if (machine->supervisor.fd == -1 ||
-	    !supervisor_words(proc, machine->supervisor.pid, text, &words) ||
-	    words.kill_signal == NULL || !process_alive(&machine->supervisor))
-		return 0;
-	signal = signal_number(words.kill_signal);
-	return signal == SIGKILL || signal == SIGSTOP ? -1 : signal;
+	if (!unheeded && process_status_read(proc, leader->pid, &s) == -1)
+		awaited = -1;
+	heard = signal_in(s.caught, signal);
+	queued = signal_in(s.blocked, signal);
+	if (awaited == 0 && !unheeded && !heard && !queued)
+		awaited = signals_are_awaited(proc, leader->pid);
+	if (awaited == 0 && !process_alive(leader))
+		awaited = -1;
+	if (awaited == -1 && !error_is_end(errno) && errno != EACCES &&
+	    errno != EPERM)
+		return -1;
+	*verdict = awaited != 0 || unheeded ? VERDICT_UNKNOWN :
+	    heard ? VERDICT_HEARD : queued ? VERDICT_QUEUED : VERDICT_DROPPED;
+	return 0;
+}
+
+/*
+ * Finds out whether one of a process's descriptors is a signalfd(2) that gives
+ * signal.
+ * Returns  as signal_awaited()
+ */
+static int
+descriptor_gives(int dir, const char *name, int signal)
+{
+	struct stream stream;
+	char word[32] = "";
+	uint64_t set = 0;
+	int n;
+
+	if (stream_open(dir, name, &stream) == -1)
+		return error_is_end(errno) ? 0 : -1;
+	n = line_find(&stream, "sigmask");
+	if (n == 0)
+		line_word(&stream, word, sizeof(word));
+	stream_close(&stream);
+	if (stream.error != 0 && !error_is_end(stream.error)) {
+		errno = stream.error;
+		return -1;
+	}
+	return n == 0 && line_signals(word, &set) && signal_in(set, signal);
+}
+
+int
+signal_awaited(int proc, const struct process *process, int signal)
+{
+	char path[PROC_PATH_SIZE];
+	const struct linux_dirent64 *entry;
+	struct directory dir;
+	int n = 0;
+
+	if (directory_open(proc, proc_path(path, process->pid, "fdinfo"),
+	    &dir) == -1)
+		return error_is_end(errno) ? 0 : -1;
+	while (n == 0 && (entry = directory_next(&dir)) != NULL)
+		if (entry->name[0] != '.')
+			n = descriptor_gives(dir.fd, entry->name, signal);
+	if (n == 0 && errno != 0)
+		n = -1;
+	directory_close(&dir);
+	return n;
+}
+
+int
+machine_kill_signal(int proc, const struct machine *machine, int *signal)
+{
+	const struct process *supervisor = &machine->supervisor;
+	struct nspawn_words words;
+
+	if (supervisor->fd == -1 ||
+	    nspawn_words_read(proc, supervisor->pid, &words) == -1 ||
+	    !process_alive(supervisor)) {
+		if (supervisor->fd != -1 && !error_is_end(errno))
+			return -1;
+		words.kill_signal[0] = '\0';
+	}
+	*signal = words.kill_signal[0] == '\0' ? 0 :
+	    signal_number(words.kill_signal);
+	if (*signal == SIGKILL || *signal == SIGSTOP)
+		*signal = -1;
+	return 0;
 }
 
 /* ---- namespaces ---------------------------------------------------- */
@@ -2459,23 +2929,6 @@ namespace_number(const char *name, size_t length)
 	return -1;
 }
 
-/* Opens one of them; fd becomes -1 where there is nothing to join. */
-static int
-namespace_open(int proc, pid_t pid, const char *file, int *fd)
-{
-	char path[64];
-	int same = namespace_same(proc, pid, file);
-
-	*fd = -1;
-	if (same == 1 || (same == -1 && errno == ENOENT))
-		return 0;
-	if (same == -1)
-		return -1;
-	snprintf(path, sizeof(path), "%d/ns/%s", pid, file);
-	*fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
-	return *fd == -1 ? -1 : 0;
-}
-
 int
 namespaces_open(int proc, const struct process *process, unsigned wanted,
     int fds[NAMESPACES])
@@ -2483,15 +2936,17 @@ namespaces_open(int proc, const struct process *process, unsigned wanted,
 	int opened[NAMESPACES], error = 0;
 
 	for (int i = 0; i < NAMESPACES; i++) {
+		char file[16] = "ns/";
+
 		opened[i] = -1;
-		if (error == 0 && (wanted & 1u << i) != 0 &&
-		    namespace_open(proc, process->pid, namespace_kinds[i].file,
-		    &opened[i]) == -1)
+		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
+		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
+		    proc, process->pid, file, &opened[i]) == -1)
 			error = errno;
 	}
-	/* What is missing for a living process is unknown to the kernel. */
-	if (!process_alive(process))
-		error = ESRCH;
+	/* A process that has ended has lost its namespaces, too. */
+	if (!process_alive(process) && (error == 0 || errno == ESRCH))
+		error = errno;
 	for (int i = 0; i < NAMESPACES; i++) {
 		if (error != 0)
 			fd_close(&opened[i]);
@@ -2807,28 +3262,6 @@ struct intermediate {
 
 /* ---- entry: reading ------------------------------------------------ */
 
-/* A line of /proc/PID/cgroup. */
-struct cgroup_line {
-	char	controllers[256];	/* empty: of v2 */
-	char	path[PATH_MAX + 1];
-};
-
-/* Takes the next one.  False at the end, and where it cannot be read. */
-static bool
-cgroup_line_next(struct stream *stream, struct cgroup_line *line)
-{
-	char number[16];
-
-	if (stream_word(stream, ":", number, sizeof(number)) != ':' ||
-	    stream_word(stream, ":", line->controllers,
-	    sizeof(line->controllers)) != ':' || stream->cut)
-		return false;
-	stream_word(stream, "\n", line->path, sizeof(line->path));
-	if (stream->cut)
-		stream->error = ENAMETOOLONG;
-	return stream->error == 0;
-}
-
 /* A line of /proc/PID/mountinfo. */
 struct mount_line {
 	char	root[PATH_MAX], point[PATH_MAX];
@@ -2858,27 +3291,17 @@ mount_line_next(struct stream *stream, struct mount_line *line)
 static bool
 options_include(const char *options, const char *controllers)
 {
-	size_t length;
+	char name[HIERARCHY_SIZE];
+	struct stream stream;
+	int delimiter = ',';
 
-	for (;; controllers += length + 1) {
-		const char *option = options;
-		bool found = false;
-
-		length = strcspn(controllers, ",");
-		while (!found) {
-			size_t end = strcspn(option, ",");
-
-			found = end == length &&
-			    memcmp(option, controllers, length) == 0;
-			if (option[end] == '\0')
-				break;
-			option += end + 1;
-		}
-		if (!found)
+	stream_of_text(controllers, strlen(controllers), &stream);
+	while (delimiter == ',') {
+		delimiter = stream_word(&stream, ",", name, sizeof(name));
+		if (!hierarchy_is(options, name))
 			return false;
-		if (controllers[length] == '\0')
-			return true;
 	}
+	return true;
 }
 
 /*
@@ -2889,13 +3312,13 @@ static int
 cgroup_open_in_mount(const struct cgroup_line *line,
     const struct mount_line *mount)
 {
-	bool unified = line->controllers[0] == '\0';
+	bool unified = line->hierarchy[0] == '\0';
 	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
 	const char *below = line->path + root;
 	int top, fd;
 
 	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
-	    (!unified && !options_include(mount->options, line->controllers)) ||
+	    (!unified && !options_include(mount->options, line->hierarchy)) ||
 	    strncmp(line->path, mount->root, root) != 0 ||
 	    (*below != '/' && *below != '\0'))
 		return -1;
@@ -2950,9 +3373,9 @@ entry_open_cgroup(int proc, const struct cgroup_line *line,
 
 	/* A hierarchy that has but a name confines nobody. */
 	if (fd == -1)
-		return errno == ENOENT && strncmp(line->controllers, "name=",
+		return errno == ENOENT && strncmp(line->hierarchy, "name=",
 		    5) == 0 ? 0 : -1;
-	if (line->controllers[0] == '\0') {
+	if (line->hierarchy[0] == '\0') {
 		entry->cgroup = fd;
 		return 0;
 	}
@@ -2979,12 +3402,17 @@ entry_open_cgroups(int proc, struct stream *theirs, struct stream *ours,
 {
 	struct cgroup_line line, own;
 
-	while (cgroup_line_next(theirs, &line))
+	while (cgroup_line_next(theirs, &line)) {
+		if (path_is_cut(line.path)) {
+			errno = ENAMETOOLONG;
+			return -1;
+		}
 		if ((!cgroup_line_next(ours, &own) ||
-		    strcmp(line.controllers, own.controllers) != 0 ||
+		    strcmp(line.hierarchy, own.hierarchy) != 0 ||
 		    strcmp(line.path, own.path) != 0) &&
 		    entry_open_cgroup(proc, &line, entry) == -1)
 			return -1;
+	}
 	errno = theirs->error;
 	return theirs->error == 0 ? 0 : -1;
 }
@@ -3550,17 +3978,6 @@ received_close(struct received *received)
  * From here on only what harms the machine alone may depend on an answer of
  * the kernel's; and nothing may be tried until it succeeds.
  */
-
-/*
- * Ends this process, whatever its filters answer: a libc's _exit() may call
- * for ever.
- */
-static _Noreturn void
-sys_exit(int status)
-{
-	syscall(SYS_exit_group, status);
-	__builtin_trap();
-}
 
 /*
  * Gives a signal its default disposition, by the kernel's number: a libc hides
@@ -4348,7 +4765,7 @@ struct linux_clone_args {
 	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
-/* fork(2), but the child is in the folder of cgroup v2. */
+/* The same as sys_fork(), but the child is in the folder of cgroup v2. */
 static pid_t
 fork_into(int cgroup)
 {
@@ -4386,7 +4803,7 @@ entry_reopen_cgroup(struct entry *entry)
 		return;
 	if (stream_open(host.proc, path, &stream) == 0) {
 		while (cgroup_line_next(&stream, &line))
-			if (line.controllers[0] == '\0') {
+			if (line.hierarchy[0] == '\0') {
 				fd_close(&entry->cgroup);
 				entry->cgroup = cgroup_open(host.proc, &line);
 			}
@@ -4405,7 +4822,7 @@ intermediate_fork(struct entry *entry, struct page *page)
 	pid_t pid = -1;
 
 	if (entry->cgroup == -1)
-		return fork();
+		return sys_fork();
 	for (int i = 0; i < CGROUP_TRIES && entry->cgroup != -1; i++) {
 		pid = fork_into(entry->cgroup);
 		if (pid != -1 || (errno != EBUSY && errno != ENODEV &&
@@ -4415,7 +4832,7 @@ intermediate_fork(struct entry *entry, struct page *page)
 	}
 	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
 	    errno == EINVAL)) {
-		pid = fork();
+		pid = sys_fork();
 		if (pid == 0)
 			cgroup_join_late(entry->cgroup, page);
 	}
@@ -4807,11 +5224,11 @@ monitor_main(char **argv)
 static int
 monitor_spawn(int channel, pid_t *pid)
 {
-	static const char *const argv[] = { monitor_word, NULL };
-	static const char *const environment[] = { NULL };
-	const int fds[STANDARD] = { channel, -1, -1 };
-	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy, n = -1;
-	char path[32];
+	const char *const argv[] = { monitor_word, NULL };
+	char *environment[] = { NULL }, path[32];
+	struct program program = { path, argv, environment,
+	    { channel, -1, -1 } };
+	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy, n;
 
 	if (self == -1)
 		return -1;
@@ -4820,7 +5237,7 @@ monitor_spawn(int channel, pid_t *pid)
 	if (copy == -1)
 		return -1;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy);
-	n = spawn(path, argv, environment, fds, pid);
+	n = program_start(&program, pid);
 	fd_close(&copy);
 	return n;
 }

@@ -18,6 +18,7 @@
 
 #include <sys/types.h>
 
+#include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -249,7 +250,8 @@ int child_wait(pid_t pid, int *status);
 
 /*
  * Runs a program that is looked up on PATH, with /dev/null as its input and
- * its error output, and waits for its end.  At the deadline it is killed.
+ * its error output, and waits for its end.  At the deadline it is killed, and
+ * where its end cannot be waited for.
  *   argv     its words; ends with NULL
  *   output   what it wrote to stdout, ended with a NUL and cut at size - 1
  * SIGCHLD must not be ignored.
@@ -282,8 +284,11 @@ struct process {
 int process_open(pid_t pid, struct process *process);
 
 /*
- * Says whether process has not ended.  A zombie has.
- * Returns  true or false; false for the empty process
+ * True if process has certainly not ended.  A zombie has, unless it is a first
+ * thread that others outlive.
+ * Returns  true; false, also for the empty process
+ * errors   ESRCH   when it has ended
+ *          ENOMEM  or another, when nobody can tell
  */
 bool process_alive(const struct process *process);
 
@@ -326,29 +331,35 @@ struct process_status {
 };
 
 /*
- * Says whether signal is in a set of struct process_status.
+ * True if signal is in a set of struct process_status.
  */
 bool signal_in(uint64_t set, int signal);
 
 /*
- * Reads the text of a /proc/PID/status.
- * errors   EINVAL  when a line is missing or is no such line
+ * Reads a /proc/PID/status, whose lines may be of any length.
+ * errors   EINVAL  when a line is missing or is no such line; that of filters
+ *                  is missing where the kernel has none
+ *          or stream->error
  * source   proc_pid_status(5)
  */
-int process_status_parse(const char *text, struct process_status *status);
+int process_status_parse(struct stream *stream, struct process_status *status);
 
 /*
  * Reads the /proc/PID/status of a process.  Whose it was is certain only if the
- * pidfd still lives then.
+ * pidfd still lives then.  The same holds for what the next two read.
+ *   pid      0 is the caller
  * errors   ENOENT, ESRCH  when there is no such process
  */
 int process_status_read(int proc, pid_t pid, struct process_status *status);
 
+
 #define GROUPS_MAX	65536	/* all that Linux takes */
 
 /*
- * Reads the groups of a process, as many as there are; groups_free() frees
- * them.
+ * Reads the supplementary groups of a process, however many they are.
+ *   groups   as the caller's user namespace knows them; groups_free() frees
+ *            them
+ * errors   ENOENT, ESRCH  when there is no such process
  */
 int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
 
@@ -356,6 +367,21 @@ int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
  * Frees what process_groups_read() has given; NULL is nothing.  Keeps errno.
  */
 void groups_free(gid_t *groups);
+
+/*
+ * Reads the path of a process in one hierarchy of cgroups.
+ *   hierarchy  "" for cgroup v2; one of v1 by a controller of it, "cpu", by all
+ *              of them, "cpu,cpuacct", or by its name, "name=systemd"
+ *   path       with the '/' at its beginning
+ *   size       of path; PATH_MAX is always enough
+ * errors   ENOENT        when there is no such process, or no such hierarchy
+ *          ESRCH         when there is no such process
+ *          ENAMETOOLONG  when it does not fit, or the kernel cannot say it: a
+ *                        path of PATH_MAX - 1 bytes or more is refused or cut
+ * source   cgroups(7), "/proc/[pid]/cgroup"
+ */
+int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
+    size_t size);
 
 /*
  * Says how long ago a process was started.
@@ -391,7 +417,7 @@ int process_ended(const struct process *process, int *status);
 struct machine {
 	struct process	leader;
 	struct process	supervisor;
-	uid_t		owner;	/* who started it; 0 is root */
+	uid_t		owner;	/* whose it is; 0 is root */
 };
 
 #define MACHINE_NONE	((struct machine){ PROCESS_NONE, PROCESS_NONE, 0 })
@@ -442,6 +468,8 @@ void host_close(struct host *host);
  * every unit that is directly in a slice, and that is where systemd has all but
  * those of its users.  So 1 tells two machines of one name as surely as a look
  * at all processes; one that only a later way would show is not looked for.
+ * Its owner is the supervisor's real user; without a supervisor the one that
+ * made the leader's user namespace, and root where it has none of its own.
  *   suspects on ENOTUNIQ the two leaders, on ENOTSUP the process in question
  * errors   ESRCH      when no machine of that name is running
  *          ETIMEDOUT  when machinectl hung and so nobody can tell
@@ -449,6 +477,8 @@ void host_close(struct host *host);
  *          ENOTSUP    when it is no container: its leader is in the caller's
  *                     own pid namespace (a virtual machine, say)
  *          ENOSYS     before Linux 5.3
+ *          any other  when something that would tell cannot be read: the
+ *                     machine may be running
  */
 int machine_find(const struct host *host, const char *name,
     struct machined *machined, struct machine *machine, pid_t suspects[2]);
@@ -461,7 +491,7 @@ const char *machine_strerror(int error, const pid_t suspects[2],
     char *text, size_t size);
 
 /*
- * Says whether machine belongs to neither root nor the caller.
+ * True if machine belongs to neither root nor the caller.
  */
 bool machine_foreign(const struct machine *machine);
 
@@ -476,24 +506,27 @@ int machine_signal(const struct machine *machine, const char *name,
 /*
  * Finds the scope that systemd made for machine alone, and drops when all of
  * its processes have ended: until then its name cannot be used again.
- *   path     of its folder below host->cgroup; empty where the machine has none
+ *   path     of its folder below host->cgroup; empty where the machine has
+ *            none, or has ended
  *   size     of path
- * Returns  path
+ * errors   ENAMETOOLONG  when path is too small, or the machine has hidden in
+ *                        groups so deep that the kernel cannot say where it is
  */
-const char *machine_scope(const struct host *host, const char *name,
+int machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size);
 
 /*
- * Says whether machine is frozen, by cgroup v2: nothing in it runs then.
+ * True if machine is certainly frozen, by cgroup v2: nothing in it runs then.
  */
 bool machine_frozen(const struct host *host, const struct machine *machine);
 
 /*
  * Lists the processes of the leader's pid namespace, in the order of proc.
  *   size     of pids
- * Returns  how many there are, which may be more than size
+ * Returns  how many there are, which may be more than size; 0 where the leader
+ *          has ended; -1
  */
-size_t machine_processes(int proc, const struct machine *machine, pid_t *pids,
+ssize_t machine_processes(int proc, const struct machine *machine, pid_t *pids,
     size_t size);
 
 /*
@@ -502,30 +535,37 @@ size_t machine_processes(int proc, const struct machine *machine, pid_t *pids,
 void machine_close(struct machine *machine);
 
 /*
- * Says whether a process is one of a machine's own: the text of its
- * /proc/PID/cgroup has it in the payload of a unit that is named after the
- * machine.
- * Returns  true or false
+ * Finds the unit in whose payload a process is.
+ *   stream   its /proc/PID/cgroup
+ *   path     of the unit's folder below the root of the hierarchy, without the
+ *            '/' at its beginning; empty where it is in no payload
+ * errors   stream->error, which is ENAMETOOLONG when the kernel has no room for
+ *          a path
  */
-bool cgroup_in_machine(const char *text, const char *name);
+int cgroup_unit(struct stream *stream, char path[PATH_MAX]);
 
-/* What a command line of systemd-nspawn says, as pointers into it. */
+/*
+ * True if the last part of path is the name of a unit that systemd, or
+ * systemd-nspawn, gives to the machine of that name alone.
+ */
+bool unit_is_machines(const char *path, const char *name);
+
+/* What a command line of systemd-nspawn says; empty: not said. */
 struct nspawn_words {
-	const char	*machine;	/* NULL: not said */
-	const char	*directory;
-	const char	*image;
-	const char	*kill_signal;
-	bool		 ephemeral;
+	char	machine[MACHINE_NAME_MAX + 2];	/* one too long stays so */
+	char	path[PATH_MAX];		/* of the directory or the image */
+	bool	image;
+	bool	ephemeral;
+	char	kill_signal[SIGNAL_NAME_SIZE];
 };
 
 /*
  * Reads a command line of systemd-nspawn up to its payload's.
- *   text     the words, each ended with a NUL, as in /proc/PID/cmdline
- *   length   of text; text[length] is a NUL too
+ *   stream   the words, each ended with a NUL, as in /proc/PID/cmdline
+ * errors   stream->error
  * source   systemd-nspawn(1)
  */
-void nspawn_words_parse(const char *text, size_t length,
-    struct nspawn_words *words);
+int nspawn_words_parse(struct stream *stream, struct nspawn_words *words);
 
 enum naming { NAMES_NONE, NAMES_IT, NAMES_OTHER };
 
@@ -556,16 +596,16 @@ struct init {
  * Says how the init that runs as a machine's leader is told to stop: by its
  * program's name, as the host sees it, its command line, and the signals that
  * it catches.
- * Returns  its entry of a table, or NULL for a program that is in none and for
- *          a leader that has ended
+ *   init     its entry of a table, or NULL for a program that is in none, for
+ *            a leader that has ended and one whose first thread has
  */
-const struct init *init_of(int proc, const struct process *leader);
+int init_of(int proc, const struct process *leader, const struct init **init);
 
 /*
- * Says whether a leader still is systemd-nspawn's own code, which is to become
- * the init: what it is sent is lost.
+ * Finds out whether a leader still is systemd-nspawn's own code, which is to
+ * become the init: what it is sent is lost.
  */
-bool init_early(int proc, const struct process *leader);
+int init_early(int proc, const struct process *leader, bool *early);
 
 /* What becomes of a signal to a leader. */
 enum verdict {
@@ -576,23 +616,26 @@ enum verdict {
 };
 
 /*
- * Says what becomes of signal if it is sent to leader now.
+ * Finds out what becomes of signal if it is sent to leader now.
  * source   signal(7), pid_namespaces(7)
  */
-enum verdict signal_verdict(int proc, const struct process *leader, int signal);
+int signal_verdict(int proc, const struct process *leader, int signal,
+    enum verdict *verdict);
 
 /*
- * Says whether process has a signalfd(2) that gives signal.
+ * Finds out whether process has a signalfd(2) that gives signal.
+ * Returns  1 for yes, 0 for no; -1
  * source   proc_pid_fdinfo(5)
  */
-bool signal_awaited(int proc, const struct process *process, int signal);
+int signal_awaited(int proc, const struct process *process, int signal);
 
 /*
- * Says which signal the caller of systemd-nspawn wanted, by --kill-signal.
- * Returns  the signal; 0 where the supervisor's command line has none or is
- *          gone; -1 where it has one that no machine stops by: none, KILL, STOP
+ * Finds the signal that the caller of systemd-nspawn wanted, by --kill-signal.
+ *   signal   its number; 0 where the supervisor's command line has none or is
+ *            gone; -1 where it has one that no machine stops by: none, KILL,
+ *            STOP
  */
-int machine_kill_signal(int proc, const struct machine *machine);
+int machine_kill_signal(int proc, const struct machine *machine, int *signal);
 
 /* ---- namespaces ---------------------------------------------------- */
 
@@ -635,9 +678,12 @@ int namespace_number(const char *name, size_t length);
  *   proc     where /proc/self is the caller
  *   wanted   a set: 1u << place in namespace_kinds
  *   fds      a descriptor each for the caller to close, -1 where the namespace
- *            is not wanted, is the same, or unknown to the kernel
- * errors   ESRCH   when the process has ended
- *          EACCES  when the caller may not look
+ *            is not wanted, is the same, or of a kind that the kernel lacks,
+ *            and so the caller, too
+ * errors   ESRCH       when the process has ended
+ *          EOWNERDEAD  when its first thread has, and others have not: of its
+ *                      namespaces only those of users and pids can be seen
+ *          EACCES      when the caller may not look
  */
 int namespaces_open(int proc, const struct process *process, unsigned wanted,
     int fds[NAMESPACES]);

@@ -937,7 +937,7 @@ exit_like(int status)
 	sigset_t set;
 
 	if (WIFSIGNALED(status)) {
-		setrlimit(RLIMIT_CORE, &none);
+		prlimit(0, RLIMIT_CORE, &none, NULL);
 		signal(WTERMSIG(status), SIG_DFL);
 		raise(WTERMSIG(status));
 		sigemptyset(&set);

@@ -46,6 +46,7 @@ enum {
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
 #define NSPAWN_REBOOT	133	/* its status, where its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
+#define DESCRIPTORS_KEPT	64	/* at most, while machines are found */
 #define SCOPE_SIZE	1024
 #define LINE_SIZE	1024	/* of what is told of all machines at once */
 
@@ -244,12 +245,19 @@ parse_options(int argc, char **argv, struct settings *settings)
 /* What is left of a machine, and keeps its name from being used again. */
 enum rest { REST_NONE, REST_SCOPE, REST_SUPERVISOR, REST_LEADER };
 
+/* True if a process has ended for certain; what cannot be told is not said. */
+static bool
+ended(const struct process *process)
+{
+	return !process_alive(process) && errno == ESRCH;
+}
+
 static enum rest
 target_rest(const struct target *target)
 {
-	if (process_alive(&target->machine.leader))
+	if (!ended(&target->machine.leader))
 		return REST_LEADER;
-	if (process_alive(&target->machine.supervisor))
+	if (!ended(&target->machine.supervisor))
 		return REST_SUPERVISOR;
 	return target->scope[0] != '\0' ? REST_SCOPE : REST_NONE;
 }
@@ -294,6 +302,16 @@ find_failed(const struct settings *settings, struct target *target,
 		warnx("%s: is not running", target->name);
 }
 
+/* Gives up to wait for a scope, which is not the machine itself. */
+static void
+scope_failed(struct target *target, const char *what)
+{
+	warn("%s: cannot %s its scope, which is not waited for", target->name,
+	    what);
+	target->failed = true;
+	target->scope[0] = '\0';
+}
+
 /* Takes hold of one machine.  Without one there is nothing to wait for. */
 static void
 find(const struct settings *settings, const struct host *host,
@@ -315,8 +333,29 @@ find(const struct settings *settings, const struct host *host,
 		return;
 	}
 	target->machine = machine;
-	machine_scope(host, target->name, &machine, target->scope,
-	    sizeof(target->scope));
+	if (machine_scope(host, target->name, &machine, target->scope,
+	    sizeof(target->scope)) == -1)
+		scope_failed(target, "find");
+}
+
+/*
+ * Takes hold of all machines.  What telling them and waiting for them takes is
+ * kept back, so that who cannot be held costs the others nothing.
+ */
+static void
+find_all(const struct settings *settings, const struct host *host,
+    struct machined *machined)
+{
+	struct rlimit limit, less;
+
+	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	less = limit;
+	less.rlim_cur -= limit.rlim_cur / 4 < DESCRIPTORS_KEPT ?
+	    limit.rlim_cur / 4 : DESCRIPTORS_KEPT;
+	prlimit(0, RLIMIT_NOFILE, &less, NULL);
+	for (size_t i = 0; i < settings->count; i++)
+		find(settings, host, &settings->targets[i], machined);
+	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
 /* ---- telling ------------------------------------------------------- */
@@ -345,17 +384,18 @@ entry_time(int64_t timeout)
  * Chooses the way: the caller's signal, else the one that systemd-nspawn was
  * given, else what the init wants, else TERM.
  */
-static void
+static int
 plan_make(const struct settings *settings, int proc,
     const struct target *target, struct plan *plan)
 {
 	const struct machine *machine = &target->machine;
 	int signal = settings->signal;
 
-	plan->init = init_of(proc, &machine->leader);
+	if (init_of(proc, &machine->leader, &plan->init) == -1 ||
+	    (signal == SIGNAL_OF_INIT &&
+	    machine_kill_signal(proc, machine, &signal) == -1))
+		return -1;
 	plan->way = INIT_SIGNAL;
-	if (signal == SIGNAL_OF_INIT)
-		signal = machine_kill_signal(proc, machine);
 	plan->refused = signal == -1;
 	if (signal <= 0 && settings->signal == SIGNAL_OF_INIT) {
 		if (plan->init != NULL)
@@ -363,26 +403,29 @@ plan_make(const struct settings *settings, int proc,
 		signal = plan->init == NULL ? SIGTERM : plan->init->signal;
 	}
 	plan->signal = signal;
-	plan->verdict = signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? VERDICT_UNKNOWN :
-	    signal_verdict(proc, &machine->leader, signal);
+	plan->verdict = VERDICT_UNKNOWN;
+	return signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? 0 :
+	    signal_verdict(proc, &machine->leader, signal, &plan->verdict);
 }
 
 /*
- * Says whether a machine has just been started and its PID 1 is not yet ready
- * to be told: then the signal would be lost.
+ * Finds out whether a machine has just been started and its PID 1 is not yet
+ * ready to be told: then the signal would be lost.
+ * Returns  1 for yes, 0 for no; -1
  */
-static bool
+static int
 plan_early(int proc, const struct target *target)
 {
 	const struct process *leader = &target->machine.leader;
+	bool early = target->plan.verdict == VERDICT_DROPPED;
 	int64_t age;
 
-	if (target->plan.signal == SIGNAL_NONE ||
-	    (target->plan.verdict != VERDICT_DROPPED &&
-	    !init_early(proc, leader)))
-		return false;
-	age = process_age(proc, leader->pid);
-	return age >= 0 && age < START_TIME && process_alive(leader);
+	if (target->plan.signal == SIGNAL_NONE)
+		return 0;
+	if (!early && init_early(proc, leader, &early) == -1)
+		return -1;
+	age = early ? process_age(proc, leader->pid) : -1;
+	return age >= 0 && age < START_TIME && !ended(leader);
 }
 
 /* Finds words for a leader: its init, or what it calls itself. */
@@ -571,7 +614,7 @@ tell(struct teller *teller, size_t id)
 	const struct process *leader = &target->machine.leader;
 	int proc = teller->host->proc;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
-	int signal = target->plan.signal;
+	int signal = target->plan.signal, error;
 
 	target->told = true;
 	if (signal == SIGNAL_NONE)
@@ -591,11 +634,50 @@ tell(struct teller *teller, size_t id)
 		if (settings->verbose)
 			warnx("%s: sent %s to its leader %d", target->name,
 			    name, leader->pid);
-	} else if (process_alive(leader)) {
+		return;
+	}
+	error = errno;
+	if (!ended(leader)) {
+		errno = error;
 		warn("%s: cannot send %s to its leader %d", target->name, name,
 		    leader->pid);
 		target_fail(target);
 	}
+}
+
+/* Gives up to tell a machine what nobody knows how to. */
+static void
+plan_failed(struct target *target)
+{
+	warn("%s: cannot find out how it is stopped", target->name);
+	target_fail(target);
+}
+
+/*
+ * Tells the machines that are ready to hear it, or all.
+ * Returns  whether there are others
+ */
+static bool
+tell_ready(struct teller *teller, bool all)
+{
+	const struct settings *settings = teller->settings;
+	int proc = teller->host->proc, early;
+	bool held = false;
+
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
+		if (target->machine.leader.fd == -1 || target->told)
+			continue;
+		if (plan_make(settings, proc, target, &target->plan) == -1 ||
+		    (early = plan_early(proc, target)) == -1)
+			plan_failed(target);
+		else if (early == 1 && !all)
+			held = true;
+		else
+			tell(teller, i);
+	}
+	return held;
 }
 
 /*
@@ -610,29 +692,17 @@ tell_all(const struct settings *settings, const struct host *host,
 	    .machined = machined, .monitor = MONITOR_NONE,
 	    .null = open("/dev/null", O_RDWR | O_CLOEXEC),
 	    .entry_time = entry_time(settings->timeout) };
-	bool held;
+	bool all = false;
 
-	do {
-		held = false;
-		for (size_t i = 0; i < settings->count; i++) {
-			struct target *target = &settings->targets[i];
-
-			if (target->machine.leader.fd == -1 || target->told)
-				continue;
-			plan_make(settings, host->proc, target, &target->plan);
-			if (plan_early(host->proc, target))
-				held = true;
-			else
-				tell(&teller, i);
-		}
-	} while (held && poll(NULL, 0, START_LOOK) != -1);
+	while (tell_ready(&teller, all))
+		all = poll(NULL, 0, START_LOOK) == -1 && errno != EINTR;
 	commands_await(&teller);
 	fd_close(&teller.null);
 }
 
-/* Says what tell_all() would do. */
+/* Says how one machine would be told. */
 static void
-describe_all(const struct settings *settings, int proc)
+describe(int proc, const struct target *target)
 {
 	static const char *const verdicts[] = {
 		[VERDICT_HEARD] = "it has a handler",
@@ -640,28 +710,35 @@ describe_all(const struct settings *settings, int proc)
 		[VERDICT_UNKNOWN] = "what becomes of that is not known",
 		[VERDICT_DROPPED] = "the kernel would drop it",
 	};
+	const struct plan *plan = &target->plan;
+	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
+	printf("%s: %s, its supervisor is %d; ", target->name,
+	    leader_words(proc, target, words, sizeof(words)),
+	    target->machine.supervisor.pid);
+	if (plan->signal == SIGNAL_NONE)
+		printf("it would only be waited for\n");
+	else if (plan->way == INIT_COMMAND)
+		printf("the command init 0 would be run in it\n");
+	else
+		printf("%s would be sent: %s%s\n",
+		    signal_name(plan->signal, name), verdicts[plan->verdict],
+		    plan->way == INIT_NONE ? "; nothing stops it cleanly" : "");
+}
+
+/* Says what tell_all() would do. */
+static void
+describe_all(const struct settings *settings, int proc)
+{
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
-		const struct machine *machine = &target->machine;
-		struct plan *plan = &target->plan;
-		char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
-		if (machine->leader.fd == -1)
+		if (target->machine.leader.fd == -1)
 			continue;
-		plan_make(settings, proc, target, plan);
-		printf("%s: %s, its supervisor is %d; ", target->name,
-		    leader_words(proc, target, words, sizeof(words)),
-		    machine->supervisor.pid);
-		if (plan->signal == SIGNAL_NONE)
-			printf("it would only be waited for\n");
-		else if (plan->way == INIT_COMMAND)
-			printf("the command init 0 would be run in it\n");
+		if (plan_make(settings, proc, target, &target->plan) == -1)
+			plan_failed(target);
 		else
-			printf("%s would be sent: %s%s\n",
-			    signal_name(plan->signal, name),
-			    verdicts[plan->verdict], plan->way == INIT_NONE ?
-			    "; nothing stops it cleanly" : "");
+			describe(proc, target);
 	}
 }
 
@@ -764,8 +841,12 @@ scope_watch(const struct wait *wait, struct target *target)
 	    wait->host->cgroup, target->scope);
 	slash = strrchr(path, '/');
 	*slash = '\0';
-	if (inotify_add_watch(wait->scopes, path, IN_DELETE) == -1)
+	if (inotify_add_watch(wait->scopes, path, IN_DELETE) != -1)
+		return;
+	if (errno == ENOENT)	/* with its slice */
 		target->scope[0] = '\0';
+	else
+		scope_failed(target, "watch");
 }
 
 /* Forgets the scope if systemd has dropped it. */
@@ -789,8 +870,7 @@ reboot_look(struct wait *wait, struct target *target)
 	struct machine *machine = &target->machine, again;
 	pid_t suspects[2];
 
-	if (process_alive(&machine->leader) ||
-	    !process_alive(&machine->supervisor) ||
+	if (!ended(&machine->leader) || ended(&machine->supervisor) ||
 	    deadline_left(target->look) != 0)
 		return;
 	target->look = deadline_in(target->pace);
@@ -839,7 +919,7 @@ explain(const struct wait *wait, const struct target *target)
 		warnx("%s: %s: its tracer %d holds it", target->name, words,
 		    status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
-	    !signal_awaited(proc, leader, plan->signal))
+	    signal_awaited(proc, leader, plan->signal) == 0)
 		warnx("%s: %s: %s is blocked and never read%s", target->name,
 		    words, name, hint);
 	else
@@ -853,7 +933,8 @@ notice_give(struct wait *wait)
 {
 	const struct settings *settings = wait->settings;
 	char text[LINE_SIZE] = "waiting for";
-	size_t used = strlen(text), processes = 0;
+	size_t used = strlen(text);
+	ssize_t processes = 0, some;
 	int left = deadline_left(wait->deadline);
 
 	for (size_t i = 0; i < settings->count; i++) {
@@ -861,14 +942,18 @@ notice_give(struct wait *wait)
 
 		if (target_rest(target) == REST_NONE)
 			continue;
-		processes += machine_processes(wait->host->proc,
-		    &target->machine, NULL, 0);
+		some = machine_processes(wait->host->proc, &target->machine,
+		    NULL, 0);
+		processes = processes == -1 || some == -1 ? -1 :
+		    processes + some;
 		if (used + strlen(target->name) + 80 < sizeof(text))
 			used += (size_t)snprintf(text + used,
 			    sizeof(text) - used, " %s", target->name);
 	}
-	used += (size_t)snprintf(text + used, sizeof(text) - used,
-	    ": %zu process%s left", processes, processes == 1 ? "" : "es");
+	if (processes != -1)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		    ": %zd process%s left", processes,
+		    processes == 1 ? "" : "es");
 	if (left != -1)
 		snprintf(text + used, sizeof(text) - used, ", %d s",
 		    (left + SECOND - 1) / SECOND);
@@ -920,8 +1005,8 @@ wait_next(const struct wait *wait)
 		const struct target *target = &wait->settings->targets[i];
 
 		if (target->look < next &&
-		    !process_alive(&target->machine.leader) &&
-		    process_alive(&target->machine.supervisor))
+		    ended(&target->machine.leader) &&
+		    !ended(&target->machine.supervisor))
 			next = target->look;
 	}
 	return next;
@@ -944,10 +1029,10 @@ wait_event(struct wait *wait)
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct machine *m = &wait->settings->targets[i].machine;
 
-		if (process_alive(&m->leader))
+		if (!ended(&m->leader))
 			fds[count++] = (struct pollfd){ m->leader.fd, POLLIN,
 			    0 };
-		if (process_alive(&m->supervisor))
+		if (!ended(&m->supervisor))
 			fds[count++] = (struct pollfd){ m->supervisor.fd,
 			    POLLIN, 0 };
 	}
@@ -957,10 +1042,11 @@ wait_event(struct wait *wait)
 	if (fds[1].revents != 0 &&
 	    read(wait->scopes, events, sizeof(events)) == -1)
 		err(STATUS_FAILED, "cannot read what became of the scopes");
-	if (fds[0].revents != 0 &&
-	    read(wait->signals, &info, sizeof(info)) == sizeof(info))
-		return (int)info.ssi_signo;
-	return 0;
+	if (fds[0].revents == 0)
+		return 0;
+	if (read(wait->signals, &info, sizeof(info)) == -1)
+		err(STATUS_FAILED, "cannot read which signal came");
+	return (int)info.ssi_signo;
 }
 
 /* Takes the signals that end the wait as events, but for those ignored. */
@@ -1011,7 +1097,12 @@ wait_all(const struct settings *settings, const struct host *host,
 {
 	struct wait wait;
 	int signal = 0;
+	size_t held = 0;
 
+	for (size_t i = 0; i < settings->count; i++)
+		held += target_rest(&settings->targets[i]) != REST_NONE;
+	if (held == 0)
+		return 0;
 	wait_open(settings, host, deadline, &wait);
 	while (wait_look(&wait) > 0 && signal == 0 &&
 	    deadline_left(deadline) != 0)
@@ -1020,7 +1111,6 @@ wait_all(const struct settings *settings, const struct host *host,
 	fd_close(&wait.notice.socket);
 	fd_close(&wait.signals);
 	fd_close(&wait.scopes);
-	free(wait.fds);
 	return signal;
 }
 
@@ -1031,10 +1121,12 @@ static void
 list_processes(int proc, const struct target *target)
 {
 	pid_t pids[LISTED_MAX];
-	size_t count = machine_processes(proc, &target->machine, pids,
+	ssize_t count = machine_processes(proc, &target->machine, pids,
 	    LISTED_MAX);
 
-	for (size_t i = 0; i < count && i < LISTED_MAX; i++) {
+	if (count == -1)
+		warn("%s: cannot list its processes", target->name);
+	for (ssize_t i = 0; i < count && i < LISTED_MAX; i++) {
 		char name[4 * PROCESS_NAME_SIZE], place[PROCESS_NAME_SIZE];
 		struct process_status status;
 
@@ -1051,7 +1143,7 @@ list_processes(int proc, const struct target *target)
 			    status.state);
 	}
 	if (count > LISTED_MAX)
-		warnx("%s: and %zu more", target->name, count - LISTED_MAX);
+		warnx("%s: and %zd more", target->name, count - LISTED_MAX);
 }
 
 /* Says whether this is the stop command of the machine's own unit. */
@@ -1114,12 +1206,13 @@ report(const struct settings *settings, int proc, const struct target *target)
 {
 	enum rest rest = target_rest(target);
 
+	if (settings->dry_run || settings->timeout == 0)	/* not waited */
+		return target->failed ? STATUS_FAILED : STATUS_STOPPED;
+	if (rest != REST_NONE)
+		report_rest(proc, target, rest, "now that the time is up");
 	if (target->failed)
 		return STATUS_FAILED;
-	if (settings->dry_run || settings->timeout == 0)	/* not waited */
-		return STATUS_STOPPED;
 	if (rest != REST_NONE) {
-		report_rest(proc, target, rest, "now that the time is up");
 		/* For the end of its own main process systemd waits itself. */
 		return is_own_stop(target) && rest != REST_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
@@ -1177,9 +1270,9 @@ limit_raise(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
+		prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 	}
 }
 
@@ -1198,14 +1291,13 @@ release(struct settings *settings, struct host *host)
 {
 	for (size_t i = 0; i < settings->count; i++)
 		machine_close(&settings->targets[i].machine);
-	free(settings->targets);
 	host_close(host);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct settings settings;
+	static struct settings settings;
 	struct machined machined = { .hung = false };
 	int64_t deadline;
 	struct host host;
@@ -1218,8 +1310,7 @@ main(int argc, char **argv)
 	prepare();
 	if (host_open("/proc", NULL, &host) == -1)
 		err(STATUS_USAGE, "cannot open /proc");
-	for (size_t i = 0; i < settings.count; i++)
-		find(&settings, &host, &settings.targets[i], &machined);
+	find_all(&settings, &host, &machined);
 	if (settings.dry_run)
 		describe_all(&settings, host.proc);
 	else {

@@ -85,10 +85,15 @@ parse_options(int argc, char **argv, struct settings *settings)
 static void
 describe_init(int proc, const struct machine *machine)
 {
-	const struct init *init = init_of(proc, &machine->leader);
-	int signal = machine_kill_signal(proc, machine);
+	const struct init *init;
 	char name[SIGNAL_NAME_SIZE];
+	int signal;
 
+	if (init_of(proc, &machine->leader, &init) == -1 ||
+	    machine_kill_signal(proc, machine, &signal) == -1) {
+		printf(" init unknown");
+		return;
+	}
 	if (signal <= 0)
 		signal = init != NULL ? init->signal : SIGTERM;
 	printf(" init %s stop %s", init != NULL ? init->name : "unknown",

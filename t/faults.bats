@@ -215,3 +215,54 @@ enter_listed()
 	lives "$two"
 	on_host kill -KILL "$two"
 }
+
+# Stops with that many descriptors, or tries to: never says a machine of $names
+# has ended or does not run, unless its leader has.
+stop_with()
+{
+	local limit=$1
+	shift
+
+	SECONDS=0
+	# shellcheck disable=SC2086 # a name each
+	run timeout --foreground 20 "$TOP/t/host" run "$HOST" prlimit \
+	    --nofile="$limit" "$BIN/nspawn-stop" "$@" $names 3>&-
+	echo "with $limit: $status: $output"
+	[ "$SECONDS" -lt 8 ]
+	[[ "$output" != *'is not running'* ]]
+}
+
+@test "with too few descriptors machines are stopped or named, at no length" {
+	names='m1 m2 m3 m4 m5 m6 m7 m8 m9 m10'
+	for name in $names; do
+		machine scope "$name"
+	done
+	for limit in {3..14} 16 18 20 22 23 24 25 28 32; do
+		stop_with "$limit" --signal none --timeout 0.1
+		case $status in
+		125) ;;
+		1 | 124)
+			for name in $names; do
+				[[ $'\n'"$output" == *"
+nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
+nspawn-stop: $name: cannot find its leader: "*' file'* ]]
+			done
+			;;
+		*) false ;;
+		esac
+	done
+	# What can be held is stopped, and the rest is named.
+	stop_with 24 --timeout 5
+	[ "$status" = 1 ]
+	stopped=0
+	for name in $names; do
+		if lives "$(leader "$name")"; then
+			[[ "$output" == *"$name: cannot find its leader: "* ]]
+		else
+			stopped=$((stopped + 1))
+		fi
+	done
+	[ "$stopped" -ge 2 ] && [ "$stopped" -le 8 ]
+	stop_with 100 --quiet --timeout 5
+	[ "$status" = 0 ]
+}

@@ -1,9 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Each system call of both programs fails once.  Whatever it is, the program
-# ends, with a word on it and the right status; it signals nobody but the leader
-# and its own, leaves no process behind and no terminal raw.
+# Each system call of both programs fails once; or from one on all of its sort,
+# as when there are no more descriptors.  Whatever it is, the program ends, with
+# a word on it and the right status; it signals nobody but the leader and its
+# own, leaves no process behind and no terminal raw.
 
 load common
 load machines
@@ -17,6 +18,8 @@ setup_file()
 
 EIO=5
 ENOMEM=12
+EAGAIN=11
+EMFILE=24
 
 # sweep_error ERROR MACHINE HOLDS PROGRAM [ARGUMENT]...
 sweep_error()
@@ -93,4 +96,53 @@ TOLD='case $status in
 	    grep -q 'the command init 0 would be run'"
 	sweep_error "$EIO" ordered "$TOLD" "$PROGRAMS/nspawn-stop" \
 	    --timeout 0.05 ordered
+}
+
+# What a host can run short of, as numbers of x86-64: an error, and what it is
+# that fails with it.
+SHORTAGES="
+$EMFILE 2,257,437,22,293,434,294,289,41,53,319,32,290
+$EMFILE 2,257
+$EMFILE 437
+$EMFILE 434
+$EMFILE 22,293,294,289,41,53,319
+$ENOMEM 9,12,25
+$ENOMEM 217
+$ENOMEM 262,267,269,332,439
+$EAGAIN 56,57,58,435
+$EIO 0,17
+"
+
+CANNOT_POLL="$ENOMEM 7,271"
+
+# sweep_shortages SHORTAGES MACHINE HOLDS PROGRAM [ARGUMENT]...
+sweep_shortages()
+{
+	local shortages=$1 machine=$2 pid error calls
+
+	pid=$(leader "$machine")
+	shift 2
+	while read -r error calls; do
+		[ -n "$error" ] || continue
+		echo "# $error of $calls" >&2
+		LEAST=0 sweep "exhaust $error $pid $calls" "$@" </dev/null
+	done <<<"$shortages"
+	lives "$pid"
+}
+
+@test "nspawn-stop that runs short of anything ends with a word on it" {
+	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
+	    while :; do wait $!; done'
+	sweep_shortages "$SHORTAGES$CANNOT_POLL" told "$TOLD" \
+	    "$PROGRAMS/nspawn-stop" --timeout 0.05 told
+}
+
+@test "nspawn-enter that runs short of anything ends with a word on it" {
+	sweep_shortages "$SHORTAGES" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
+	    -q web echo 'done'
+}
+
+@test "nspawn-enter that cannot even poll does, too" {
+	sweep_shortages "$CANNOT_POLL" web "$ENTERED" \
+	    "$PROGRAMS/nspawn-enter" -q web echo 'done'
 }

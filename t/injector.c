@@ -5,6 +5,9 @@
  *
  *   injector PLACE fail ERRNO LEADER PROGRAM [ARGUMENT]...
  *	makes the call fail; LEADER is that of the machine in question
+ *   injector PLACE exhaust ERRNO LEADER CALLS PROGRAM [ARGUMENT]...
+ *	counts the calls alone whose numbers CALLS lists, with commas, and makes
+ *	all of them fail from that place on
  *   injector PLACE swap CGROUP PROGRAM [ARGUMENT]...
  *	makes a leader in the folder CGROUP, ends it before the call, and gives
  *	its number to another: the leader of no machine
@@ -65,28 +68,40 @@ struct sys_clone_args {
 
 #define INTO_CGROUP	UINT64_C(0x200000000)
 
+#define SORT_MAX	512	/* numbers of calls are smaller */
+
 struct injection {
 	uint64_t	place;
+	bool		exhaust;
+	bool		sort[SORT_MAX];		/* then the calls that count */
 	int		error;		/* 0: the leader is swapped */
 	pid_t		leader;
 	pid_t		other;		/* who has its number; 0: nobody yet */
 	char		program[PATH_MAX];
 	uint64_t	calls;		/* so far */
-	pid_t		failing;	/* whose call is to fail; 0: none yet */
 	pid_t		held;		/* who waits for the swap; 0: nobody */
 	long		failed;		/* its number; -1: none yet */
 	pid_t		tracees[TRACEES_MAX];
+	bool		failing[TRACEES_MAX];	/* its call is to fail */
 	size_t		count;		/* of those that there have ever been */
 	size_t		alive;
 };
 
+/* Finds the place of a process among all; their count where it is none. */
+static size_t
+tracee_place(const struct injection *injection, pid_t pid)
+{
+	size_t i = 0;
+
+	while (i < injection->count && injection->tracees[i] != pid)
+		i++;
+	return i;
+}
+
 static bool
 is_tracee(const struct injection *injection, pid_t pid)
 {
-	for (size_t i = 0; i < injection->count; i++)
-		if (injection->tracees[i] == pid)
-			return true;
-	return false;
+	return tracee_place(injection, pid) < injection->count;
 }
 
 static void
@@ -265,10 +280,23 @@ other_look(const struct injection *injection)
 	close(proc);
 }
 
+/* True if something is to be done at this call, which begins. */
+static bool
+is_place(struct injection *injection, uint64_t number)
+{
+	if (injection->exhaust &&
+	    (number >= SORT_MAX || !injection->sort[number]))
+		return false;
+	injection->calls++;
+	return injection->calls == injection->place ||
+	    (injection->exhaust && injection->calls > injection->place);
+}
+
 /* Takes note of a call that begins or ends. */
 static void
 on_call(struct injection *injection, pid_t pid)
 {
+	bool *failing = &injection->failing[tracee_place(injection, pid)];
 	struct sys_call_info call;
 
 	if (syscall(SYS_ptrace, SYS_PTRACE_GET_SYSCALL_INFO, pid, sizeof(call),
@@ -276,20 +304,21 @@ on_call(struct injection *injection, pid_t pid)
 		return;		/* it has just been killed */
 	if (call.op == CALL_ENTRY) {
 		check_signal(injection, pid, &call);
-		if (++injection->calls != injection->place)
+		if (!is_place(injection, call.number))
 			return;
 		injection->failed = (long)call.number;
-		dprintf(FOUND, "call %ld\n", injection->failed);
+		if (injection->calls == injection->place)
+			dprintf(FOUND, "call %ld\n", injection->failed);
 		if (injection->error == 0) {
 			leader_end(injection, pid);
 			return;
 		}
-		injection->failing = pid;
+		*failing = true;
 		/* Linux closes a descriptor even if close(2) fails. */
 		if (injection->failed != SYS_close)
 			register_set(pid, REGISTER_CALL, -1);	/* none */
-	} else if (pid == injection->failing) {
-		injection->failing = 0;
+	} else if (*failing) {
+		*failing = false;
 		register_set(pid, REGISTER_RESULT, -injection->error);
 	}
 }
@@ -389,14 +418,32 @@ on_alarm(int signal)
 	_exit(write(FOUND, text, sizeof(text) - 1) == -1 ? 1 : 2);
 }
 
+/* Reads a list of calls. */
+static void
+parse_sort(char *list, struct injection *injection)
+{
+	uint64_t number;
+
+	for (const char *word; (word = strsep(&list, ",")) != NULL;) {
+		if (number_parse(word, SORT_MAX - 1, &number) == -1)
+			errx(64, "wrong calls");
+		injection->sort[number] = true;
+	}
+}
+
 /* Reads the command line.  Returns where the program's words begin. */
 static char **
 parse(char **arg, struct injection *injection)
 {
-	bool fail = arg[1] != NULL && strcmp(arg[1], "fail") == 0;
+	bool exhaust = strcmp(arg[1], "exhaust") == 0;
+	bool fail = exhaust || strcmp(arg[1], "fail") == 0;
 	uint64_t error = 0, leader = 0;
-	char **program = arg + (fail ? 4 : 3);
+	char **program = arg + (exhaust ? 5 : fail ? 4 : 3);
 	int fd = -1;
+
+	injection->exhaust = exhaust;
+	if (exhaust)
+		parse_sort(arg[4], injection);
 
 	if (number_parse(arg[0], UINT32_MAX, &injection->place) == -1 ||
 	    (fail && (number_parse(arg[2], 4095, &error) == -1 ||
@@ -416,7 +463,7 @@ main(int argc, char **argv)
 	int status;
 	pid_t pid;
 
-	if (argc < 5)
+	if (argc < 7 && (argc < 5 || strcmp(argv[2], "exhaust") == 0))
 		errx(64, "too few arguments");
 	pid = start(parse(argv + 1, &injection));
 	add_tracee(&injection, pid);

@@ -51,8 +51,9 @@ status_write()
 	printf 'Name:\tx\nState:\tS (sleeping)\nPPid:\t%s\nTracerPid:\t0\n'\
 'Uid:\t%s\t0\t0\t0\nNSpid:' "$ppid" "$uid" >"$file"
 	printf '\t%s' "$@" >>"$file"
-	printf '\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigCgt:\t%016x\n' \
-	    0 "${blocked:-0}" "${caught:-0}" >>"$file"
+	printf '\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigCgt:\t%016x\n'\
+'CapBnd:\t%016x\nNoNewPrivs:\t0\nSeccomp:\t0\n' \
+	    0 "${blocked:-0}" "${caught:-0}" 0 >>"$file"
 }
 
 # proc_leader PID PPID CGROUP [NSPID...]: a leader, in pid namespace "inner"

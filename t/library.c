@@ -32,6 +32,10 @@ failed(void)
 		{ ENOTSUP, "ENOTSUP" }, { EACCES, "EACCES" },
 		{ EPERM, "EPERM" }, { ELOOP, "ELOOP" }, { EXDEV, "EXDEV" },
 		{ ENXIO, "ENXIO" }, { E2BIG, "E2BIG" },
+		{ EMFILE, "EMFILE" }, { ENFILE, "ENFILE" },
+		{ ENOMEM, "ENOMEM" }, { EIO, "EIO" }, { EAGAIN, "EAGAIN" },
+		{ EOWNERDEAD, "EOWNERDEAD" }, { EISDIR, "EISDIR" },
+		{ ENOEXEC, "ENOEXEC" },
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -69,6 +73,15 @@ input(size_t *length)
 
 	*length = fread(text, 1, sizeof(text) - 1, stdin);
 	return text;
+}
+
+static void
+input_stream(struct stream *stream)
+{
+	size_t length;
+	const char *text = input(&length);
+
+	stream_of_text(text, length, stream);
 }
 
 static int
@@ -203,24 +216,64 @@ static int
 do_status(char **arg)
 {
 	struct process_status s;
-	size_t length;
+	struct stream stream;
 
 	(void)arg;
-	if (process_status_parse(input(&length), &s) == -1)
+	input_stream(&stream);
+	if (process_status_parse(&stream, &s) == -1)
 		return failed();
 	printf("%s %c ppid %d tracer %d uid %u depth %u inner %d pending %"
-	    PRIx64 " blocked %" PRIx64 " caught %" PRIx64 "\n", s.name, s.state,
-	    s.ppid, s.tracer, s.uid, s.depth, s.inner, s.pending, s.blocked,
-	    s.caught);
+	    PRIx64 " blocked %" PRIx64 " caught %" PRIx64 " bounding %" PRIx64
+	    "%s%s\n", s.name, s.state, s.ppid, s.tracer, s.uid, s.depth,
+	    s.inner, s.pending, s.blocked, s.caught, s.bounding,
+	    s.no_new_privs ? " no_new_privs" : "",
+	    s.filtered ? " filtered" : "");
+	return 0;
+}
+
+/* A proc directory and a number: the groups, by count, sum and the last. */
+static int
+do_groups(char **arg)
+{
+	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+	gid_t *groups;
+	uint64_t sum = 0;
+	size_t count;
+
+	if (process_groups_read(proc, number(arg[1]), &groups, &count) == -1)
+		return failed();
+	for (size_t i = 0; i < count; i++)
+		sum += groups[i];
+	printf("%zu sum %" PRIu64 " last %u\n", count, sum,
+	    count == 0 ? 0 : groups[count - 1]);
+	free(groups);
+	return 0;
+}
+
+/* A proc directory, a number, a hierarchy and a size: the path in it. */
+static int
+do_path(char **arg)
+{
+	static char path[PATH_MAX];
+	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+
+	if (process_cgroup(proc, number(arg[1]), arg[2], path,
+	    (size_t)number(arg[3])) == -1)
+		return failed();
+	puts(path);
 	return 0;
 }
 
 static int
 do_cgroup(char **arg)
 {
-	size_t length;
+	char unit[PATH_MAX];
+	struct stream stream;
 
-	return yes_or_no(cgroup_in_machine(input(&length), arg[0]));
+	input_stream(&stream);
+	if (cgroup_unit(&stream, unit) == -1)
+		return failed();
+	return yes_or_no(unit_is_machines(unit, arg[0]));
 }
 
 /* What a command line says, and whether it names a machine. */
@@ -229,12 +282,13 @@ do_nspawn(char **arg)
 {
 	static const char *const words[] = { "none", "it", "other" };
 	struct nspawn_words w;
-	size_t length;
-	char *text = input(&length);
+	struct stream stream;
 
-	nspawn_words_parse(text, length, &w);
+	input_stream(&stream);
+	if (nspawn_words_parse(&stream, &w) == -1)
+		return failed();
 	printf("%s kill-signal=%s\n", words[nspawn_words_name(&w, arg[0])],
-	    w.kill_signal == NULL ? "" : w.kill_signal);
+	    w.kill_signal);
 	return 0;
 }
 
@@ -281,9 +335,9 @@ do_init(char **arg)
 	int proc = open(arg[0], O_PATH | O_DIRECTORY);
 	const struct init *init;
 
-	if (process_open(number(arg[1]), &leader) == -1)
+	if (process_open(number(arg[1]), &leader) == -1 ||
+	    init_of(proc, &leader, &init) == -1)
 		return failed();
-	init = init_of(proc, &leader);
 	if (init == NULL)
 		puts("unknown");
 	else
@@ -301,14 +355,15 @@ do_verdict(char **arg)
 		[VERDICT_UNKNOWN] = "unknown", [VERDICT_DROPPED] = "dropped",
 	};
 	struct process leader;
-	int proc = open(arg[0], O_PATH | O_DIRECTORY);
+	enum verdict verdict;
+	int proc = open(arg[0], O_PATH | O_DIRECTORY), awaited;
 
-	if (process_open(number(arg[1]), &leader) == -1)
+	if (process_open(number(arg[1]), &leader) == -1 ||
+	    signal_verdict(proc, &leader, number(arg[2]), &verdict) == -1)
 		return failed();
-	printf("%s%s\n", verdicts[signal_verdict(proc, &leader,
-	    number(arg[2]))], signal_awaited(proc, &leader, number(arg[2])) ?
-	    " awaited" : "");
-	return 0;
+	awaited = signal_awaited(proc, &leader, number(arg[2]));
+	printf("%s%s\n", verdicts[verdict], awaited == 1 ? " awaited" : "");
+	return awaited == -1 ? failed() : 0;
 }
 
 static int
@@ -317,6 +372,23 @@ do_namespace(char **arg)
 	int n = namespace_number(arg[0], strlen(arg[0]));
 
 	puts(n == -1 ? "none" : namespace_kinds[n].file);
+	return 0;
+}
+
+/* A proc directory and a number: the namespaces that are not the caller's. */
+static int
+do_namespaces(char **arg)
+{
+	int proc = open(arg[0], O_PATH | O_DIRECTORY), fds[NAMESPACES];
+	struct process process;
+
+	if (process_open(number(arg[1]), &process) == -1 ||
+	    namespaces_open(proc, &process, NAMESPACES_ALL, fds) == -1)
+		return failed();
+	for (int i = 0; i < NAMESPACES; i++)
+		if (fds[i] != -1)
+			printf("%s ", namespace_kinds[i].name);
+	putchar('\n');
 	return 0;
 }
 
@@ -398,10 +470,12 @@ static const struct {
 	{ "deadline", 1, do_deadline }, { "read", 2, do_read },
 	{ "in-root", 2, do_in_root }, { "run", 2, do_run },
 	{ "signalled", 2, do_signalled },
-	{ "status", 0, do_status }, { "cgroup", 1, do_cgroup },
+	{ "status", 0, do_status }, { "groups", 2, do_groups },
+	{ "path", 4, do_path }, { "cgroup", 1, do_cgroup },
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
 	{ "init", 2, do_init }, { "verdict", 3, do_verdict },
-	{ "namespace", 1, do_namespace }, { "user", 1, do_user },
+	{ "namespace", 1, do_namespace }, { "namespaces", 2, do_namespaces },
+	{ "user", 1, do_user },
 	{ "group", 2, do_group }, { "outside", 1, do_outside },
 	{ "label", 2, do_label },
 };

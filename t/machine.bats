@@ -187,6 +187,7 @@ names()
 	mkdir -p "$proc/$parent/ns"
 	status_write "$proc/$parent/status" 0 0 "$parent"
 	echo init >"$proc/$parent/comm"
+	printf '%s\0' /sbin/init >"$proc/$parent/cmdline"
 	proc_leader "$leader" "$parent" \
 	    '0::/machine.slice/machine-web.scope/payload'
 	run -0 library find "$proc" web
@@ -501,6 +502,121 @@ found_by_cgroup()
 	run -1 library find "$proc" web
 	[ "${lines[0]}" = ENOTSUP ]
 	[[ "${lines[1]}" == *"$idle"* ]]
+}
+
+# A machine web, with its $leader and its $nspawn.
+web_make()
+{
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M web
+	proc_leader "$leader" "$nspawn" "0::/machine.slice/${1:-web.scope}/payload"
+	cgroup_put "machine.slice/${1:-web.scope}/payload" "$leader"
+}
+
+@test "what cannot be read is no answer" {
+	# A directory can be opened, and reading it fails.
+	web_make
+	for file in "$proc/$leader/status" "$proc/$leader/cgroup" \
+	    "$proc/$nspawn/cmdline" "$proc/$nspawn/comm" \
+	    "$proc/$nspawn/status" "$proc/self/status" \
+	    "$cgroups/machine.slice/web.scope/payload/cgroup.procs"; do
+		mv "$file" "$BATS_TEST_TMPDIR/kept"
+		mkdir "$file"
+		run -1 library find "$proc" web "$cgroups"
+		[ "${lines[0]}" = EISDIR ]
+		[[ "${lines[1]}" == 'cannot find its leader: '* ]]
+		rmdir "$file"
+		mv "$BATS_TEST_TMPDIR/kept" "$file"
+	done
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+}
+
+@test "too few descriptors are no answer, by whatever way it is found" {
+	for unit in web.scope own.service elsewhere; do
+		web_make "$unit"
+		[ "$unit" != elsewhere ] || rm -r "${cgroups:?}/machine.slice"
+		for limit in {3..14}; do
+			run timeout 10 prlimit --nofile="$limit" \
+			    "$BUILD/library" find "$proc" web "$cgroups"
+			[ "$status" = 0 ] || [ "${lines[0]}" = EMFILE ] ||
+			    [[ "$output" == *'rror while loading'* ]]
+		done
+		[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+		rm -rf "${proc:?}/$leader" "${proc:?}/$nspawn" \
+		    "${cgroups:?}/machine.slice"
+	done
+}
+
+@test "a machinectl that cannot be run is no answer, unless there is none" {
+	for text in '' nonsense; do
+		machinectl_make <<<"$text"
+		run -1 library find "$proc" web
+		[ "${lines[0]}" = ENOEXEC ]
+	done
+	chmod -x "$BATS_TEST_TMPDIR/bin/machinectl"
+	PATH=$BATS_TEST_TMPDIR/bin run -1 "$BUILD/library" find "$proc" web
+	[ "${lines[0]}" = EACCES ]
+	PATH=/nowhere run -1 "$BUILD/library" find "$proc" web
+	[ "${lines[0]}" = ESRCH ]
+	# Nor one that is killed.
+	machinectl_make <<-'END'
+	#!/bin/sh
+	kill -KILL $$
+	END
+	run -1 library find "$proc" web
+	[ "${lines[0]}" = ETIMEDOUT ]
+}
+
+@test "a machine is its supervisor's user's, whoever made its user namespace" {
+	web_make
+	# It cannot be asked who made this one.
+	rm "$proc/$leader/ns/user"
+	: >"$proc/$leader/ns/user"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
+	status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
+	run -0 library find "$proc" web "$cgroups"
+	[ "$output" = "leader $leader supervisor $nspawn owner 4711 foreign" ]
+	# Without it nothing else tells.
+	echo x >"$proc/$nspawn/comm"
+	run -1 library find "$proc" web "$cgroups"
+	[ "${lines[0]}" != ESRCH ]
+}
+
+@test "a namespace that only the leader lacks is not one that nobody has" {
+	web_make
+	run -0 library namespaces "$proc" "$leader"
+	[ "$output" = 'pid ' ]
+	: >"$proc/self/ns/mnt"
+	run -1 library namespaces "$proc" "$leader"
+	[ "$output" = EOWNERDEAD ]
+	ln -s ../../self/ns/mnt "$proc/$leader/ns/mnt"
+	run -0 library namespaces "$proc" "$leader"
+	[ "$output" = 'pid ' ]
+	kill -KILL "$leader"
+	rm "$proc/$leader/ns/mnt"
+	until_true not grep -qs . "/proc/$leader/cmdline"
+	run -1 library namespaces "$proc" "$leader"
+	[ "$output" = ESRCH ]
+}
+
+@test "of each process every file is read once" {
+	for unit in web.scope own.service; do
+		web_make "$unit"
+		ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/opened" \
+		    -e trace=open,openat "$BUILD/library" find "$proc" web \
+		    "$cgroups"
+		run -0 sed -nE "s,.*\"($leader|$nspawn)/([a-z]*)\".*,\2,p" \
+		    "$BATS_TEST_TMPDIR/opened"
+		# Whose child a leader is, only once its parent is held.
+		expected=$'status\ncgroup\ncmdline\ncomm\nstatus\nstatus'
+		[ "$unit" = web.scope ] || expected=${expected/$'cgroup\n'}
+		[ "$output" = "$expected" ]
+		rm -rf "${proc:?}/$leader" "${proc:?}/$nspawn" \
+		    "${cgroups:?}/machine.slice"
+	done
 }
 
 # is_init EXPECTED PROGRAM WORD [CAUGHT]

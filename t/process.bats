@@ -125,7 +125,8 @@ status()
 	for line in Name:$'\tx' State:$'\tS (sleeping)' PPid:$'\t7' \
 	    TracerPid:$'\t0' Uid:$'\t0\t0\t0\t0' NSpid:$'\t42\t1' \
 	    ShdPnd:$'\t0000000000000000' SigBlk:$'\t0000000000000000' \
-	    SigCgt:$'\t0000000000000000'; do
+	    SigCgt:$'\t0000000000000000' CapBnd:$'\t0000000000000000' \
+	    NoNewPrivs:$'\t0' Seccomp:$'\t0'; do
 		for other in "$@"; do
 			[ "${other%%:*}" != "${line%%:*}" ] || line=$other
 		done
@@ -137,9 +138,14 @@ status()
 	run -0 library status < <(status Name:$'\tPPid:\t9' \
 	    State:$'\tT (stopped)' TracerPid:$'\t12' \
 	    Uid:$'\t1000\t0\t0\t0' ShdPnd:$'\t0000000000000001' \
-	    SigBlk:$'\t8000000000000000' SigCgt:$'\t000000200000a002')
+	    SigBlk:$'\t8000000000000000' SigCgt:$'\t000000200000a002' \
+	    CapBnd:$'\t000001ffffffffff' NoNewPrivs:$'\t1' Seccomp:$'\t2')
 	[ "$output" = 'PPid:	9 T ppid 7 tracer 12 uid 1000 depth 2 inner 1 '\
-'pending 1 blocked 8000000000000000 caught 200000a002' ]
+'pending 1 blocked 8000000000000000 caught 200000a002 bounding 1ffffffffff '\
+'no_new_privs filtered' ]
+	# A kernel may have no filters.
+	run -0 library status < <(status Seccomp:)
+	[[ "$output" == *' bounding 0' ]]
 }
 
 @test "a name that is too long is cut" {
@@ -150,10 +156,72 @@ status()
 @test "a status that lacks a line or is nonsense is refused" {
 	status | library status
 	for line in Name: State: PPid: TracerPid: Uid: NSpid: ShdPnd: SigBlk: \
-	    SigCgt: PPid:$'\tx' PPid:$'\t99999999999' NSpid:$'\t' \
+	    SigCgt: CapBnd: NoNewPrivs: Seccomp:$'\tx' PPid:$'\tx' PPid:$'\t99999999999' NSpid:$'\t' \
 	    TracerPid:$'\t-1' Uid:$'\t4294967296' SigCgt:$'\t0' \
 	    SigBlk:$'\t000000000000000' ShdPnd:$'\t000000000000000g'; do
 		run -1 library status < <(status "$line")
 		[ "$output" = EINVAL ]
+	done
+}
+
+@test "a status is read whole, however many groups are in it" {
+	groups=$(seq -s ' ' 1000000000 1000065535)
+	proc=$BATS_TEST_TMPDIR/proc
+	mkdir -p "$proc/7"
+	for some in "$groups" '0 7 4294967295' 5 ''; do
+		# Before NSpid, as the kernel has it.
+		{
+			printf 'Name:\tx\nGroups:\t%s \n' "$some"
+			status | sed 1d
+		} >"$proc/7/status"
+		run -0 library status <"$proc/7/status"
+		[[ "$output" == 'x S ppid 7 '*' depth 2 inner 1 '* ]]
+		run -0 library groups "$proc" 7
+		# shellcheck disable=SC2086 # a word each
+		[ "$output" = "$(printf '%s\n' $some | awk '{ sum += $1 }
+		    END { printf("%d sum %.0f last %.0f", $1 == "" ? 0 : NR,
+		        sum, $1) }')" ]
+	done
+	printf 'Groups:\t1 x\n' >"$proc/7/status"
+	run -1 library groups "$proc" 7
+	[ "$output" = EINVAL ]
+	run -1 library groups "$proc" 8
+	[ "$output" = ENOENT ]
+}
+
+@test "a cgroup's path is that in one hierarchy, whole or not at all" {
+	proc=$BATS_TEST_TMPDIR/proc
+	deep=$(printf '/%0254d' {1..15})
+	mkdir -p "$proc/7"
+	{
+		for n in {20..7}; do
+			echo "$n:name=n$n:$deep"
+		done
+		printf '%s\n' 6:memory:/m '5:cpu,cpuacct:/c:d' 4:cpuset:/s \
+		    1:name=systemd:/x.slice/y 0::/u
+	} >"$proc/7/cgroup"
+	for pair in :/u memory:/m cpu:/c:d cpuacct:/c:d cpu,cpuacct:/c:d \
+	    cpuset:/s name=systemd:/x.slice/y "name=n7:$deep"; do
+		run -0 library path "$proc" 7 "${pair%%:*}" 4096
+		[ "$output" = "${pair#*:}" ]
+	done
+	for name in mem acct cpus systemd name=n 'cpu,'; do
+		run -1 library path "$proc" 7 "$name" 4096
+		[ "$output" = ENOENT ]
+	done
+	run -0 library path "$proc" 7 memory 3
+	run -1 library path "$proc" 7 memory 2
+	[ "$output" = ENAMETOOLONG ]
+	run -1 library path "$proc" 8 memory 4096
+	[ "$output" = ENOENT ]
+	# What the kernel may have cut.
+	for length in 4094 4095 5000; do
+		printf '6:memory:/m\n0::/%s\n' \
+		    "$(printf "%0$((length - 1))d" 0)" >"$proc/7/cgroup"
+		run library path "$proc" 7 '' 4096
+		[ "$status:${#output}" = 0:4094 ] ||
+		    [ "$length:$output" = 4095:ENAMETOOLONG ] ||
+		    [ "$length:$output" = 5000:ENAMETOOLONG ]
+		run -0 library path "$proc" 7 memory 4096
 	done
 }

@@ -33,9 +33,10 @@ void
 fuzz_status(const char *text, size_t length)
 {
 	struct process_status s = { .depth = 77 };
+	struct stream stream;
 
-	(void)length;
-	if (process_status_parse(text, &s) == -1) {
+	stream_of_text(text, length, &stream);
+	if (process_status_parse(&stream, &s) == -1) {
 		hold(s.depth == 77);
 		return;
 	}
@@ -47,23 +48,33 @@ fuzz_status(const char *text, size_t length)
 void
 fuzz_cgroup(const char *text, size_t length)
 {
-	(void)length;
-	/* Where it is the machine's, its unit is named there. */
-	hold(!cgroup_in_machine(text, "web") || strstr(text, "web") != NULL);
-	hold(!cgroup_in_machine(text, "a_b"));
+	char unit[PATH_MAX] = "";
+	struct stream stream;
+
+	stream_of_text(text, length, &stream);
+	hold(cgroup_unit(&stream, unit) == 0);
+	/* It stands there, and is no slice. */
+	hold(unit[0] == '\0' ||
+	    memmem(text, length, unit, strlen(unit)) != NULL);
+	hold(strlen(unit) < 6 ||
+	    strcmp(unit + strlen(unit) - 6, ".slice") != 0);
+	hold(!unit_is_machines(unit, "a_b"));
 }
 
 void
 fuzz_nspawn(const char *text, size_t length)
 {
-	const char *end = text + length;
 	struct nspawn_words w;
+	struct stream stream;
 
-	nspawn_words_parse(text, length, &w);
-	hold(w.machine == NULL || *w.machine != '\0');
-	for (const char *const *p = (const char *const[]){ w.machine,
-	    w.directory, w.image, w.kill_signal, text }; *p != text; p++)
-		hold(*p == NULL || **p == '\0' || (*p >= text && *p < end));
+	stream_of_text(text, length, &stream);
+	hold(nspawn_words_parse(&stream, &w) == 0);
+	hold(memchr(w.machine, '\0', sizeof(w.machine)) != NULL);
+	hold(memchr(w.path, '\0', sizeof(w.path)) != NULL);
+	hold(memchr(w.kill_signal, '\0', sizeof(w.kill_signal)) != NULL);
+	for (const char *const *p = (const char *const[]){ w.machine, w.path,
+	    w.kill_signal, NULL }; *p != NULL; p++)
+		hold(memmem(text, length, *p, strlen(*p)) != NULL);
 	nspawn_words_name(&w, "web");
 	nspawn_words_name(&w, "web-0123456789abcdef");
 }
