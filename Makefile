@@ -84,7 +84,7 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-TEST_PROGRAMS = library bench describe attacker injector
+TEST_PROGRAMS = library bench describe run attacker injector
 SCRIPTS = t/setup t/host t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)

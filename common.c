@@ -2263,7 +2263,7 @@ unit_try(struct search *search, int dir, const char *unit)
 {
 	/* Where nspawn puts a machine's PID 1, and where systemd puts itself. */
 	static const char *const places[] = { "payload", "payload/init.scope" };
-	char path[NAME_MAX + 64];
+	char path[PATH_MAX + 64];
 
 	snprintf(path, sizeof(path), "%s/payload", unit);
 	if (faccessat(dir, path, F_OK, 0) == -1 && error_is_end(errno))

@@ -334,10 +334,52 @@ find(const struct settings *settings, const struct host *host,
 		    machine->owner);
 }
 
+/* True if the machine has a user namespace that the command does not join. */
+static bool
+leaves_user_namespace(const struct context *context)
+{
+	int fds[NAMESPACES];
+	bool leaves;
+
+	if (context->settings.namespaces & 1u << NAMESPACE_USER ||
+	    namespaces_open(context->host.proc, &context->machine.leader,
+	    1u << NAMESPACE_USER, fds) == -1)
+		return false;
+	leaves = fds[NAMESPACE_USER] != -1;
+	fd_close(&fds[NAMESPACE_USER]);
+	return leaves;
+}
+
+/* Says what root of the machine can make of the command, in a line each. */
+static void
+warn_dangers(const struct context *context)
+{
+	const struct settings *settings = &context->settings;
+	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
+	bool pid = settings->namespaces & 1u << NAMESPACE_PID;
+
+	if (settings->privileged)
+		warnx("%s: warning: the command has the caller's capabilities,"
+		    " which root of the machine can take over", settings->name);
+	else if (settings->no_seccomp)
+		warnx("%s: warning: the command may make system calls that the"
+		    " machine's filters forbid", settings->name);
+	if (!mount && pid)
+		warnx("%s: warning: the command has the host's files, which"
+		    " root of the machine can reach through it",
+		    settings->name);
+	if (leaves_user_namespace(context))
+		warnx("%s: warning: the command is a user of the host, and root"
+		    " of the machine can choose what it executes",
+		    settings->name);
+}
+
 /* Says what is likely to surprise, in a line each. */
 static void
-warn_surprises(const struct settings *settings, const struct machine *machine)
+warn_surprises(const struct context *context)
 {
+	const struct settings *settings = &context->settings;
+	const struct machine *machine = &context->machine;
 	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
 
 	if (settings->quiet)
@@ -352,12 +394,7 @@ warn_surprises(const struct settings *settings, const struct machine *machine)
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
 		warnx("%s: warning: in our network namespace the command can"
 		    " reach the host's sockets", settings->name);
-	if (settings->privileged)
-		warnx("%s: warning: the command has the caller's capabilities,"
-		    " which root of the machine can take over", settings->name);
-	else if (settings->no_seccomp)
-		warnx("%s: warning: the command may make system calls that the"
-		    " machine's filters forbid", settings->name);
+	warn_dangers(context);
 }
 
 /* ---- the command --------------------------------------------------- */
@@ -967,7 +1004,7 @@ main(int argc, char **argv)
 	if (host_open("/proc", NULL, &context.host) == -1)
 		err(ENTRY_STATUS_FAILED, "cannot open /proc");
 	find(&context.settings, &context.host, &context.machine);
-	warn_surprises(&context.settings, &context.machine);
+	warn_surprises(&context);
 	terminal_open(&context.settings, &context.terminal);
 	command_make(&context);
 	status = enter(&context);

@@ -246,7 +246,7 @@ do_groups(char **arg)
 		sum += groups[i];
 	printf("%zu sum %" PRIu64 " last %u\n", count, sum,
 	    count == 0 ? 0 : groups[count - 1]);
-	free(groups);
+	groups_free(groups);
 	return 0;
 }
 

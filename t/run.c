@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * Runs a command in a systemd-nspawn machine, confined as its PID 1 is.
+ *
+ *   run MACHINE COMMAND [ARGUMENT]...
+ *
+ * It shows how a third program enters by common.h alone.
+ */
+#include "../common.h"
+
+#include <sys/wait.h>
+
+#include <err.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MACHINED_TIME	2000	/* ms, for machinectl */
+#define ENTRY_TIME	5000	/* ms, for the way in */
+
+/* Has the command run, and waits for what becomes of it. */
+static void
+enter(const struct entry *entry, const struct command *command,
+    struct entry_report *report)
+{
+	struct monitor monitor;
+	int fd;
+
+	if (monitor_start(&monitor) == -1 ||
+	    monitor_order(&monitor, 0, entry, command) == -1)
+		err(ENTRY_STATUS_FAILED, "cannot start the monitor");
+	do
+		if (monitor_report(&monitor, report, &fd) == -1)
+			err(ENTRY_STATUS_FAILED, "the monitor has ended");
+	while (report->event == ENTRY_STARTED);
+	monitor_close(&monitor);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct machined machined = { .deadline = deadline_in(MACHINED_TIME) };
+	struct entry_report report;
+	struct machine machine;
+	struct host host;
+	struct entry entry;
+	pid_t suspects[2];
+	char text[512];
+
+	monitor_main(argv);
+	if (argc < 3)
+		errx(ENTRY_STATUS_FAILED, "run MACHINE COMMAND...");
+	struct command command = {
+		.argv = argv + 2, .namespaces = NAMESPACES_ALL,
+		.time = ENTRY_TIME, .complaint = "run",
+		.fds = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO },
+	};
+
+	if (host_open("/proc", NULL, &host) == -1 || machine_find(&host,
+	    argv[1], &machined, &machine, suspects) == -1)
+		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], machine_strerror(
+		    errno, suspects, text, sizeof(text)));
+	if (entry_read(&host, &machine.leader, &command, &entry,
+	    &report) == 0) {
+		enter(&entry, &command, &report);
+		entry_close(&entry);
+	}
+	machine_close(&machine);
+	host_close(&host);
+	if (report.event != ENTRY_ENDED)
+		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], entry_strerror(
+		    &report, &command, text, sizeof(text)));
+	return exit_status(report.status);
+}
