@@ -695,27 +695,27 @@ stream_of_text(const char *text, size_t length, struct stream *stream)
 	stream->end = text + length;
 }
 
-/* Takes one byte; gives -1 at the end of the text. */
-static int
-stream_byte(struct stream *stream)
+/* Reads on, if all has been taken.  False at the end of the text. */
+static bool
+stream_fill(struct stream *stream)
 {
 	ssize_t n;
 
-	if (stream->next == stream->end) {
-		if (stream->fd == -1 || stream->error != 0)
-			return -1;
-		do
-			n = read(stream->fd, stream->buffer,
-			    sizeof(stream->buffer));
-		while (n == -1 && errno == EINTR);
-		if (n == -1)
-			stream->error = errno;
-		if (n <= 0)
-			return -1;
-		stream->next = stream->buffer;
-		stream->end = stream->buffer + n;
-	}
-	return (unsigned char)*stream->next++;
+	if (stream->next < stream->end)
+		return true;
+	if (stream->fd == -1 || stream->error != 0)
+		return false;
+	do
+		n = read(stream->fd, stream->buffer, STREAM_SIZE);
+	while (n == -1 && errno == EINTR);
+	if (n == -1)
+		stream->error = errno;
+	if (n <= 0)
+		return false;
+	stream->buffer[n] = '\0';
+	stream->next = stream->buffer;
+	stream->end = stream->buffer + n;
+	return true;
 }
 
 int
@@ -723,26 +723,33 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
     size_t size)
 {
 	size_t used = 0;
-	int byte;
+	int delimiter = -1;
 
 	stream->cut = false;
-	/* The NUL at the end of delimiters is one of them. */
-	while ((byte = stream_byte(stream)) != -1 &&
-	    strchr(delimiters, byte) == NULL) {
-		if (used < size - 1)
-			word[used++] = (char)byte;
-		else
-			stream->cut = true;
+	while (delimiter == -1 && stream_fill(stream)) {
+		/* Behind what was read is a NUL, too. */
+		size_t length = strcspn(stream->next, delimiters);
+		size_t kept = length < size - 1 - used ? length :
+		    size - 1 - used;
+
+		memcpy(word + used, stream->next, kept);
+		used += kept;
+		stream->cut = stream->cut || kept < length;
+		stream->next += length;
+		if (stream->next < stream->end)
+			delimiter = (unsigned char)*stream->next++;
 	}
 	word[used] = '\0';
-	return byte;
+	return delimiter;
 }
 
 bool
 stream_line(struct stream *stream, int delimiter)
 {
+	char rest[1];
+
 	while (delimiter != '\n' && delimiter != -1)
-		delimiter = stream_byte(stream);
+		delimiter = stream_word(stream, "\n", rest, sizeof(rest));
 	return delimiter != -1;
 }
 
@@ -1133,12 +1140,13 @@ enum {
 	STATUS_NSPID, STATUS_PENDING, STATUS_BLOCKED, STATUS_CAUGHT,
 	STATUS_BOUNDING, STATUS_NO_NEW_PRIVS,
 	STATUS_SECCOMP,	/* missing where the kernel has no filters */
+	STATUS_GROUPS,
 	STATUS_LINES
 };
 
 static const char status_keys[STATUS_LINES][12] = {
 	"Name", "State", "PPid", "TracerPid", "Uid", "NSpid", "ShdPnd",
-	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp",
+	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp", "Groups",
 };
 
 /* Keeps one word of a line.  True if it is as it should be. */
@@ -1180,9 +1188,12 @@ status_keep(size_t line, const char *word, struct process_status *status)
 	case STATUS_NO_NEW_PRIVS:
 		status->no_new_privs = n != 0;
 		return number;
-	default:
+	case STATUS_SECCOMP:
 		status->filtered = n != 0;
 		return number;
+	default:
+		status->grouped = *word != '\0';
+		return true;
 	}
 }
 
@@ -3082,21 +3093,25 @@ label_of_apparmor(char label[LABEL_SIZE])
 int
 label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 {
-	static const char *const modules[] = { "apparmor/", "" };
+	static const char *const modules[] = { "", "apparmor/" };
 	char own[LABEL_SIZE], theirs[LABEL_SIZE], who[16];
 
+	label[0] = '\0';
 	snprintf(who, sizeof(who), "%d", pid);
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
-		if (label_text(proc, "self", modules[i], own) == -1 ||
-		    label_text(proc, who, modules[i], theirs) == -1)
+		if (label_text(proc, "self", modules[i], own) == -1)
+			return -1;
+		/* Most kernels have none, or only the first. */
+		if (own[0] == '\0')
+			break;
+		if (label_text(proc, who, modules[i], theirs) == -1)
 			return -1;
 		if (theirs[0] != '\0' && strcmp(own, theirs) != 0) {
 			label_of_apparmor(theirs);
 			strcpy(label, theirs);
-			return 0;
+			break;
 		}
 	}
-	label[0] = '\0';
 	return 0;
 }
 
@@ -3118,6 +3133,7 @@ confinement_read(int proc, pid_t pid, struct confinement *confinement)
 	c->bounding = status.bounding;
 	c->no_new_privs = status.no_new_privs;
 	c->filtered = status.filtered;
+	c->grouped = status.grouped;
 	return 0;
 }
 
@@ -3253,6 +3269,7 @@ struct intermediate {
 	int		 oom_score;	/* its own file; -1: not to be changed */
 	int		 tty;		/* 0, 1 or 2; -1: none */
 	struct account	 account;
+	uint64_t	 capabilities;	/* until the filters are there */
 	size_t		 group_count;	/* of the account */
 	gid_t		 groups[GROUPS_MAX];
 	/* The environment: those of the order, and those of the account. */
@@ -3275,16 +3292,20 @@ mount_line_next(struct stream *stream, struct mount_line *line)
 	char word[256];
 	int delimiter = ' ';
 
-	for (int i = 0; i < 3; i++)
-		stream_word(stream, " \n", word, sizeof(word));
+	for (int i = 0; i < 3 && delimiter == ' '; i++)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	if (delimiter == -1)
+		return false;
 	stream_word(stream, " \n", line->root, sizeof(line->root));
-	stream_word(stream, " \n", line->point, sizeof(line->point));
+	delimiter = stream_word(stream, " \n", line->point,
+	    sizeof(line->point));
 	while (delimiter == ' ' && strcmp(word, "-") != 0)
 		delimiter = stream_word(stream, " \n", word, sizeof(word));
 	stream_word(stream, " \n", line->type, sizeof(line->type));
 	stream_word(stream, " \n", word, sizeof(word));
-	stream_word(stream, "\n", line->options, sizeof(line->options));
-	return delimiter == ' ' && stream->error == 0;
+	delimiter = stream_word(stream, "\n", line->options,
+	    sizeof(line->options));
+	return delimiter != -1 && stream->error == 0;
 }
 
 /* True if each of controllers is one of options; both are lists with ','. */
@@ -3338,7 +3359,7 @@ cgroup_open_in_mount(const struct cgroup_line *line,
  * errors   ENOENT  when its hierarchy is not mounted
  */
 static int
-cgroup_open(int proc, const struct cgroup_line *line)
+cgroup_open(const struct host *host, const struct cgroup_line *line)
 {
 	struct mount_line mount;
 	struct stream mounts;
@@ -3350,7 +3371,12 @@ cgroup_open(int proc, const struct cgroup_line *line)
 		errno = ENOENT;
 		return -1;
 	}
-	if (stream_open(proc, "self/mountinfo", &mounts) == -1)
+	/* Where that is all there is, nothing needs to be looked for. */
+	if (line->hierarchy[0] == '\0' &&
+	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
+		return openat(host->cgroup, line->path[1] == '\0' ? "." :
+		    line->path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
 		return -1;
 	while (fd == -1 && mount_line_next(&mounts, &mount)) {
 		errno = ENOENT;
@@ -3366,15 +3392,19 @@ cgroup_open(int proc, const struct cgroup_line *line)
 
 /* Opens the folder or file that it takes to join a cgroup of the leader's. */
 static int
-entry_open_cgroup(int proc, const struct cgroup_line *line,
+entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
     struct entry *entry)
 {
-	int fd = cgroup_open(proc, line), procs;
-
 	/* A hierarchy that has but a name confines nobody. */
+	bool named = strncmp(line->hierarchy, "name=", 5) == 0;
+	int fd, procs;
+
+	/* On a host of v2 it is one that nobody uses. */
+	if (named && fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
+		return 0;
+	fd = cgroup_open(host, line);
 	if (fd == -1)
-		return errno == ENOENT && strncmp(line->hierarchy, "name=",
-		    5) == 0 ? 0 : -1;
+		return errno == ENOENT && named ? 0 : -1;
 	if (line->hierarchy[0] == '\0') {
 		entry->cgroup = fd;
 		return 0;
@@ -3397,8 +3427,8 @@ entry_open_cgroup(int proc, const struct cgroup_line *line,
  * Both files list the hierarchies in the same order.
  */
 static int
-entry_open_cgroups(int proc, struct stream *theirs, struct stream *ours,
-    struct entry *entry)
+entry_open_cgroups(const struct host *host, struct stream *theirs,
+    struct stream *ours, struct entry *entry)
 {
 	struct cgroup_line line, own;
 
@@ -3410,7 +3440,7 @@ entry_open_cgroups(int proc, struct stream *theirs, struct stream *ours,
 		if ((!cgroup_line_next(ours, &own) ||
 		    strcmp(line.hierarchy, own.hierarchy) != 0 ||
 		    strcmp(line.path, own.path) != 0) &&
-		    entry_open_cgroup(proc, &line, entry) == -1)
+		    entry_open_cgroup(host, &line, entry) == -1)
 			return -1;
 	}
 	errno = theirs->error;
@@ -3418,15 +3448,16 @@ entry_open_cgroups(int proc, struct stream *theirs, struct stream *ours,
 }
 
 static int
-entry_read_namespaces(int proc, const struct command *command,
+entry_read_namespaces(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	return namespaces_open(proc, &entry->leader, command->namespaces,
+	return namespaces_open(host->proc, &entry->leader, command->namespaces,
 	    entry->namespaces);
 }
 
 static int
-entry_read_root(int proc, const struct command *command, struct entry *entry)
+entry_read_root(const struct host *host, const struct command *command,
+    struct entry *entry)
 {
 	char path[32];
 
@@ -3434,13 +3465,14 @@ entry_read_root(int proc, const struct command *command, struct entry *entry)
 	if (entry->namespaces[NAMESPACE_MOUNT] == -1)
 		return 0;
 	snprintf(path, sizeof(path), "%d/root", entry->leader.pid);
-	entry->root = openat(proc, path, O_PATH | O_CLOEXEC);
+	entry->root = openat(host->proc, path, O_PATH | O_CLOEXEC);
 	return entry->root == -1 ? -1 : 0;
 }
 
 /* Opens the text that tells what the leader's user ids are outside. */
 static int
-entry_read_ids(int proc, const struct command *command, struct entry *entry)
+entry_read_ids(const struct host *host, const struct command *command,
+    struct entry *entry)
 {
 	char path[32];
 
@@ -3448,35 +3480,37 @@ entry_read_ids(int proc, const struct command *command, struct entry *entry)
 	if (entry->namespaces[NAMESPACE_USER] == -1)
 		return 0;
 	snprintf(path, sizeof(path), "%d/uid_map", entry->leader.pid);
-	entry->uid_map = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	entry->uid_map = openat(host->proc, path, O_RDONLY | O_CLOEXEC);
 	return entry->uid_map == -1 ? -1 : 0;
 }
 
 static int
-entry_read_confinement(int proc, const struct command *command,
+entry_read_confinement(const struct host *host, const struct command *command,
     struct entry *entry)
 {
 	struct confinement *confinement = &entry->confinement;
 
 	if (!entry->confined)
 		return 0;
-	if (confinement_read(proc, entry->leader.pid, confinement) == -1)
+	if (confinement_read(host->proc, entry->leader.pid, confinement) == -1)
 		return -1;
 	confinement->filtered = confinement->filtered && !command->unfiltered;
 	return 0;
 }
 
 static int
-entry_read_groups(int proc, const struct command *command, struct entry *entry)
+entry_read_groups(const struct host *host, const struct command *command,
+    struct entry *entry)
 {
-	if (!entry->confined || command->user != NULL)
+	if (!entry->confined || !entry->confinement.grouped ||
+	    command->user != NULL)
 		return 0;
-	return process_groups_read(proc, entry->leader.pid, &entry->groups,
+	return process_groups_read(host->proc, entry->leader.pid, &entry->groups,
 	    &entry->group_count);
 }
 
 static int
-entry_read_cgroups(int proc, const struct command *command,
+entry_read_cgroups(const struct host *host, const struct command *command,
     struct entry *entry)
 {
 	struct stream theirs, ours;
@@ -3487,11 +3521,11 @@ entry_read_cgroups(int proc, const struct command *command,
 	if (!entry->confined)
 		return 0;
 	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
-	if (stream_open(proc, path, &theirs) == -1)
+	if (stream_open(host->proc, path, &theirs) == -1)
 		return -1;
-	n = stream_open(proc, "self/cgroup", &ours);
+	n = stream_open(host->proc, "self/cgroup", &ours);
 	if (n == 0) {
-		n = entry_open_cgroups(proc, &theirs, &ours, entry);
+		n = entry_open_cgroups(host, &theirs, &ours, entry);
 		stream_close(&ours);
 	}
 	stream_close(&theirs);
@@ -3501,7 +3535,8 @@ entry_read_cgroups(int proc, const struct command *command,
 /* What is read of a leader, in this order; the words stand behind "cannot". */
 static const struct {
 	const char	*words;
-	int		(*read)(int proc, const struct command *command,
+	int		(*read)(const struct host *host,
+			    const struct command *command,
 			    struct entry *entry);
 } readings[] = {
 	{ "open the namespaces of its leader", entry_read_namespaces },
@@ -3529,7 +3564,7 @@ entry_read(const struct host *host, const struct process *leader,
 	*report = (struct entry_report){ .event = ENTRY_FAILED };
 	for (int i = 0; n == 0 && i < READINGS; i++) {
 		report->step = i;
-		n = readings[i].read(host->proc, command, &e);
+		n = readings[i].read(host, command, &e);
 	}
 	/* What was read is the leader's if it lives still. */
 	error = errno;
@@ -3713,30 +3748,59 @@ words_count(char *const *words)
 	return count;
 }
 
-/* Writes all of data to a file in memory.  Keeps an earlier error. */
+/* A file in memory that is being written. */
+struct memory {
+	int	fd;
+	int	error;		/* errno of what went wrong; or 0 */
+	size_t	used;		/* of buffer */
+	char	buffer[4096];
+};
+
+/* Writes what has been gathered. */
 static void
-memory_write(int fd, const void *data, size_t size, int *error)
+memory_flush(struct memory *memory)
 {
-	const char *next = data;
+	size_t done = 0;
 	ssize_t n;
 
-	for (; *error == 0 && size > 0; next += n, size -= (size_t)n) {
-		n = write(fd, next, size);
+	for (; memory->error == 0 && done < memory->used; done += (size_t)n) {
+		n = write(memory->fd, memory->buffer + done,
+		    memory->used - done);
 		if (n == -1) {
-			*error = errno;
+			memory->error = errno;
 			return;
 		}
+	}
+	memory->used = 0;
+}
+
+static void
+memory_write(struct memory *memory, const void *data, size_t size)
+{
+	const char *next = data;
+
+	while (memory->error == 0 && size > 0) {
+		size_t room = sizeof(memory->buffer) - memory->used;
+		size_t part = size < room ? size : room;
+
+		memcpy(memory->buffer + memory->used, next, part);
+		memory->used += part;
+		next += part;
+		size -= part;
+		if (memory->used == sizeof(memory->buffer))
+			memory_flush(memory);
 	}
 }
 
 /* Writes words, each with its NUL; a missing one is empty. */
 static void
-words_write(int fd, const char *const *words, size_t count, int *error)
+memory_write_words(struct memory *memory, const char *const *words,
+    size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		const char *word = words[i] == NULL ? "" : words[i];
 
-		memory_write(fd, word, strlen(word) + 1, error);
+		memory_write(memory, word, strlen(word) + 1);
 	}
 }
 
@@ -3784,25 +3848,26 @@ order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 
 /* Writes an order to a file in memory. */
 static int
-order_write(int memory, const struct order *order, const struct entry *entry,
+order_write(int fd, const struct order *order, const struct entry *entry,
     const struct command *command)
 {
 	const char *const words[ORDER_WORDS] = { command->complaint,
 	    command->user, command->group, command->directory };
-	int error = 0;
+	struct memory memory = { .fd = fd };
 
-	memory_write(memory, order, sizeof(*order), &error);
-	memory_write(memory, entry->groups,
-	    entry->group_count * sizeof(gid_t), &error);
-	words_write(memory, words, ORDER_WORDS, &error);
-	words_write(memory, (const char *const *)command->argv,
-	    order->argv_count, &error);
-	words_write(memory, (const char *const *)command->defaults,
-	    order->defaults_count, &error);
-	words_write(memory, (const char *const *)command->variables,
-	    order->variables_count, &error);
-	errno = error;
-	return error == 0 ? 0 : -1;
+	memory_write(&memory, order, sizeof(*order));
+	memory_write(&memory, entry->groups,
+	    entry->group_count * sizeof(gid_t));
+	memory_write_words(&memory, words, ORDER_WORDS);
+	memory_write_words(&memory, (const char *const *)command->argv,
+	    order->argv_count);
+	memory_write_words(&memory, (const char *const *)command->defaults,
+	    order->defaults_count);
+	memory_write_words(&memory, (const char *const *)command->variables,
+	    order->variables_count);
+	memory_flush(&memory);
+	errno = memory.error;
+	return memory.error == 0 ? 0 : -1;
 }
 
 int
@@ -3979,27 +4044,12 @@ received_close(struct received *received)
  * the kernel's; and nothing may be tried until it succeeds.
  */
 
-/*
- * Gives a signal its default disposition, by the kernel's number: a libc hides
- * some from its users.
- */
+/* Takes signals as a login would: none is ignored any more. */
 static void
-sys_signal_default(int signal)
-{
-	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
-	static const uint64_t action[8];
-
-	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
-}
-
-/* Gives the command the signals as a login would find them. */
-static void
-signals_default(void)
+signals_unblock(void)
 {
 	sigset_t none;
 
-	for (int n = 1; n <= SIGNAL_RTMAX; n++)
-		sys_signal_default(n);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -4057,7 +4107,7 @@ command_main(const struct intermediate *i)
 	/* Whoever kills even the monitor does not want the command to go on. */
 	if (!command->detached)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signals_default();
+	signals_unblock();
 	if (command->directory != NULL) {
 		if (chdir(command->directory) == -1)
 			command_fail(i, "change directory to ",
@@ -4586,7 +4636,8 @@ capabilities_set(uint64_t set)
 static uint64_t
 capabilities_final(const struct intermediate *i)
 {
-	return i->account.uid == 0 ? i->order->entry.confinement.bounding : 0;
+	return i->order->entry.confined && i->account.uid == 0 ?
+	    i->order->entry.confinement.bounding : 0;
 }
 
 /*
@@ -4604,6 +4655,7 @@ capabilities_apply(struct intermediate *i)
 		return 0;
 	if (c->filtered && !c->no_new_privs)
 		set |= UINT64_C(1) << LINUX_CAP_SYS_ADMIN;
+	i->capabilities = set;
 	if (capabilities_set(set) == -1)
 		return -1;
 	return c->no_new_privs ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
@@ -4650,7 +4702,7 @@ command_make(struct intermediate *i)
 	static volatile pid_t own;
 	long n;
 
-	if (i->order->entry.confined && intermediate_filters.count != 0)
+	if (i->capabilities != capabilities_final(i))
 		capabilities_set(capabilities_final(i));
 	errno = 0;
 	/* The last two are the child's place, and unused; or the other way. */
@@ -4805,7 +4857,7 @@ entry_reopen_cgroup(struct entry *entry)
 		while (cgroup_line_next(&stream, &line))
 			if (line.hierarchy[0] == '\0') {
 				fd_close(&entry->cgroup);
-				entry->cgroup = cgroup_open(host.proc, &line);
+				entry->cgroup = cgroup_open(&host, &line);
 			}
 		stream_close(&stream);
 	}
@@ -4984,7 +5036,8 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	munmap(job->page, sizeof(*job->page));
 	job->page = NULL;
 	job_stage(job, STAGE_STARTING, job->entry);
-	job_report(jobs, job, ENTRY_STARTED, 0);
+	if (job->detached)
+		job_report(jobs, job, ENTRY_STARTED, 0);
 	if (job->signal != 0)
 		command_signal(job, job->signal);
 	if (jobs->channel == -1)
@@ -5067,6 +5120,7 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	i.channel = jobs->channel;
 	i.environment = order->environment;
 	i.oom_score = i.tty = -1;
+	i.capabilities = 0;
 	i.deadline = deadline_in(time - time / 20);
 	pid = intermediate_fork(&order->entry, job->page);
 	if (pid == 0)
@@ -5188,6 +5242,35 @@ jobs_attend(struct jobs *jobs)
 	jobs->count = left;
 }
 
+/*
+ * Gives a signal its default disposition, by the kernel's number: a libc hides
+ * some from its users.
+ */
+static void
+sys_signal_default(int signal)
+{
+	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
+	static const uint64_t action[8];
+
+	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
+}
+
+/*
+ * Ignores and takes no signal from now on, nor do children until they unblock
+ * them.  Whoever signals the caller's job or unit does not mean the monitor.
+ */
+static void
+signals_block(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	/* With a caller's SIG_IGN for CHLD the kernel would reap, too. */
+	for (int n = 1; n <= SIGNAL_RTMAX; n++)
+		sys_signal_default(n);
+}
+
 /* The one word of a monitor's command line. */
 static const char monitor_word[] = "nspawn-monitor";
 
@@ -5195,15 +5278,11 @@ void
 monitor_main(char **argv)
 {
 	static struct jobs jobs;
-	sigset_t all;
 
 	if (argv[0] == NULL || strcmp(argv[0], monitor_word) != 0 ||
 	    !self_is_sealed())
 		return;
-	/* Whoever signals the caller's job or unit does not mean this. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
+	signals_block();
 	fds_close_from(STDERR_FILENO + 1);
 	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)

@@ -196,7 +196,7 @@ struct stream {
 	int		 error;		/* errno of what ended it early; or 0 */
 	bool		 cut;		/* the last word did not fit */
 	const char	*next, *end;	/* what was read and not yet taken */
-	char		 buffer[STREAM_SIZE];
+	char		 buffer[STREAM_SIZE + 1];
 };
 
 /*
@@ -211,7 +211,7 @@ void stream_of_fd(int fd, struct stream *stream);
 
 /*
  * Makes a stream of a text in memory, which has to stay there.
- *   length   of text, which may contain NULs
+ *   length   of text, which may contain NULs; text[length] is one
  */
 void stream_of_text(const char *text, size_t length, struct stream *stream);
 
@@ -328,6 +328,7 @@ struct process_status {
 	uint64_t	bounding;	/* capabilities: bit n is number n */
 	bool		no_new_privs;
 	bool		filtered;	/* by system call filters */
+	bool		grouped;	/* it has supplementary groups */
 };
 
 /*
@@ -722,6 +723,7 @@ struct confinement {
 	uint64_t		bounding;	/* capabilities: bit n is number n */
 	bool			no_new_privs;
 	bool			filtered;	/* by system call filters */
+	bool			grouped;	/* has supplementary groups */
 	int			oom_score_adj;
 	int			io_priority;	/* as ioprio_get(2) gives it */
 	unsigned		personality;
@@ -822,7 +824,7 @@ struct entry {
 
 enum entry_event {
 	ENTRY_TERMINAL,	/* the command's terminal: the master's descriptor */
-	ENTRY_STARTED,	/* there is a command */
+	ENTRY_STARTED,	/* there is a command, which is a detached one */
 	ENTRY_ENDED,	/* the command; or the way in, by a signal to it */
 	ENTRY_FAILED,	/* there is no command, and will not be one */
 	ENTRY_LATE,	/* the same: it took too long, and was killed */

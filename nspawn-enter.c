@@ -405,9 +405,10 @@ defaults_make(const struct settings *settings)
 {
 	static const char *const kept[] = {
 		"TERM", "COLORTERM", "NO_COLOR", "LANG",
-		"PATH",		/* of use where the host's programs are */
+		"PATH",		/* only where the programs are the host's */
 	};
-	const size_t count = sizeof(kept) / sizeof(kept[0]);
+	const size_t count = sizeof(kept) / sizeof(kept[0]) -
+	    ((settings->namespaces & 1u << NAMESPACE_MOUNT) != 0);
 	char **defaults, *variable;
 	size_t used = 0;
 
@@ -828,7 +829,7 @@ relay_run(struct relay *relay, struct entry_report *report)
 		fds[SIGNALS] = (struct pollfd){ relay->signals, POLLIN, 0 };
 		for (int i = 0; i < STANDARD; i++)
 			fds[FLOWS + i] = flow_poll(relay, &relay->flows[i]);
-		report->event = ENTRY_STARTED;
+		report->event = ENTRY_TERMINAL;
 		if (poll(fds, FLOWS + STANDARD, -1) <= 0)
 			continue;
 		if (fds[SIGNALS].revents != 0)
@@ -840,8 +841,7 @@ relay_run(struct relay *relay, struct entry_report *report)
 			return -1;
 		if (report->event == ENTRY_TERMINAL)
 			relay_terminal(relay, report, fd);
-	} while (report->event == ENTRY_STARTED ||
-	    report->event == ENTRY_TERMINAL);
+	} while (report->event == ENTRY_TERMINAL);
 	return 0;
 }
 

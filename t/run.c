@@ -29,10 +29,8 @@ enter(const struct entry *entry, const struct command *command,
 	if (monitor_start(&monitor) == -1 ||
 	    monitor_order(&monitor, 0, entry, command) == -1)
 		err(ENTRY_STATUS_FAILED, "cannot start the monitor");
-	do
-		if (monitor_report(&monitor, report, &fd) == -1)
-			err(ENTRY_STATUS_FAILED, "the monitor has ended");
-	while (report->event == ENTRY_STARTED);
+	if (monitor_report(&monitor, report, &fd) == -1)
+		err(ENTRY_STATUS_FAILED, "the monitor has ended");
 	monitor_close(&monitor);
 }
 
