@@ -625,6 +625,14 @@ file_read(int dir, const char *path, char *buffer, size_t size)
 	return fd == -1 ? -1 : fd_read(fd, buffer, size);
 }
 
+int
+file_exists(int dir, const char *path)
+{
+	struct stat st;
+
+	return fstatat(dir, path, &st, 0);
+}
+
 /* Says whether fd is on that type of file system. */
 static bool
 fd_is_on(int fd, long magic)
@@ -2277,7 +2285,7 @@ unit_try(struct search *search, int dir, const char *unit)
 	char path[PATH_MAX + 64];
 
 	snprintf(path, sizeof(path), "%s/payload", unit);
-	if (faccessat(dir, path, F_OK, 0) == -1 && error_is_end(errno))
+	if (file_exists(dir, path) == -1 && error_is_end(errno))
 		return;
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		snprintf(path, sizeof(path), "%s/%s/cgroup.procs", unit,
@@ -2585,7 +2593,7 @@ machined_may_know(const char *name)
 	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
 
 	snprintf(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
-	return faccessat(AT_FDCWD, path, F_OK, 0) == 0 || errno != ENOENT;
+	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
 }
 
 /* Sends it through machined, if that knows the leader by this name. */
@@ -2659,7 +2667,7 @@ machine_scope(const struct host *host, const char *name,
 		if (!unit_is_scope(unit, name))
 			unit[0] = '\0';
 		else if (n == 0)
-			n = faccessat(host->cgroup, unit, F_OK, 0);
+			n = file_exists(host->cgroup, unit);
 	}
 	if (n == -1 && !error_is_end(errno))
 		return -1;

@@ -175,6 +175,12 @@ int fds_tidy(void);
 ssize_t file_read(int dir, const char *path, char *buffer, size_t size);
 
 /*
+ * Finds out whether the file path is there below the directory dir.
+ * errors   ENOENT  when it is not
+ */
+int file_exists(int dir, const char *path);
+
+/*
  * Opens the regular file path as a process whose root directory is root would
  * see it: no symbolic link and no ".." leads out of there, and no link of
  * /proc is followed.

@@ -853,8 +853,8 @@ scope_watch(const struct wait *wait, struct target *target)
 static void
 scope_look(const struct wait *wait, struct target *target)
 {
-	if (target->scope[0] != '\0' && faccessat(wait->host->cgroup,
-	    target->scope, F_OK, 0) == -1 && errno == ENOENT)
+	if (target->scope[0] != '\0' && file_exists(wait->host->cgroup,
+	    target->scope) == -1 && errno == ENOENT)
 		target->scope[0] = '\0';
 }
 
