@@ -84,7 +84,7 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-TEST_PROGRAMS = library bench describe run attacker injector
+TEST_PROGRAMS = library bench describe run attacker injector leader
 SCRIPTS = t/setup t/host t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
@@ -208,7 +208,7 @@ check-matrix: check
 # Some things are true of static programs alone, and those that sweep are about
 # these anyway.
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
-    build/static/attacker
+    build/static/attacker build/static/leader
 	BUILD=$(CURDIR)/build/sanitized \
 	    bats $(filter-out t/inject.bats t/races.bats,$(wildcard t/*.bats))
 

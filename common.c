@@ -1574,14 +1574,17 @@ static int
 hierarchy_open(const char *path, long magic)
 {
 	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
 
 	if (fd == -1)
 		return -1;
-	if (fd_is_on(fd, magic))
-		return fd;
-	fd_close(&fd);
-	errno = ENOENT;
-	return -1;
+	if (fstatfs(fd, &fs) == -1)
+		fd_close(&fd);
+	else if ((long)fs.f_type != magic) {
+		fd_close(&fd);
+		errno = ENOENT;
+	}
+	return fd;
 }
 
 /*
@@ -1592,21 +1595,26 @@ hierarchy_of_units(void)
 {
 	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
 
-	return fd != -1 ? fd : hierarchy_open("/sys/fs/cgroup/systemd",
-	    LINUX_CGROUP_MAGIC);
+	return fd != -1 || errno != ENOENT ? fd :
+	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
 }
 
 int
 host_open(const char *proc, const char *cgroup, struct host *host)
 {
 	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	int fd = open(proc, flags);
+	struct host h = { open(proc, flags), -1 };
 
-	if (fd == -1)
+	if (h.proc == -1)
 		return -1;
-	host->proc = fd;
-	host->cgroup = cgroup == NULL ? hierarchy_of_units() :
-	    open(cgroup, flags);
+	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
+	/* Without one it is slower; to have run short is something else. */
+	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
+	    errno != EACCES) {
+		fd_close(&h.proc);
+		return -1;
+	}
+	*host = h;
 	return 0;
 }
 
@@ -2002,33 +2010,37 @@ look_close(struct look *look)
 	process_close(&look->parent);
 }
 
+/* Fails with ENOTSUP for a process of the caller's own pid namespace. */
+static int
+look_namespace(const struct search *search, const struct look *look)
+{
+	int same = namespace_same(search->host->proc, look->leader.pid,
+	    "ns/pid");
+
+	if (same == 1)
+		errno = ENOTSUP;
+	return same == 0 ? 0 : -1;
+}
+
 /*
  * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
  * the next one below the caller's.
  * errors   ESRCH    when it is something else or has ended
- *          ENOTSUP  when it is in the caller's own pid namespace
+ *          ENOTSUP  when machined calls it one, and it is in the caller's own
+ *                   pid namespace
  */
 static int
 look_leader(const struct search *search, pid_t pid, struct look *look)
 {
-	int proc = search->host->proc, same;
-
-	if (process_open(pid, &look->leader) == -1 ||
-	    process_status_read(proc, pid, &look->status) == -1)
+	if (process_open(pid, &look->leader) == -1 || process_status_read(
+	    search->host->proc, pid, &look->status) == -1)
 		return -1;
 	look->is_leader = look->status.inner == 1 &&
 	    look->status.depth == search->depth;
-	if (!look->is_leader && search->ways != WAY_MACHINED) {
-		errno = ESRCH;
-		return -1;
-	}
-	same = namespace_same(proc, pid, "ns/pid");
-	if (same == -1 || !process_alive(&look->leader))
-		return -1;
-	if (same == 0 && look->is_leader)
+	if (look->is_leader)
 		return 0;
-	look->is_leader = false;
-	errno = same == 1 ? ENOTSUP : ESRCH;
+	if (search->ways != WAY_MACHINED || look_namespace(search, look) == 0)
+		errno = ESRCH;
 	return -1;
 }
 
@@ -2158,10 +2170,15 @@ static int
 look_at(const struct search *search, pid_t pid, struct look *look)
 {
 	enum naming naming = NAMES_NONE;
+	bool named;
 	int n = 1;
 
 	if (look_leader(search, pid, look) == -1 ||
 	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
+		return -1;
+	/* Of others it does not matter, and not everybody may know. */
+	named = look_names(search, look, NAMES_NONE);
+	if (named && look_namespace(search, look) == -1)
 		return -1;
 	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
 		n = look_parent(search, look);
@@ -2176,7 +2193,8 @@ look_at(const struct search *search, pid_t pid, struct look *look)
 		    ESRCH;
 		return -1;
 	}
-	if (look_owner(search, look) == -1)
+	if ((!named && look_namespace(search, look) == -1) ||
+	    look_owner(search, look) == -1)
 		return -1;
 	return process_alive(&look->leader) ? 0 : -1;
 }

@@ -1309,7 +1309,7 @@ main(int argc, char **argv)
 	machined.deadline = machined_deadline(settings.timeout);
 	prepare();
 	if (host_open("/proc", NULL, &host) == -1)
-		err(STATUS_USAGE, "cannot open /proc");
+		err(STATUS_USAGE, "cannot open /proc and the cgroups");
 	find_all(&settings, &host, &machined);
 	if (settings.dry_run)
 		describe_all(&settings, host.proc);

@@ -29,11 +29,16 @@ idles_end()
 	idles=()
 }
 
-# Makes an empty proc directory in which the caller has one pid namespace.
+# Makes a proc directory with PID 1 alone, in which the caller has one pid
+# namespace.
 proc_make()
 {
 	proc=$BATS_TEST_TMPDIR/proc
-	mkdir -p "$proc/self/ns"
+	mkdir -p "$proc/self/ns" "$proc/1/ns"
+	status_write "$proc/1/status" 0 0 1
+	echo init >"$proc/1/comm"
+	printf '%s\0' /sbin/init >"$proc/1/cmdline"
+	ln -s ../../self/ns/pid "$proc/1/ns/pid"
 	status_write "$proc/self/status" 1 0 "$$"
 	: >"$proc/self/ns/pid"
 	: >"$proc/self/ns/user"

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * PID 1 of a machine whose first thread ends, once there is a file /go, while
+ * another lives on: the kernel says less of such a process.  TERM ends it.
+ */
+#include <err.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+static void
+file_make(const char *path, const char *text, size_t length)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd == -1 || write(fd, text, length) == -1)
+		_exit(1);
+	close(fd);
+}
+
+static void
+on_term(int signal)
+{
+	static const char text[] = "stopped\n";
+
+	(void)signal;
+	file_make("/stopped", text, sizeof(text) - 1);
+	_exit(0);
+}
+
+static void *
+live_on(void *unused)
+{
+	file_make("/ready", "", 0);
+	for (;;)
+		pause();
+	return unused;
+}
+
+int
+main(void)
+{
+	pthread_t thread;
+
+	signal(SIGTERM, on_term);
+	if (pthread_create(&thread, NULL, live_on, NULL) != 0)
+		errx(1, "cannot make a thread");
+	while (access("/go", F_OK) == -1)
+		poll(NULL, 0, 10);
+	pthread_exit(NULL);
+}
