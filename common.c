@@ -880,6 +880,19 @@ program_exec(const struct program *program)
 	    program->environment);
 }
 
+/* Reads the errno that stands in a pipe; 0 if it is closed without one. */
+static int
+error_receive(int fd)
+{
+	int error = 0;
+	ssize_t n;
+
+	do
+		n = read(fd, &error, sizeof(error));
+	while (n == -1 && errno == EINTR);
+	return n == -1 ? errno : error;
+}
+
 /* Starts a program.  Fails where it cannot be executed. */
 static int
 program_start(const struct program *program, pid_t *pid)
@@ -900,8 +913,8 @@ program_start(const struct program *program, pid_t *pid)
 		error = errno;
 	fd_close(&ends[1]);
 	/* Its execution closes the other end. */
-	while (error == 0 && (n = read(ends[0], &error, sizeof(error))) == -1)
-		error = errno == EINTR ? 0 : errno;
+	if (error == 0)
+		error = error_receive(ends[0]);
 	fd_close(&ends[0]);
 	if (error == 0)
 		return 0;
@@ -3134,7 +3147,7 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 			return -1;
 		if (theirs[0] != '\0' && strcmp(own, theirs) != 0) {
 			label_of_apparmor(theirs);
-			strcpy(label, theirs);
+			memcpy(label, theirs, LABEL_SIZE);
 			break;
 		}
 	}
@@ -3389,19 +3402,20 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 {
 	struct mount_line mount;
 	struct stream mounts;
+	const char *path = line->path;
 	int fd = -1, error = ENOENT;
 
 	/* Above the root of our cgroup namespace nothing is shown. */
-	if (strncmp(line->path, "/..", 3) == 0 &&
-	    (line->path[3] == '/' || line->path[3] == '\0')) {
+	if (*path != '/' || strcmp(path, "/..") == 0 ||
+	    strncmp(path, "/../", 4) == 0) {
 		errno = ENOENT;
 		return -1;
 	}
 	/* Where that is all there is, nothing needs to be looked for. */
 	if (line->hierarchy[0] == '\0' &&
 	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
-		return openat(host->cgroup, line->path[1] == '\0' ? "." :
-		    line->path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
+		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
 		return -1;
 	while (fd == -1 && mount_line_next(&mounts, &mount)) {
@@ -4364,13 +4378,14 @@ account_find(struct intermediate *i)
 			return -1;
 		}
 		*account = (struct account){ .uid = (uid_t)uid };
-		strcpy(account->home, root ? "/root" : "/");
+		snprintf(account->home, sizeof(account->home),
+		    root ? "/root" : "/");
 		snprintf(account->name, sizeof(account->name), "%s",
 		    root ? "root" : who);
 		n = 0;
 	}
 	if (n == 0 && account->shell[0] == '\0')
-		strcpy(account->shell, "/bin/sh");
+		snprintf(account->shell, sizeof(account->shell), "/bin/sh");
 	return n;
 }
 

@@ -176,7 +176,7 @@ kill_job()
 }
 
 @test "outside of the mount namespace shell and PATH are the host's" {
-	run -0 enter --no-mount web <<<'echo "$0 $PATH $PWD"; cat /etc/os-release'
+	run -0 enter -q --no-mount web <<<'echo "$0 $PATH $PWD"; cat /etc/os-release'
 	[[ "${lines[0]}" == *sh" /usr/local/sbin:"*" /root" ]]
 	[[ "$output" == *ID=debian* ]]
 }

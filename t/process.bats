@@ -225,3 +225,36 @@ status()
 		run -0 library path "$proc" 7 memory 4096
 	done
 }
+
+# label OWN THEIRS [MODULE]: what that is as the label of the next exec
+label()
+{
+	mkdir -p "$proc/self/attr/$3" "$proc/7/attr/$3"
+	printf '%s' "$1" >"$proc/self/attr/$3/current"
+	printf '%s' "$2" >"$proc/7/attr/$3/current"
+	run -0 library label "$proc" 7
+}
+
+@test "a label that differs from ours is read in the form that is written" {
+	proc=$BATS_TEST_TMPDIR/proc
+	mkdir -p "$proc/7"
+	run -0 library label "$proc" 7
+	[ "$output" = '' ]
+	# AppArmor, which may be first or beside another module.
+	label $'unconfined\n' $'bar-jail (enforce)\n' ''
+	[ "$output" = 'exec bar-jail' ]
+	label $'a (b)//&c (complain)\n' $'unconfined\n' ''
+	[ "$output" = 'exec unconfined' ]
+	label $'bar-jail (enforce)\n' $'bar-jail (enforce)\n' ''
+	[ "$output" = '' ]
+	label $'unconfined\n' $'two (words) (enforce)\n' apparmor
+	[ "$output" = 'exec two (words)' ]
+	rm -r "$proc/self/attr" "$proc/7/attr"
+	# SELinux.
+	label $'u:r:unconfined_t:s0\0' $'u:r:container_t:s0:c1,c2\0' ''
+	[ "$output" = u:r:container_t:s0:c1,c2 ]
+	# That of a process that has ended is nobody's.
+	rm -r "$proc/7"
+	run -0 library label "$proc" 7
+	[ "$output" = '' ]
+}
