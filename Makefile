@@ -106,7 +106,6 @@ build/static/%: CFLAGS = -Os
 build/static/%: KIND = $(STATIC)
 build/sanitized/%: CFLAGS = -O1 -g
 build/sanitized/%: KIND = $(SANITIZED)
-build/sanitized/nspawn-enter: LIBS = t/no-leaks.c
 
 # What is built in a folder of its own: the programs, and those of the tests.
 define rules_of_folder
