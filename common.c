@@ -2541,7 +2541,7 @@ search_end(struct search *search, struct machine *machine)
 	return -1;
 }
 
-/* Says whether it takes longer to look at all processes than to ask machined. */
+/* True if it takes longer to look at all processes than to ask machined. */
 static bool
 host_busy(const struct host *host)
 {
@@ -3305,7 +3305,7 @@ struct intermediate {
 	struct page	*page;
 	int		 channel;
 	int64_t		 deadline;
-	int		 oom_score;	/* its own file; -1: not to be changed */
+	int		 oom_score;	/* its own file */
 	int		 tty;		/* 0, 1 or 2; -1: none */
 	struct account	 account;
 	uint64_t	 capabilities;	/* until the filters are there */
@@ -3530,8 +3530,6 @@ entry_read_confinement(const struct host *host, const struct command *command,
 {
 	struct confinement *confinement = &entry->confinement;
 
-	if (!entry->confined)
-		return 0;
 	if (confinement_read(host->proc, entry->leader.pid, confinement) == -1)
 		return -1;
 	confinement->filtered = confinement->filtered && !command->unfiltered;
@@ -3542,8 +3540,7 @@ static int
 entry_read_groups(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	if (!entry->confined || !entry->confinement.grouped ||
-	    command->user != NULL)
+	if (!entry->confinement.grouped || command->user != NULL)
 		return 0;
 	return process_groups_read(host->proc, entry->leader.pid, &entry->groups,
 	    &entry->group_count);
@@ -3558,8 +3555,6 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 	int n;
 
 	(void)command;
-	if (!entry->confined)
-		return 0;
 	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
 	if (stream_open(host->proc, path, &theirs) == -1)
 		return -1;
@@ -3575,16 +3570,23 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 /* What is read of a leader, in this order; the words stand behind "cannot". */
 static const struct {
 	const char	*words;
+	bool		 confining;	/* not for a privileged command */
 	int		(*read)(const struct host *host,
 			    const struct command *command,
 			    struct entry *entry);
 } readings[] = {
-	{ "open the namespaces of its leader", entry_read_namespaces },
-	{ "open the root directory of its leader", entry_read_root },
-	{ "read the user ids of its leader", entry_read_ids },
-	{ "read what confines its leader", entry_read_confinement },
-	{ "read the groups of its leader", entry_read_groups },
-	{ "open the cgroups of its leader", entry_read_cgroups },
+	{ "open the namespaces of its leader", false,
+	    entry_read_namespaces },
+	{ "open the root directory of its leader", false,
+	    entry_read_root },
+	{ "read the user ids of its leader", false,
+	    entry_read_ids },
+	{ "read what confines its leader", true,
+	    entry_read_confinement },
+	{ "read the groups of its leader", true,
+	    entry_read_groups },
+	{ "open the cgroups of its leader", true,
+	    entry_read_cgroups },
 };
 
 #define READINGS	((int)(sizeof(readings) / sizeof(readings[0])))
@@ -3604,7 +3606,8 @@ entry_read(const struct host *host, const struct process *leader,
 	*report = (struct entry_report){ .event = ENTRY_FAILED };
 	for (int i = 0; n == 0 && i < READINGS; i++) {
 		report->step = i;
-		n = readings[i].read(host, command, &e);
+		if (e.confined || !readings[i].confining)
+			n = readings[i].read(host, command, &e);
 	}
 	/* What was read is the leader's if it lives still. */
 	error = errno;
@@ -3955,11 +3958,12 @@ monitor_report(const struct monitor *monitor, struct entry_report *report,
 	return 0;
 }
 
-/* Sends a report; where nobody listens any more, nobody needs to know. */
-static void
+/* Sends a report, with a descriptor unless that is -1. */
+static int
 report_send(int channel, const struct entry_report *report, int fd)
 {
-	packet_send(channel, report, sizeof(*report), &fd, fd == -1 ? 0 : 1);
+	return packet_send(channel, report, sizeof(*report), &fd,
+	    fd == -1 ? 0 : 1);
 }
 
 /* Steps over the words in memory.  The last of them is followed by NULL. */
@@ -4229,8 +4233,6 @@ oom_score_write(int fd, int score)
 static int
 oom_score_raise(struct intermediate *i)
 {
-	if (!i->order->entry.confined)
-		return 0;
 	i->oom_score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	return i->oom_score == -1 ? -1 :
 	    oom_score_write(i->oom_score, OOM_SCORE_MAX);
@@ -4241,8 +4243,6 @@ scheduling_apply(struct intermediate *i)
 {
 	const struct confinement *c = &i->order->entry.confinement;
 
-	if (!i->order->entry.confined)
-		return 0;
 	return syscall(SYS_sched_setaffinity, 0, c->processors_size,
 	    c->processors) == -1 ||
 	    syscall(SYS_sched_setattr, 0, &c->scheduling, 0) == -1 ||
@@ -4255,17 +4255,18 @@ scheduling_apply(struct intermediate *i)
 static int
 keyring_leave(struct intermediate *i)
 {
+	(void)i;
 	/* Without keyrings, or where they are forbidden, nobody has one. */
-	return !i->order->entry.confined || syscall(SYS_keyctl,
-	    LINUX_KEYCTL_JOIN_SESSION, NULL) != -1 || errno == ENOSYS ||
-	    errno == EPERM ? 0 : -1;
+	return syscall(SYS_keyctl, LINUX_KEYCTL_JOIN_SESSION, NULL) != -1 ||
+	    errno == ENOSYS || errno == EPERM ? 0 : -1;
 }
 
 /* A caller's rules on what root is do not hold for the command. */
 static int
 securebits_reset(struct intermediate *i)
 {
-	return !i->order->entry.confined || prctl(PR_GET_SECUREBITS) == 0 ||
+	(void)i;
+	return prctl(PR_GET_SECUREBITS) == 0 ||
 	    prctl(PR_SET_SECUREBITS, 0) == 0 ? 0 : -1;
 }
 
@@ -4277,7 +4278,7 @@ label_apply(struct intermediate *i)
 	ssize_t n;
 	int fd;
 
-	if (!i->order->entry.confined || *label == '\0')
+	if (*label == '\0')
 		return 0;
 	fd = open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
@@ -4313,8 +4314,7 @@ filters_fetch(struct intermediate *i)
 	int64_t unseen = deadline_in(UNSEEN_TRACER_TIME);
 	int proc, n, error;
 
-	if (!i->order->entry.confined ||
-	    !i->order->entry.confinement.filtered)
+	if (!i->order->entry.confinement.filtered)
 		return 0;
 	n = filters_read(leader, unseen < i->deadline ? unseen : i->deadline,
 	    &intermediate_filters);
@@ -4472,7 +4472,8 @@ terminal_make(struct intermediate *i)
 	slave = master == -1 ? -1 : pty_peer(master);
 	if (slave == -1 || terminal_set(slave, command) == -1)
 		return -1;
-	report_send(i->channel, &report, master);
+	if (report_send(i->channel, &report, master) == -1)
+		return -1;
 	fd_close(&master);
 	for (int n = 0; n < STANDARD; n++)
 		if ((command->terminal & 1u << n) != 0) {
@@ -4556,7 +4557,7 @@ limits_apply(struct intermediate *i)
 {
 	const struct limit *limits = i->order->entry.confinement.limits;
 
-	for (int n = 0; i->order->entry.confined && n < LIMITS_MAX; n++)
+	for (int n = 0; n < LIMITS_MAX; n++)
 		if (syscall(SYS_prlimit64, 0, n, &limits[n], NULL) == -1 &&
 		    errno != EPERM)
 			return -1;
@@ -4589,7 +4590,7 @@ namespaces_join_first(struct intermediate *i)
 static int
 oom_score_apply(struct intermediate *i)
 {
-	return i->oom_score == -1 ? 0 : oom_score_write(i->oom_score,
+	return oom_score_write(i->oom_score,
 	    i->order->entry.confinement.oom_score_adj);
 }
 
@@ -4627,8 +4628,6 @@ bounding_apply(struct intermediate *i)
 {
 	uint64_t bounding = i->order->entry.confinement.bounding;
 
-	if (!i->order->entry.confined)
-		return 0;
 	for (unsigned long n = 0; n < 64; n++)
 		if ((bounding >> n & 1) == 0 &&
 		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1) {
@@ -4692,8 +4691,6 @@ capabilities_apply(struct intermediate *i)
 	const struct confinement *c = &i->order->entry.confinement;
 	uint64_t set = capabilities_final(i);
 
-	if (!i->order->entry.confined)
-		return 0;
 	if (c->filtered && !c->no_new_privs)
 		set |= UINT64_C(1) << LINUX_CAP_SYS_ADMIN;
 	i->capabilities = set;
@@ -4758,43 +4755,45 @@ command_make(struct intermediate *i)
 
 /*
  * What an intermediate does, in this order; the words stand behind "cannot".
+ * Some steps are not for a privileged command.
  */
 static const struct {
 	const char	*words;
 	int		(*apply)(struct intermediate *i);
+	bool		 confining;
 } steps[] = {
-	{ "make a process for the way in", NULL },
-	{ "leave the caller's session", session_leave },
-	{ "join the cgroups of its leader", cgroups_join },
-	{ "raise its OOM score", oom_score_raise },
-	{ "take over its leader's scheduling", scheduling_apply },
-	{ "leave the caller's session keyring", keyring_leave },
-	{ "reset the caller's securebits", securebits_reset },
-	{ "take over its leader's security label", label_apply },
-	{ "copy the system call filters of its leader", filters_fetch },
-	{ "read its /etc/passwd", account_find },
-	{ "read its /etc/group", group_find },
-	{ "find the groups of the user", groups_find },
-	{ "make a terminal", terminal_make },
-	{ "place the command's descriptors", descriptors_place },
-	{ "give the terminal to the user", terminal_own },
-	{ "make the command's environment", environment_apply },
-	{ "take over its leader's limits", limits_apply },
-	{ "leave the caller's groups", groups_apply },
-	{ "join its namespaces", namespaces_join_first },
-	{ "take over its leader's OOM score", oom_score_apply },
-	{ "join its user namespace", user_namespace_join },
-	{ "change to its root directory", root_change },
-	{ "become its root", root_become },
-	{ "give up the capabilities that its leader lacks", bounding_apply },
-	{ "become its user", account_apply },
+	{ "make a process for the way in", NULL, false },
+	{ "leave the caller's session", session_leave, false },
+	{ "join the cgroups of its leader", cgroups_join, true },
+	{ "raise its OOM score", oom_score_raise, true },
+	{ "take over its leader's scheduling", scheduling_apply, true },
+	{ "leave the caller's session keyring", keyring_leave, true },
+	{ "reset the caller's securebits", securebits_reset, true },
+	{ "take over its leader's security label", label_apply, true },
+	{ "copy the system call filters of its leader", filters_fetch, true },
+	{ "read its /etc/passwd", account_find, false },
+	{ "read its /etc/group", group_find, false },
+	{ "find the groups of the user", groups_find, false },
+	{ "make a terminal", terminal_make, false },
+	{ "place the command's descriptors", descriptors_place, false },
+	{ "give the terminal to the user", terminal_own, false },
+	{ "make the command's environment", environment_apply, false },
+	{ "take over its leader's limits", limits_apply, true },
+	{ "leave the caller's groups", groups_apply, false },
+	{ "join its namespaces", namespaces_join_first, false },
+	{ "take over its leader's OOM score", oom_score_apply, true },
+	{ "join its user namespace", user_namespace_join, false },
+	{ "change to its root directory", root_change, false },
+	{ "become its root", root_become, false },
+	{ "give up the capabilities that its leader lacks", bounding_apply, true },
+	{ "become its user", account_apply, false },
 	{ "give up the capabilities that its leader lacks",
-	    capabilities_apply },
-	{ "leave the host's descriptors", process_seal },
+	    capabilities_apply, true },
+	{ "leave the host's descriptors", process_seal, false },
 	/* From here on all that the kernel says may be the machine's word. */
-	{ "take over its leader's system call filters", filters_apply },
-	{ "make a process in it", command_make },
-	{ "execute the command", NULL },
+	{ "take over its leader's system call filters", filters_apply, true },
+	{ "make a process in it", command_make, false },
+	{ "execute the command", NULL, false },
 };
 
 #define STEPS		((int)(sizeof(steps) / sizeof(steps[0])))
@@ -4812,6 +4811,8 @@ intermediate_main(struct intermediate *i)
 	if (madvise(page, sizeof(*page), MADV_DONTFORK) == -1)
 		page->error = errno;
 	for (int n = 1; n < STEPS - 1 && page->error == 0; n++) {
+		if (steps[n].confining && !i->order->entry.confined)
+			continue;
 		page->step = STEP_FIRST + n;
 		if (steps[n].apply(i) == -1)
 			page->error = errno == 0 ? EPERM : errno;
@@ -4932,6 +4933,19 @@ intermediate_fork(struct entry *entry, struct page *page)
 	return pid;
 }
 
+/*
+ * Tells the caller.  Where it has ended nobody needs to know; who cannot be told
+ * for another reason hears that the monitor has ended.
+ */
+static void
+jobs_report(const struct jobs *jobs, const struct entry_report *report)
+{
+	if (jobs->channel != -1 &&
+	    report_send(jobs->channel, report, -1) == -1 &&
+	    errno != EPIPE && errno != ECONNRESET)
+		sys_exit(EXIT_FAILURE);
+}
+
 /* Reports on a job; status is that of the process that has just ended. */
 static void
 job_report(const struct jobs *jobs, const struct job *job,
@@ -4948,7 +4962,7 @@ job_report(const struct jobs *jobs, const struct job *job,
 		if (report.error == 0 && status == 0)
 			report.error = EPERM;
 	}
-	report_send(jobs->channel, &report, -1);
+	jobs_report(jobs, &report);
 }
 
 /* Reports on an order that has not even become a process. */
@@ -4958,7 +4972,7 @@ job_refuse(const struct jobs *jobs, int id, int error)
 	struct entry_report report = { .event = ENTRY_FAILED, .id = id,
 	    .step = STEP_FIRST, .error = error };
 
-	report_send(jobs->channel, &report, -1);
+	jobs_report(jobs, &report);
 }
 
 /* Signals the command and what it has started in its process group. */
@@ -5328,6 +5342,7 @@ monitor_main(char **argv)
 	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
+	prctl(PR_SET_NAME, monitor_word);	/* it would be a number */
 	if (setsid() == -1)
 		jobs.error = errno;
 	while ((jobs.channel != -1 || jobs.count > 0) && jobs_wait(&jobs)) {
@@ -5427,6 +5442,9 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
 		    " and the like), and the kernel then shows no others; enter"
 		    " from outside of that unit, or with --no-seccomp", cannot);
+	else if (report->error == EACCES)
+		snprintf(text, size, "%s: they are shown only to the host's"
+		    " CAP_SYS_ADMIN (--no-seccomp does without)", cannot);
 	else if (report->error == EPERM)
 		snprintf(text, size, "%s: %s; does a process outside of our"
 		    " pid namespace trace it?", cannot, strerror(EPERM));

@@ -760,7 +760,7 @@ flow_poll(const struct relay *relay, const struct flow *flow)
 	return (struct pollfd){ flow->from, POLLIN, 0 };
 }
 
-/* Takes the next signal.  Says whether it was for the command, which gets it. */
+/* Takes the next signal.  True if the command gets it. */
 static bool
 relay_signal(struct relay *relay)
 {

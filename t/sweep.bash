@@ -30,7 +30,7 @@ sweep_prepare()
 		# What must never be.
 		grep '^it ' /tmp/found
 	done
-	[ "$place" -gt "${LEAST:-200}" ] || echo "only $place calls"
+	[ "$place" -gt "${LEAST:-100}" ] || echo "only $place calls"
 	END
 }
 
