@@ -830,8 +830,11 @@ relay_run(struct relay *relay, struct entry_report *report)
 		for (int i = 0; i < STANDARD; i++)
 			fds[FLOWS + i] = flow_poll(relay, &relay->flows[i]);
 		report->event = ENTRY_TERMINAL;
-		if (poll(fds, FLOWS + STANDARD, -1) <= 0)
-			continue;
+		if (poll(fds, FLOWS + STANDARD, -1) == -1) {
+			if (errno == EINTR)
+				continue;
+			return -1;
+		}
 		if (fds[SIGNALS].revents != 0)
 			relay_signal(relay);
 		relay_flows(relay, fds + FLOWS);
@@ -854,8 +857,9 @@ flow_wait(struct relay *relay, const struct flow *flow)
 		{ .fd = relay->signals, .events = POLLIN },
 	};
 
-	return poll(fds, 2, -1) == -1 || fds[1].revents == 0 ||
-	    !relay_signal(relay);
+	if (poll(fds, 2, -1) == -1)
+		return errno == EINTR;
+	return fds[1].revents == 0 || !relay_signal(relay);
 }
 
 /*
@@ -942,7 +946,7 @@ relay_make(struct relay *relay, struct context *context, int signals)
 static int
 enter(struct context *context)
 {
-	int signals = signals_open(context->terminal.outer != -1), n;
+	int signals = signals_open(context->terminal.outer != -1), n, error;
 	static struct relay relay;
 	struct entry_report report;
 
@@ -952,10 +956,15 @@ enter(struct context *context)
 	relay_make(&relay, context, signals);
 	relay_attend(&relay);
 	n = relay_run(&relay, &report);
+	error = errno;
 	relay_end(&relay);
-	if (n == -1)
-		err(ENTRY_STATUS_FAILED, "%s: the monitor of the command has"
+	if (n == -1 && error == ECONNRESET)
+		errx(ENTRY_STATUS_FAILED, "%s: the monitor of the command has"
 		    " ended", context->settings.name);
+	errno = error;
+	if (n == -1)	/* who is not waited for is hung up */
+		err(ENTRY_STATUS_FAILED, "%s: cannot wait for the command",
+		    context->settings.name);
 	monitor_close(&context->monitor);
 	if (report.event != ENTRY_ENDED)
 		command_failed(context, &report);
