@@ -43,7 +43,8 @@ COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 
 # Static: with musl where it is there.  Its compiler wrapper does not know
 # -static-pie, so the start-up code that relocates itself is named to it; that
-# protects no RELRO segment, whose place in the file would be for nothing.
+# protects no RELRO segment, whose place in the file would be for nothing.  The
+# linker's own page size would pad the file for data that starts on a page.
 MUSL = $(shell command -v musl-gcc)
 MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
@@ -51,7 +52,7 @@ MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
-	-Wl,-z,relro,-z,now
+	-Wl,-z,relro,-z,now,-z,common-page-size=64
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # For other machines: Debian's cross compilers, with musl where t/setup has

@@ -92,6 +92,9 @@
 /* What a report calls the joining of a namespace: this, and its place. */
 #define NAMESPACE_STEP		1000
 
+/* An array in a table: a pointer would have to be relocated at each start. */
+#define STEP_WORDS_SIZE		48
+
 #define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 #define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
@@ -125,30 +128,14 @@ struct linux_pidfd_info {
 #define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
-	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS, "no-mount", 256,
-	    "stay in the caller's mount namespace",
-	    "join its mount namespace" },
-	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS, "no-uts", 257,
-	    "stay in the caller's uts namespace (host name)",
-	    "join its uts namespace" },
-	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC, "no-ipc", 258,
-	    "stay in the caller's ipc namespace",
-	    "join its ipc namespace" },
-	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET, "no-network",
-	    'n', "stay in the caller's network namespace",
-	    "join its network namespace" },
-	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID, "no-pid", 'p',
-	    "stay in the caller's pid namespace",
-	    "join its pid namespace" },
-	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP,
-	    "no-cgroup", 259, "stay in the caller's cgroup namespace",
-	    "join its cgroup namespace" },
-	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME, "no-time", 260,
-	    "stay in the caller's time namespace",
-	    "join its time namespace" },
-	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER, "no-user", 261,
-	    "stay in the caller's user namespace",
-	    "join its user namespace" },
+	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
+	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
+	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
+	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
+	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
+	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
+	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
+	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
 };
 
 /* Arrays, here and below: pointers would have to be relocated at each start. */
@@ -3569,11 +3556,10 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 
 /* What is read of a leader, in this order; the words stand behind "cannot". */
 static const struct {
-	const char	*words;
-	bool		 confining;	/* not for a privileged command */
-	int		(*read)(const struct host *host,
-			    const struct command *command,
-			    struct entry *entry);
+	char	 words[STEP_WORDS_SIZE];
+	bool	 confining;		/* not for a privileged command */
+	int	(*read)(const struct host *host, const struct command *command,
+		    struct entry *entry);
 } readings[] = {
 	{ "open the namespaces of its leader", false,
 	    entry_read_namespaces },
@@ -4758,9 +4744,9 @@ command_make(struct intermediate *i)
  * Some steps are not for a privileged command.
  */
 static const struct {
-	const char	*words;
-	int		(*apply)(struct intermediate *i);
-	bool		 confining;
+	char	 words[STEP_WORDS_SIZE];
+	int	(*apply)(struct intermediate *i);
+	bool	 confining;
 } steps[] = {
 	{ "make a process for the way in", NULL, false },
 	{ "leave the caller's session", session_leave, false },
@@ -5415,16 +5401,21 @@ monitor_close(struct monitor *monitor)
 
 /* ---- entry: words -------------------------------------------------- */
 
-/* What a step that an intermediate or entry_read() takes is called. */
+/* Finds words for a step that an intermediate or entry_read() takes. */
 static const char *
-step_words(int step)
+step_words(int step, char words[STEP_WORDS_SIZE])
 {
-	if (step >= NAMESPACE_STEP && step < NAMESPACE_STEP + NAMESPACES)
-		return namespace_kinds[step - NAMESPACE_STEP].join;
+	const char *name;
+
 	if (step >= STEP_FIRST && step < STEP_FIRST + STEPS)
 		return steps[step - STEP_FIRST].words;
-	return step >= 0 && step < READINGS ? readings[step].words :
-	    "enter it";
+	if (step >= 0 && step < READINGS)
+		return readings[step].words;
+	if (step < NAMESPACE_STEP || step >= NAMESPACE_STEP + NAMESPACES)
+		return "enter it";
+	name = namespace_kinds[step - NAMESPACE_STEP].name;
+	snprintf(words, STEP_WORDS_SIZE, "join its %s namespace", name);
+	return words;
 }
 
 /* Why the leader's filters could not be copied. */
@@ -5506,8 +5497,8 @@ const char *
 entry_strerror(const struct entry_report *report,
     const struct command *command, char *text, size_t size)
 {
-	const char *words = step_words(report->step);
-	char name[SIGNAL_NAME_SIZE];
+	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
+	const char *words = step_words(report->step, buffer);
 
 	if (report->event == ENTRY_LATE)
 		snprintf(text, size, "was not entered within %d s; something in"

@@ -662,13 +662,9 @@ enum {
 #define NAMESPACES_ALL	((1u << NAMESPACES) - 1)
 
 struct namespace_kind {
-	const char	*name;		/* ours */
-	const char	*file;		/* the kernel's, below /proc/PID/ns */
-	int		 flag;		/* CLONE_NEW… */
-	const char	*option;	/* of a tool, to leave it out */
-	int		 key;		/* that option's short form */
-	const char	*help;
-	const char	*join;		/* what it is to join it, in words */
+	char	name[8];	/* ours */
+	char	file[8];	/* the kernel's, below /proc/PID/ns */
+	int	flag;		/* CLONE_NEW… */
 };
 
 extern const struct namespace_kind namespace_kinds[NAMESPACES];

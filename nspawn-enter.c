@@ -71,7 +71,7 @@ struct context {
 };
 
 enum {
-	KEY_ONLY = 512, KEY_PRESERVE, KEY_PRIVILEGED, KEY_NO_SECCOMP,
+	KEY_NAMESPACE = 256, KEY_ONLY = 512, KEY_PRESERVE, KEY_PRIVILEGED, KEY_NO_SECCOMP,
 	KEY_FOREIGN, KEY_HELP, KEY_VERSION
 };
 
@@ -105,16 +105,35 @@ static const int passed_signals[] = {
 
 #define PASSED_SIGNALS	(sizeof(passed_signals) / sizeof(passed_signals[0]))
 
+/* The key of the option that leaves out a namespace. */
+static int
+namespace_key(int namespace)
+{
+	switch (namespace) {
+	case NAMESPACE_NETWORK:
+		return 'n';
+	case NAMESPACE_PID:
+		return 'p';
+	default:
+		return KEY_NAMESPACE + namespace;
+	}
+}
+
 /* Puts the options of all namespaces before our own. */
 static void
 options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
 {
-	for (int i = 0; i < NAMESPACES; i++)
-		options[i] = (struct option_spec){
-			.name = namespace_kinds[i].option,
-			.key = namespace_kinds[i].key,
-			.help = namespace_kinds[i].help,
-		};
+	static char names[NAMESPACES][16], helps[NAMESPACES][48];
+
+	for (int i = 0; i < NAMESPACES; i++) {
+		const char *name = namespace_kinds[i].name;
+
+		snprintf(names[i], sizeof(names[i]), "no-%.7s", name);
+		snprintf(helps[i], sizeof(helps[i]),
+		    "stay in the caller's %.7s namespace", name);
+		options[i] = (struct option_spec){ .name = names[i],
+		    .key = namespace_key(i), .help = helps[i] };
+	}
 	memcpy(options + NAMESPACES, own_options, sizeof(own_options));
 	options[NAMESPACES + OWN_OPTIONS] = (struct option_spec){ 0 };
 }
@@ -231,7 +250,7 @@ set_option(struct settings *settings, const struct option_spec *options,
     int key)
 {
 	for (int i = 0; i < NAMESPACES; i++)
-		if (namespace_kinds[i].key == key) {
+		if (namespace_key(i) == key) {
 			settings->namespaces &= ~(1u << i);
 			return;
 		}

@@ -50,7 +50,7 @@ function __nspawn_enter_option
 end
 
 __nspawn_enter_option -l no-mount -d 'stay in the mount namespace'
-__nspawn_enter_option -l no-uts -d 'stay in the uts namespace (host name)'
+__nspawn_enter_option -l no-uts -d 'stay in the uts namespace'
 __nspawn_enter_option -l no-ipc -d 'stay in the ipc namespace'
 __nspawn_enter_option -s n -l no-network -d 'stay in the network namespace'
 __nspawn_enter_option -s p -l no-pid -d 'stay in the pid namespace'
