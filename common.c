@@ -95,7 +95,6 @@
 /* An array in a table: a pointer would have to be relocated at each start. */
 #define STEP_WORDS_SIZE		48
 
-#define STATUS_SIZE	16384	/* /proc/PID/status; a line of groups grows */
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 #define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
@@ -3199,24 +3198,20 @@ static int
 filters_copy_seized(const struct process *process, struct filters *filters)
 {
 	int status, error, signal = 0, n = -1;
-	pid_t pid = process->pid, stopped;
+	pid_t pid = process->pid, stopped = -1;
 
 	/* Held now: if it lives, the number is the process's own. */
-	if (!process_alive(process) ||
-	    sys_ptrace(LINUX_PTRACE_INTERRUPT, pid, 0, NULL) == -1) {
-		sys_ptrace(LINUX_PTRACE_DETACH, pid, 0, NULL);
-		errno = ESRCH;
-		return -1;
-	}
-	do
-		stopped = waitpid(pid, &status, __WALL);
-	while (stopped == -1 && errno == EINTR);
+	if (process_alive(process) &&
+	    sys_ptrace(LINUX_PTRACE_INTERRUPT, pid, 0, NULL) != -1)
+		do
+			stopped = waitpid(pid, &status, __WALL);
+		while (stopped == -1 && errno == EINTR);
 	if (stopped == pid && WIFSTOPPED(status)) {
 		n = filters_copy(pid, filters);
 		/* It may have stopped for a signal, which is to go on. */
 		if (status >> 16 == 0)
 			signal = WSTOPSIG(status);
-	} else
+	} else if (stopped == pid)
 		errno = ESRCH;
 	error = errno;
 	sys_ptrace(LINUX_PTRACE_DETACH, pid, 0, (void *)(intptr_t)signal);
@@ -3233,10 +3228,8 @@ filters_read(const struct process *process, int64_t deadline,
 	    NULL) == -1; ms += ms < SEIZE_PAUSE_MAX) {
 		if (errno != EPERM || deadline_left(deadline) == 0)
 			return -1;
-		if (!process_alive(process)) {
-			errno = ESRCH;
+		if (!process_alive(process))
 			return -1;
-		}
 		poll(NULL, 0, ms);
 		errno = EPERM;
 	}
@@ -3602,8 +3595,9 @@ entry_read(const struct host *host, const struct process *leader,
 		*entry = e;
 		return 0;
 	}
+	report->error = alive ? error : errno;
 	entry_close(&e);
-	errno = report->error = alive ? error : ESRCH;
+	errno = report->error;
 	return -1;
 }
 

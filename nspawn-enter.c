@@ -1030,7 +1030,7 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &context.settings);
 	prepare();
 	if (host_open("/proc", NULL, &context.host) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot open /proc");
+		err(ENTRY_STATUS_FAILED, "cannot open /proc or the cgroups of the host");
 	find(&context.settings, &context.host, &context.machine);
 	warn_surprises(&context);
 	terminal_open(&context.settings, &context.terminal);

@@ -520,7 +520,7 @@ command_failed(struct target *target, const struct entry_report *report)
 
 	target->ordered = false;
 	/* What has ended meanwhile needs no command any more. */
-	if (!process_alive(&target->machine.leader))
+	if (ended(&target->machine.leader))
 		return;
 	warnx("%s: cannot run init 0 in it: %s", target->name,
 	    entry_strerror(report, &init_command, text, sizeof(text)));
