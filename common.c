@@ -4905,7 +4905,7 @@ intermediate_fork(struct entry *entry, struct page *page)
 		entry_reopen_cgroup(entry);
 	}
 	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
-	    errno == EINVAL)) {
+	    errno == EINVAL || errno == E2BIG)) {
 		pid = sys_fork();
 		if (pid == 0)
 			cgroup_join_late(entry->cgroup, page);
