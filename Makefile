@@ -85,7 +85,8 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
-TEST_PROGRAMS = library bench describe run attacker injector leader
+TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
+	watcher
 SCRIPTS = t/setup t/host t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
@@ -207,10 +208,13 @@ check-matrix: check
 
 # Some things are true of static programs alone, and those that sweep are about
 # these anyway.
+STATIC_ONLY = attacker leader hostile watcher
+STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats
+
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
-    build/static/attacker build/static/leader
+    $(STATIC_ONLY:%=build/static/%)
 	BUILD=$(CURDIR)/build/sanitized \
-	    bats $(filter-out t/inject.bats t/races.bats,$(wildcard t/*.bats))
+	    bats $(filter-out $(STATIC_TESTS),$(wildcard t/*.bats))
 
 # What parses the words of others gets any words at all: FUZZ_RUNS times each,
 # FUZZ_TIME s at most.  What is found there is in build/fuzz.

@@ -62,3 +62,131 @@ load machines
 		esac
 	done
 }
+
+# hostile NAME MODE... [-- OPTION...]: a machine whose PID 1 is t/hostile.c.
+hostile_machine()
+{
+	local name=$1 words=()
+	shift
+
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		words+=("$1")
+		shift
+	done
+	machine scope "$name" "--bind-ro=/src/build/static/hostile:$PROGRAM" \
+	    "${@:2}" -- "$PROGRAM" "${words[@]}"
+}
+
+PROGRAM=/hostile
+
+ready()
+{
+	on_host test -e "/var/lib/machines/$1/ready"
+}
+
+# A machine that may have a FUSE.  It ends even while somebody waits for that.
+fuse_machine()
+{
+	hostile_machine fuse fuse "$1" -- --bind=/dev/fuse \
+	    '--property=DeviceAllow=/dev/fuse rwm'
+	until_true ready fuse
+}
+
+# Runs a program of the host, for 30 seconds at most; whoever it leaves behind
+# holds no output open.  Its status, its output and the seconds that it took are
+# in $status, $output and $took.
+bounded()
+{
+	local began=$SECONDS
+
+	status=0
+	on_host sh -c 'exec timeout -k 1 30 "$@" </dev/null >/tmp/said 2>&1' \
+	    sh "$@" || status=$?
+	took=$((SECONDS - began))
+	output=$(on_host cat /tmp/said)
+	echo "status $status after $took s: $output"
+}
+
+# After the machine's end nobody waits for it any more.
+nobody_left()
+{
+	machines_end
+	until_true not on_host pgrep -f '^[^ ]*nspawn-(enter|stop|monitor)'
+}
+
+@test "a leader whose first thread has ended is not entered, but stopped" {
+	hostile_machine threads thread
+	on_host kill -USR1 "$(leader threads)"
+	until_true ready threads
+	for option in -q --no-seccomp --privileged; do
+		run enter "$option" threads sh -c 'echo >/run/escaped'
+		echo "$output"
+		[[ "$output" == *'nspawn-enter: threads: '* ]]
+		[ "$status" = 125 ]
+		run ! on_host test -e /run/escaped
+	done
+	pid=$(supervisor threads)
+	run -0 stop -t 5 threads
+	[[ "$output" != *'not running'* ]]
+	run ! lives "$pid"
+}
+
+@test "PID 1's groups are a command's, however many, and it is stopped" {
+	for count in 2000 65536; do
+		hostile_machine groups groups "$count"
+		until_true ready groups
+		run enter groups sh -c \
+		    'grep ^Groups: /proc/self/status | wc -w'
+		echo "$output"
+		[ "$output" = "$((count + 1))" ]
+		[ "$status" = 0 ]
+		pid=$(supervisor groups)
+		run -0 stop -t 5 groups
+		[[ "$output" != *'not running'* ]]
+		run ! lives "$pid"
+		machines_end
+	done
+}
+
+@test "a passwd that never answers holds up nobody for long" {
+	machine scope next
+	fuse_machine passwd
+	for words in 'fuse true' '-t -u joe fuse true'; do
+		# shellcheck disable=SC2086 # to be split into words
+		bounded "$BIN/nspawn-enter" $words
+		[ "$status" = 125 ]
+		[ "$took" -le 12 ]
+		[[ "$output" == *'nspawn-enter: fuse: '* ]]
+	done
+	bounded "$BIN/nspawn-stop" -t 2 fuse next
+	[ "$status" = 0 ]
+	[ "$took" -le 5 ]
+	nobody_left
+}
+
+@test "a root directory that never answers holds up nobody for long" {
+	PROGRAM=/usr/sbin/init fuse_machine root
+	held_up true
+}
+
+@test "a program that never answers holds up nobody for long" {
+	PROGRAM=/usr/sbin/init fuse_machine init
+	held_up /usr/sbin/program
+}
+
+# A command cannot be run in the machine, and it can be stopped neither by one;
+# but another one, named after it, is.
+held_up()
+{
+	machine scope next
+	bounded "$BIN/nspawn-enter" fuse "$1"
+	[ "$status" = 125 ]
+	[ "$took" -le 12 ]
+	[[ "$output" == *'nspawn-enter: fuse: '* ]]
+	bounded "$BIN/nspawn-stop" -t 2 fuse next
+	[ "$status" = 1 ] || [ "$status" = 124 ]
+	[ "$took" -le 5 ]
+	[[ "$output" == *'nspawn-stop: fuse: '* ]]
+	machine_file_is next stopped stopped
+	nobody_left
+}

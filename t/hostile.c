@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * PID 1 of a machine whose root means harm.  It makes /ready when it is.
+ *
+ *   hostile filter RESULT CALL[,CALL]...
+ *	has a filter that never makes these system calls, and answers them with
+ *	RESULT instead: 0, or the number of an error; "kill" is the caller's end
+ *   hostile thread
+ *	at USR1 its first thread ends while another lives on; TERM ends that
+ *   hostile groups COUNT
+ *	has that many groups, from GROUP_FIRST on; TERM ends it
+ *   hostile fuse passwd
+ *	/etc/passwd lies on a FUSE that takes each request and answers none;
+ *	TERM ends it
+ *   hostile fuse init
+ *	/usr/sbin, with what is executed as "init 0", lies on such a FUSE
+ *   hostile fuse root
+ *	its own root directory lies on such a FUSE, which answers it alone
+ *   hostile 0
+ *	the command that is run in the first of these machines, in the place of
+ *	"init 0" too: it writes into /notes what it finds about itself, waits
+ *	until somebody opens /go for writing, and kills its process group
+ *
+ * Executed as /sbin/init it looks like a sysvinit, which only "init 0" stops:
+ * it has a handler for PWR and, but for the modes that say so, none for TERM.
+ *
+ * What keeps it right:
+ * - A filter looks at a call's number alone, never at its arguments, so a
+ *   program cannot get past it by a change of these.
+ * - Whoever has such a filter avoids the calls that are worth filtering: the
+ *   notes are written to memory that is a file, and the witness ends by its own
+ *   signal or by an instruction that is none.
+ * - Who serves a FUSE is a child of PID 1: the machine's end ends it, and sets
+ *   free who waits for an answer.
+ */
+#include "../common.h"
+
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NOTES_SIZE	16384
+#define TEXT_SIZE	4096
+#define DESCRIPTORS_MAX	1024
+#define CALLS_MAX	16
+#define GROUP_FIRST	1000000000u
+#define GROUPS_MAX	65536
+
+/* ---- PID 1 --------------------------------------------------------- */
+
+static void
+nothing(int signal)
+{
+	(void)signal;
+}
+
+static void
+end(int signal)
+{
+	(void)signal;
+	_exit(EXIT_SUCCESS);
+}
+
+/*
+ * By one call, which is hardly ever filtered.  The working directory stays the
+ * machine's first root directory.
+ */
+static void
+say_ready(void)
+{
+	if (mknod("ready", S_IFREG | 0644, 0) == -1)
+		err(1, "/ready");
+}
+
+static _Noreturn void
+wait_for_ever(void)
+{
+	for (;;)
+		pause();
+}
+
+/* ---- filter -------------------------------------------------------- */
+
+/* What is worth filtering; the numbers differ between architectures. */
+#define CALL(name)	{ #name, SYS_##name }
+
+static const struct {
+	const char	*name;
+	long		 number;
+} calls[] = {
+#ifdef SYS_fork
+	CALL(fork), CALL(vfork), CALL(dup2), CALL(poll), CALL(pause),
+	CALL(getpgrp), CALL(open), CALL(access), CALL(alarm),
+#endif
+	CALL(capget), CALL(capset), CALL(chdir), CALL(chroot), CALL(clone),
+	CALL(clone3), CALL(close), CALL(close_range), CALL(dup), CALL(dup3),
+	CALL(execve), CALL(execveat), CALL(exit), CALL(exit_group),
+	CALL(faccessat), CALL(fchdir), CALL(fcntl), CALL(getegid),
+	CALL(geteuid), CALL(getgid), CALL(getgroups), CALL(getpid),
+	CALL(getppid), CALL(getsid), CALL(gettid), CALL(getuid), CALL(ioctl),
+	CALL(kill), CALL(madvise), CALL(mprotect), CALL(munmap), CALL(openat),
+	CALL(ppoll), CALL(prctl), CALL(prlimit64), CALL(read),
+	CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(seccomp),
+	CALL(sendmsg), CALL(sendto), CALL(set_robust_list),
+	CALL(set_tid_address), CALL(setgid), CALL(setgroups), CALL(setpgid),
+	CALL(setresgid), CALL(setresuid), CALL(setsid), CALL(setuid),
+	CALL(swapon), CALL(tgkill), CALL(tkill), CALL(umask), CALL(wait4),
+	CALL(waitid), CALL(write), CALL(writev),
+};
+
+/* struct sock_filter and struct sock_fprog of <linux/filter.h> */
+struct bpf_step {
+	uint16_t	code;
+	uint8_t		if_true, if_false;
+	uint32_t	value;
+};
+
+struct bpf_program {
+	unsigned short		 length;
+	const struct bpf_step	*steps;
+};
+
+#define BPF_LOAD		0x20	/* BPF_LD | BPF_W | BPF_ABS */
+#define BPF_IF_EQUAL		0x15	/* BPF_JMP | BPF_JEQ | BPF_K */
+#define BPF_RETURN		0x06	/* BPF_RET | BPF_K */
+#define FILTER_KILL		0x80000000u	/* the whole process */
+#define FILTER_ERRNO		0x00050000u
+#define FILTER_ALLOW		0x7fff0000u
+#define SET_MODE_FILTER		1	/* of seccomp(2) */
+
+static uint32_t
+call_number(const char *name)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		if (strcmp(calls[i].name, name) == 0)
+			return (uint32_t)calls[i].number;
+	errx(64, "'%s' is no system call that is known here", name);
+}
+
+/*
+ * Installs a filter.  Who has not the capability for it does without new
+ * privileges.
+ */
+static void
+filter_install(const struct bpf_program *program)
+{
+	if (syscall(SYS_seccomp, SET_MODE_FILTER, 0, program) == 0)
+		return;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+	    syscall(SYS_seccomp, SET_MODE_FILTER, 0, program) == -1)
+		err(1, "cannot install the filter");
+}
+
+/* Filters the calls of a list, which ends up cut into words. */
+static void
+filter(uint32_t action, char *list)
+{
+	struct bpf_step steps[2 * CALLS_MAX + 2];
+	struct bpf_program program = { 0, steps };
+	char *next;
+
+	steps[program.length++] = (struct bpf_step){ BPF_LOAD, 0, 0, 0 };
+	for (char *name = strtok_r(list, ",", &next); name != NULL;
+	    name = strtok_r(NULL, ",", &next)) {
+		if (program.length > 2 * CALLS_MAX)
+			errx(64, "too many system calls");
+		steps[program.length++] = (struct bpf_step){ BPF_IF_EQUAL, 0, 1,
+		    call_number(name) };
+		steps[program.length++] = (struct bpf_step){ BPF_RETURN, 0, 0,
+		    action };
+	}
+	steps[program.length++] = (struct bpf_step){ BPF_RETURN, 0, 0,
+	    FILTER_ALLOW };
+	filter_install(&program);
+}
+
+/* Makes what the witness uses, for whatever user that is. */
+static void
+notes_make(void)
+{
+	int fd;
+
+	umask(0);
+	fd = open("/notes", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (fd == -1 || ftruncate(fd, NOTES_SIZE) == -1)
+		err(1, "/notes");
+	close(fd);
+	if (mkfifo("/go", 0666) == -1)
+		err(1, "/go");
+}
+
+/* ---- witness ------------------------------------------------------- */
+
+/* Reads where the link path leads.  Returns false where it is not to be had. */
+static bool
+link_read(const char *path, char text[TEXT_SIZE])
+{
+	ssize_t n = readlink(path, text, TEXT_SIZE - 1);
+
+	text[n == -1 ? 0 : n] = '\0';
+	return n != -1;
+}
+
+/*
+ * Finds a proc of this process's own pid namespace: that of the machine shows
+ * none to who is not in it.
+ */
+static const char *
+proc_own(void)
+{
+	char text[TEXT_SIZE];
+
+	if (link_read("/proc/self/ns/pid", text))
+		return "/proc/self";
+	mkdir("/fresh", 0755);
+	return mount("proc", "/fresh", "proc", 0, NULL) == -1 ? "/none" :
+	    "/fresh/self";
+}
+
+/* Closes fd, also where close(2) is filtered. */
+static void
+descriptor_close(int fd)
+{
+	close(fd);
+	syscall(SYS_close_range, fd, fd, 0);
+}
+
+/* Lists the open descriptors, and opens none for it. */
+static void
+descriptors_list(const char *proc, char text[TEXT_SIZE])
+{
+	char path[64], target[TEXT_SIZE];
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (int fd = 0; fd < DESCRIPTORS_MAX && used < TEXT_SIZE / 2; fd++) {
+		snprintf(path, sizeof(path), "%s/fd/%d", proc, fd);
+		if (link_read(path, target))
+			used += (size_t)snprintf(text + used, TEXT_SIZE - used,
+			    " %d", fd);
+	}
+}
+
+static void
+status_read(const char *proc, char text[TEXT_SIZE])
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/status", proc);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd == -1 ? -1 : read(fd, text, TEXT_SIZE - 1);
+	text[n == -1 ? 0 : n] = '\0';
+	if (fd != -1)
+		descriptor_close(fd);
+}
+
+/* Writes down what this process is. */
+static void
+notes_write(char *notes)
+{
+	char namespace[TEXT_SIZE], files[TEXT_SIZE], status[TEXT_SIZE];
+	char path[64];
+	const char *proc = proc_own();
+
+	snprintf(path, sizeof(path), "%s/ns/pid", proc);
+	link_read(path, namespace);
+	descriptors_list(proc, files);
+	status_read(proc, status);
+	snprintf(notes, NOTES_SIZE, "namespace %s\nproc %s\nprocess %d of"
+	    " session %d, group %d\ndescriptors%s\n%s\nall\n", namespace, proc,
+	    getpid(), getsid(0), getpgid(0), files, status);
+}
+
+/* The command's life.  An attack on its process group is its end, too. */
+static _Noreturn void
+witness(void)
+{
+	static char nowhere[NOTES_SIZE];
+	int fd = open("/notes", O_RDWR | O_CLOEXEC);
+	void *notes = fd == -1 ? MAP_FAILED : mmap(NULL, NOTES_SIZE,
+	    PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (fd != -1)
+		descriptor_close(fd);
+	notes_write(notes == MAP_FAILED ? nowhere : notes);
+	open("/go", O_RDONLY | O_CLOEXEC);
+	kill(0, SIGKILL);
+	__builtin_trap();
+}
+
+/* ---- thread -------------------------------------------------------- */
+
+/* The other thread's life. */
+static void *
+outlive(void *first)
+{
+	pthread_join(*(pthread_t *)first, NULL);
+	say_ready();
+	wait_for_ever();
+}
+
+static _Noreturn void
+first_thread_end(void)
+{
+	static pthread_t first, other;
+	sigset_t set;
+	int signal;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	first = pthread_self();
+	if (pthread_create(&other, NULL, outlive, &first) != 0)
+		errx(1, "cannot make a thread");
+	sigwait(&set, &signal);
+	pthread_exit(NULL);
+}
+
+/* ---- groups -------------------------------------------------------- */
+
+static void
+groups_take(size_t count)
+{
+	static gid_t groups[GROUPS_MAX];
+
+	for (size_t i = 0; i < count; i++)
+		groups[i] = (gid_t)(GROUP_FIRST + i);
+	if (setgroups(count, groups) == -1)
+		err(1, "cannot take %zu groups", count);
+	signal(SIGTERM, end);
+}
+
+/* ---- fuse ---------------------------------------------------------- */
+
+/* What of <linux/fuse.h> is needed here. */
+struct fuse_request {
+	uint32_t	length, operation;
+	uint64_t	unique, node;
+	uint32_t	uid, gid, pid, extensions;
+};
+
+struct fuse_answer {
+	uint32_t	length;
+	int32_t		error;
+	uint64_t	unique;
+	union {
+		struct {
+			uint32_t	major, minor, read_ahead, flags;
+			uint16_t	background, congested;
+			uint32_t	write_max, rest[9];
+		} start;
+		struct {
+			uint64_t	valid;
+			uint32_t	valid_ns, pad;
+			uint64_t	node, size, blocks, times[3];
+			uint32_t	times_ns[3], mode, links, uid, gid;
+			uint32_t	device, block_size, flags;
+		} attributes;
+	} u;
+};
+
+#define FUSE_DEVICE	makedev(10, 229)
+#define FUSE_GETATTR	3
+#define FUSE_INIT	26
+#define FUSE_ACCESS	34
+#define FUSE_REQUEST	65536	/* no less than any request */
+#define FUSE_TIME	60	/* s; nobody who waits can be killed before */
+
+/* How many bytes of an answer there are with that member of its union. */
+#define FUSE_LENGTH(member)	(offsetof(struct fuse_answer, u) + \
+	sizeof(((struct fuse_answer *)NULL)->u.member))
+
+/* Says to PID 1 what it needs to know of an empty directory. */
+static void
+fuse_answer(int fd, const struct fuse_request *request)
+{
+	struct fuse_answer answer = { .unique = request->unique };
+	size_t length = offsetof(struct fuse_answer, u);
+
+	switch (request->operation) {
+	case FUSE_INIT:
+		length = FUSE_LENGTH(start);
+		answer.u.start.major = 7;
+		answer.u.start.minor = 31;
+		answer.u.start.write_max = 4096;
+		break;
+	case FUSE_GETATTR:
+		length = FUSE_LENGTH(attributes);
+		answer.u.attributes.node = 1;
+		answer.u.attributes.mode = S_IFDIR | 0755;
+		answer.u.attributes.links = 2;
+		break;
+	case FUSE_ACCESS:
+		break;
+	default:
+		answer.error = -ENOENT;
+	}
+	answer.length = (uint32_t)length;
+	if (write(fd, &answer, length) == -1)
+		warn("cannot answer");
+}
+
+/* Takes all requests; what PID 1 asks for is answered if it is to be. */
+static _Noreturn void
+fuse_serve(int fd, bool answers)
+{
+	static union {
+		struct fuse_request	request;
+		char			bytes[FUSE_REQUEST];
+	} u;
+
+	alarm(FUSE_TIME);
+	while (read(fd, &u, sizeof(u)) != -1 || errno == EINTR ||
+	    errno == ENOENT)
+		if (u.request.operation == FUSE_INIT ||
+		    (answers && u.request.pid == 1))
+			fuse_answer(fd, &u.request);
+	_exit(EXIT_FAILURE);
+}
+
+static void
+fuse_mount(const char *path, bool answers)
+{
+	char options[128];
+	int fd;
+
+	if (mknod("/dev/fuse", S_IFCHR | 0600, FUSE_DEVICE) == -1 &&
+	    errno != EEXIST)
+		err(1, "cannot make /dev/fuse");
+	fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,"
+	    "group_id=0,allow_other", fd);
+	if (fd == -1 || mount("fuse", path, "fuse", 0, options) == -1)
+		err(1, "cannot mount a FUSE");
+	switch (fork()) {
+	case -1:
+		err(1, "cannot fork");
+	case 0:
+		fuse_serve(fd, answers);
+	}
+	close(fd);
+}
+
+static void
+fuse(const char *what)
+{
+	bool root = strcmp(what, "root") == 0;
+
+	if (strcmp(what, "init") == 0) {
+		fuse_mount("/usr/sbin", false);
+		return;
+	}
+	mkdir("/fuse", 0755);
+	fuse_mount("/fuse", root);
+	if (root && chroot("/fuse") == -1)
+		err(1, "cannot change its root directory");
+	if (root)
+		return;
+	signal(SIGTERM, end);
+	if ((unlink("/etc/passwd") == -1 && errno != ENOENT) ||
+	    symlink("/fuse/passwd", "/etc/passwd") == -1)
+		err(1, "/etc/passwd");
+}
+
+/* -------------------------------------------------------------------- */
+
+static uint64_t
+number(const char *text, uint64_t max)
+{
+	uint64_t n;
+
+	if (number_parse(text, max, &n) == -1)
+		errx(64, "'%s' is no number up to %ju", text, (uintmax_t)max);
+	return n;
+}
+
+static uint32_t
+filter_action(const char *result)
+{
+	return strcmp(result, "kill") == 0 ? FILTER_KILL :
+	    FILTER_ERRNO | (uint32_t)number(result, 4095);
+}
+
+static bool
+mode_is(char **arg, const char *mode, int words)
+{
+	if (arg[0] == NULL || strcmp(arg[0], mode) != 0)
+		return false;
+	for (int i = 1; i <= words; i++)
+		if (arg[i] == NULL)
+			return false;
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	char **arg = argv + (argc > 0);
+
+	if (mode_is(arg, "0", 0))
+		witness();
+	if (chdir("/") == -1)
+		err(1, "/");
+	signal(SIGPWR, nothing);
+	signal(SIGCHLD, SIG_IGN);	/* nobody is left to be reaped */
+	if (mode_is(arg, "thread", 0)) {
+		signal(SIGTERM, end);
+		first_thread_end();
+	} else if (mode_is(arg, "groups", 1))
+		groups_take(number(arg[1], GROUPS_MAX));
+	else if (mode_is(arg, "fuse", 1))
+		fuse(arg[1]);
+	else if (mode_is(arg, "filter", 2)) {
+		notes_make();
+		filter(filter_action(arg[1]), arg[2]);
+	} else
+		errx(64, "wrong arguments");
+	say_ready();
+	wait_for_ever();
+}

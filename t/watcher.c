@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/*
+ * Runs a program that enters or stops a machine whose PID 1 is t/hostile.c, and
+ * says what must never be.  The command inside is the same file again, the
+ * witness.
+ *
+ *   watcher MACHINE LEADER UID SECONDS PROGRAM [ARGUMENT]...
+ *
+ * UID is whom the command is to be inside, and SECONDS how long the program may
+ * take.  Each line of output begins with "it", or is the last: "inside" where
+ * the witness was seen inside of the machine, else "nothing", and the program's
+ * status.
+ *
+ * What keeps it right:
+ * - Whatever the program starts stays below this process, which adopts what
+ *   loses its parent; so nothing is left when there is no child any more.
+ * - What is believed is what this side, the host, sees of the witness, which
+ *   waits until it has been looked at.
+ * - The program's process group has somebody else in it.  The witness kills its
+ *   own, and nobody else may die of that.
+ */
+#include "../common.h"
+
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT_SIZE	16384
+#define PROCESSES_MAX	256
+#define GRACE		2000	/* ms, for what is just about to end */
+#define SETTLE		1000	/* ms, until the witness waits */
+#define SAMPLE		50	/* ms, in which processor time is measured */
+#define BURNT		25	/* ms in these that are too many */
+#define BURNT_ALL	1000	/* ms of all processes together */
+
+struct watch {
+	const char	*machine;
+	pid_t		 leader;
+	uint64_t	 uid;		/* inside */
+	const char	*program;	/* its name without its folder */
+	char		 own[64], inner[64];	/* pid namespaces */
+	struct stat	 file;		/* PID 1's own, and the witness's */
+	pid_t		 canary;
+	pid_t		 tool;
+	pid_t		 seen;		/* the last witness; 0: none */
+	bool		 inside;	/* one was where it is to be */
+	bool		 late;
+	int		 output;
+	int		 status;	/* the program's, as wait(2) gives it */
+};
+
+struct pids {
+	pid_t	list[PROCESSES_MAX];
+	size_t	count;
+};
+
+static void
+found(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void
+found(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("it ", stdout);
+	vprintf(format, arguments);
+	putchar('\n');
+	va_end(arguments);
+}
+
+/* ---- what /proc says ----------------------------------------------- */
+
+/* Reads a file of a process; what is too long is cut.  "": no such file. */
+static const char *
+proc_text(pid_t pid, const char *name, char text[TEXT_SIZE])
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	if (file_read(AT_FDCWD, path, text, TEXT_SIZE) == -1 && errno != EFBIG)
+		text[0] = '\0';
+	return text;
+}
+
+static void
+proc_namespace(pid_t pid, char text[64])
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	n = readlink(path, text, 63);
+	text[n == -1 ? 0 : n] = '\0';
+}
+
+/* Finds what follows a name at the beginning of a line; "": nothing. */
+static const char *
+line_of(const char *text, const char *name)
+{
+	const char *line = strstr(text, name);
+
+	return line == NULL ? "" : line + strlen(name);
+}
+
+struct stat_line {
+	char	state;		/* '\0': there is no such process */
+	pid_t	group, session;
+};
+
+static struct stat_line
+proc_stat(pid_t pid)
+{
+	struct stat_line line = { .state = '\0' };
+	char text[TEXT_SIZE];
+	char *end = strrchr(proc_text(pid, "stat", text), ')');
+
+	/* Behind the name in parentheses: " S PARENT GROUP SESSION ...". */
+	if (end == NULL || strlen(end) < 4)
+		return line;
+	line.state = end[2];
+	end += 3;
+	strtol(end, &end, 10);
+	line.group = (pid_t)strtol(end, &end, 10);
+	line.session = (pid_t)strtol(end, &end, 10);
+	return line;
+}
+
+/* Processor time in ms; nothing where the kernel does not count it. */
+static uint64_t
+proc_time(pid_t pid)
+{
+	char text[TEXT_SIZE];
+
+	return strtoull(proc_text(pid, "schedstat", text), NULL, 10) / 1000000;
+}
+
+/* Adds the children of a process, and theirs, but for the canary. */
+static void
+pids_below(const struct watch *watch, pid_t pid, struct pids *pids)
+{
+	char path[64], text[TEXT_SIZE];
+	char *next = text, *end;
+
+	snprintf(path, sizeof(path), "task/%d/children", pid);
+	proc_text(pid, path, text);
+	for (long child; (child = strtol(next, &end, 10)) > 0; next = end) {
+		if (child == watch->canary || pids->count == PROCESSES_MAX)
+			continue;
+		pids->list[pids->count++] = (pid_t)child;
+		pids_below(watch, (pid_t)child, pids);
+	}
+}
+
+static void
+pids_own(const struct watch *watch, struct pids *pids)
+{
+	pids->count = 0;
+	pids_below(watch, getpid(), pids);
+}
+
+/* All that there are. */
+static void
+pids_all(struct pids *pids)
+{
+	const struct dirent *entry;
+	DIR *proc = opendir("/proc");
+
+	pids->count = 0;
+	if (proc == NULL)
+		err(1, "/proc");
+	while ((entry = readdir(proc)) != NULL) {
+		long pid = strtol(entry->d_name, NULL, 10);
+
+		if (pid > 0 && pids->count < PROCESSES_MAX)
+			pids->list[pids->count++] = (pid_t)pid;
+	}
+	closedir(proc);
+}
+
+/* ---- the witness --------------------------------------------------- */
+
+static bool
+is_witness(const struct watch *watch, pid_t pid)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return stat(path, &st) == 0 && st.st_dev == watch->file.st_dev &&
+	    st.st_ino == watch->file.st_ino;
+}
+
+/* Opens a file of the machine's own root directory, which is no trap. */
+static int
+machine_open(const struct watch *watch, const char *name, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root/%s", watch->leader, name);
+	return open(path, flags | O_NONBLOCK | O_CLOEXEC);
+}
+
+static void
+machine_notes(const struct watch *watch, char text[TEXT_SIZE])
+{
+	int fd = machine_open(watch, "notes", O_RDONLY);
+	ssize_t n = fd == -1 ? -1 : read(fd, text, TEXT_SIZE - 1);
+
+	text[n == -1 ? 0 : n] = '\0';
+	fd_close(&fd);
+}
+
+/* Forgets what an earlier witness has noted. */
+static void
+machine_notes_clear(const struct watch *watch)
+{
+	int fd = machine_open(watch, "notes", O_WRONLY);
+	struct stat st;
+
+	if (fd == -1 || fstat(fd, &st) == -1 || ftruncate(fd, 0) == -1 ||
+	    ftruncate(fd, st.st_size) == -1)
+		err(1, "the machine's notes");
+	fd_close(&fd);
+}
+
+/* Whoever writes notes waits once it has written them. */
+static void
+witness_await(const struct watch *watch, pid_t pid)
+{
+	int64_t deadline = deadline_in(SETTLE);
+	char text[TEXT_SIZE];
+
+	do {
+		machine_notes(watch, text);
+		if (strstr(text, "\nall\n") != NULL &&
+		    proc_stat(pid).state == 'S')
+			return;
+		poll(NULL, 0, 1);
+	} while (deadline_left(deadline) > 0);
+}
+
+/* What it says itself has to be the same. */
+static void
+check_notes(const struct watch *watch)
+{
+	char text[TEXT_SIZE];
+	const char *namespace;
+
+	machine_notes(watch, text);
+	namespace = line_of(text, "namespace ");
+	if (text[0] != '\0' && strncmp(namespace, watch->inner,
+	    strlen(watch->inner)) != 0)
+		found("has another pid namespace, as it sees itself:\n%s",
+		    text);
+}
+
+static void
+check_descriptors(pid_t pid)
+{
+	char path[64], held[600], target[600];
+	const struct dirent *entry;
+	ssize_t n;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] == '.' ||
+		    strtol(entry->d_name, NULL, 10) < 3)
+			continue;
+		snprintf(held, sizeof(held), "%s/%s", path, entry->d_name);
+		n = readlink(held, target, sizeof(target) - 1);
+		target[n == -1 ? 0 : n] = '\0';
+		found("leaves the descriptor %s open: %s", entry->d_name,
+		    target);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+static void
+check_capabilities(const char *status, const char *leader, bool root)
+{
+	static const char *const sets[] = {
+		"\nCapInh:\t", "\nCapPrm:\t", "\nCapEff:\t", "\nCapBnd:\t",
+		"\nCapAmb:\t",
+	};
+	uint64_t bound = strtoull(line_of(leader, "\nCapBnd:\t"), NULL, 16);
+
+	for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		uint64_t set = strtoull(line_of(status, sets[i]), NULL, 16);
+		bool any = root || strcmp(sets[i], "\nCapBnd:\t") == 0;
+
+		if ((set & ~(any ? bound : 0)) != 0)
+			found("has capabilities beyond PID 1's: %.7s %jx",
+			    sets[i] + 1, (uintmax_t)set);
+	}
+}
+
+/* All four numbers of a line, or all of its groups, are among the allowed. */
+static void
+check_numbers(const char *line, const char *what, const char *allowed,
+    uint64_t more)
+{
+	char *end;
+
+	for (; *line != '\n' && *line != '\0'; line = end) {
+		uint64_t id = strtoull(line, &end, 10);
+		bool is_allowed = id == more;
+
+		if (end == line)
+			return;
+		end += *end == ' ' || *end == '\t';
+		for (const char *next = allowed; *next != '\n' && !is_allowed;
+		    next++) {
+			char *after;
+
+			is_allowed = strtoull(next, &after, 10) == id &&
+			    after != next;
+			next = after;
+			if (*next == '\n' || *next == '\0')
+				break;
+		}
+		if (!is_allowed)
+			found("has the %s %ju", what, (uintmax_t)id);
+	}
+}
+
+static void
+check_identity(const struct watch *watch, pid_t pid)
+{
+	char status[TEXT_SIZE], leader[TEXT_SIZE];
+	uint64_t uid, gid;
+
+	proc_text(pid, "status", status);
+	proc_text(watch->leader, "status", leader);
+	uid = strtoull(line_of(leader, "\nUid:\t"), NULL, 10) + watch->uid;
+	gid = strtoull(line_of(leader, "\nGid:\t"), NULL, 10) + watch->uid;
+	check_numbers(line_of(status, "\nUid:\t"), "user", "\n", uid);
+	check_numbers(line_of(status, "\nGid:\t"), "group", "\n", gid);
+	check_numbers(line_of(status, "\nGroups:\t"), "group",
+	    line_of(leader, "\nGroups:\t"), gid);
+	check_capabilities(status, leader, watch->uid == 0);
+}
+
+/* Finds who else is in the session or the process group of the witness. */
+static pid_t
+company(const struct watch *watch, pid_t pid)
+{
+	struct stat_line own = proc_stat(pid), other;
+	static struct pids pids;
+
+	pids_all(&pids);
+	for (size_t i = 0; i < pids.count; i++) {
+		other = proc_stat(pids.list[i]);
+		if (pids.list[i] != pid && other.state != '\0' &&
+		    other.state != 'Z' && (other.group == own.group ||
+		    other.session == own.session) &&
+		    !is_witness(watch, pids.list[i]))
+			return pids.list[i];
+	}
+	return 0;
+}
+
+/* Who made the witness may be just about to end. */
+static void
+check_company(const struct watch *watch, pid_t pid)
+{
+	int64_t deadline = deadline_in(GRACE);
+	char text[TEXT_SIZE];
+	pid_t other;
+
+	while ((other = company(watch, pid)) != 0 &&
+	    deadline_left(deadline) > 0)
+		poll(NULL, 0, 2);
+	if (other != 0)
+		found("is in a session or group with %d: %.60s", other,
+		    proc_text(other, "stat", text));
+}
+
+/* None of the program's processes has anything to do now. */
+static void
+check_time(const struct watch *watch)
+{
+	uint64_t before[PROCESSES_MAX];
+	struct pids pids;
+
+	pids_own(watch, &pids);
+	for (size_t i = 0; i < pids.count; i++)
+		before[i] = proc_time(pids.list[i]);
+	poll(NULL, 0, SAMPLE);
+	for (size_t i = 0; i < pids.count; i++)
+		if (proc_time(pids.list[i]) > before[i] + BURNT)
+			found("burns processor time: %d", pids.list[i]);
+}
+
+/* Sets the witness free, which ends it. */
+static void
+witness_release(const struct watch *watch, pid_t pid)
+{
+	int64_t deadline = deadline_in(SETTLE);
+	int fd = -1;
+
+	while (fd == -1 && is_witness(watch, pid) &&
+	    deadline_left(deadline) > 0) {
+		fd = machine_open(watch, "go", O_WRONLY);
+		poll(NULL, 0, 1);
+	}
+	if (fd == -1)
+		kill(pid, SIGKILL);
+	fd_close(&fd);
+}
+
+static void
+witness_check(struct watch *watch, pid_t pid)
+{
+	char namespace[64];
+
+	watch->seen = pid;
+	witness_await(watch, pid);
+	proc_namespace(pid, namespace);
+	if (!is_witness(watch, pid))
+		return;		/* it has been killed */
+	if (strcmp(namespace, watch->inner) != 0) {
+		found("runs the command in the %s",
+		    strcmp(namespace, watch->own) == 0 ?
+		    "host's pid namespace" : "wrong pid namespace");
+		kill(pid, SIGKILL);
+		return;
+	}
+	watch->inside = true;
+	check_notes(watch);
+	check_descriptors(pid);
+	check_identity(watch, pid);
+	check_company(watch, pid);
+	check_time(watch);
+	witness_release(watch, pid);
+}
+
+/* ---- the program --------------------------------------------------- */
+
+/* What nobody is to inherit: groups, a descriptor, a place in the group. */
+static _Noreturn void
+tool_run(const struct watch *watch, char **argv)
+{
+	static const gid_t groups[] = { 4242, 4243 };
+	int null = open("/dev/null", O_RDONLY);
+
+	if (setpgid(0, watch->canary) == -1 || setgroups(2, groups) == -1 ||
+	    null == -1 || dup2(null, STDIN_FILENO) == -1 ||
+	    dup2(watch->output, STDOUT_FILENO) == -1 ||
+	    dup2(watch->output, STDERR_FILENO) == -1 ||
+	    dup2(null, 7) == -1)
+		err(126, "cannot prepare the program");
+	execv(argv[0], argv);
+	err(126, "%s", argv[0]);
+}
+
+static pid_t
+canary_start(void)
+{
+	pid_t pid = fork();
+
+	if (pid == -1)
+		err(1, "cannot fork");
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	setpgid(pid, pid);
+	return pid;
+}
+
+/* Reaps who has ended.  Returns false where nobody is left. */
+static bool
+reap(struct watch *watch)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == watch->tool) {
+			watch->tool = 0;
+			watch->status = status;
+		} else if (pid == watch->canary) {
+			watch->canary = 0;
+			found("ends somebody else in the caller's group,"
+			    " status %d", exit_status(status));
+		}
+	}
+	return pid == 0;
+}
+
+/* Looks at each witness among the program's processes, once. */
+static void
+look(struct watch *watch, struct pids *pids)
+{
+	pids_own(watch, pids);
+	for (size_t i = 0; i < pids->count; i++)
+		if (pids->list[i] != watch->seen &&
+		    is_witness(watch, pids->list[i]))
+			witness_check(watch, pids->list[i]);
+}
+
+/* Looks at what there is of the program until it has ended. */
+static void
+follow(struct watch *watch, int64_t deadline)
+{
+	struct pids pids;
+
+	while (reap(watch) && watch->tool != 0) {
+		if (deadline_left(deadline) == 0) {
+			watch->late = true;
+			return;
+		}
+		look(watch, &pids);
+		poll(NULL, 0, 1);
+	}
+}
+
+/* Nobody is to be left then; who is, is named and killed. */
+static void
+check_left(struct watch *watch)
+{
+	int64_t deadline = deadline_in(GRACE);
+	char text[TEXT_SIZE];
+	struct pids pids;
+
+	do {
+		poll(NULL, 0, 1);
+		reap(watch);
+		/* What nspawn-stop has run may be there only now. */
+		look(watch, &pids);
+	} while (pids.count > 0 && deadline_left(deadline) > 0);
+	for (size_t i = 0; i < pids.count; i++) {
+		found("leaves behind: %.60s",
+		    proc_text(pids.list[i], "stat", text));
+		kill(pids.list[i], SIGKILL);
+	}
+}
+
+/* Whoever was in the caller's group is there as before. */
+static void
+check_canary(struct watch *watch)
+{
+	int64_t deadline = deadline_in(GRACE);
+
+	if (watch->canary != 0 && proc_stat(watch->canary).state != 'S')
+		found("stops somebody else in the caller's group");
+	if (watch->canary != 0)
+		kill(watch->canary, SIGKILL);
+	watch->canary = 0;
+	while (reap(watch) && deadline_left(deadline) > 0)
+		poll(NULL, 0, 1);
+}
+
+static void
+check_time_of_all(void)
+{
+	struct rusage usage;
+	int64_t ms;
+
+	getrusage(RUSAGE_CHILDREN, &usage);
+	ms = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+	    (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
+	if (ms > BURNT_ALL)
+		found("has burnt %jd ms of processor time", (intmax_t)ms);
+}
+
+/* Whether the status, and what was said, are what has happened. */
+static void
+check_truth(const struct watch *watch)
+{
+	char text[TEXT_SIZE], begin[128];
+	int status = exit_status(watch->status);
+	bool stops = strcmp(watch->program, "nspawn-stop") == 0;
+	bool traps = status == 128 + SIGILL || status == 128 + SIGTRAP;
+	bool filtered = status == 128 + SIGSYS, said, is_true;
+	ssize_t n = pread(watch->output, text, sizeof(text) - 1, 0);
+
+	text[n == -1 ? 0 : n] = '\0';
+	snprintf(begin, sizeof(begin), "%s: %s: ", watch->program,
+	    watch->machine);
+	said = strstr(text, begin) != NULL;
+	if (stops)	/* the machine runs on */
+		is_true = said && (status == 124 ||
+		    (status == 1 && !watch->inside));
+	else if (watch->inside)
+		is_true = status == 128 + SIGKILL || traps;
+	else	/* a command that can neither run nor exit traps */
+		is_true = filtered || (said && (traps ||
+		    (status >= 125 && status <= 127)));
+	if (watch->late)
+		found("does not end in time, and says: %.200s", text);
+	else if (!is_true)
+		found("ends with the status %d, and says: %.200s", status,
+		    text);
+}
+
+/* Reads the command line, and how the two sides can be told apart. */
+static void
+parse(char **arg, struct watch *watch, int64_t *ms)
+{
+	uint64_t leader, seconds;
+	char path[64];
+
+	if (number_parse(arg[1], INT32_MAX, &leader) == -1 ||
+	    number_parse(arg[2], UINT32_MAX, &watch->uid) == -1 ||
+	    number_parse(arg[3], 3600, &seconds) == -1 ||
+	    strrchr(arg[4], '/') == NULL)
+		errx(64, "wrong arguments");
+	watch->machine = arg[0];
+	watch->leader = (pid_t)leader;
+	*ms = (int64_t)seconds * 1000;
+	watch->program = strrchr(arg[4], '/') + 1;
+	proc_namespace(getpid(), watch->own);
+	proc_namespace(watch->leader, watch->inner);
+	snprintf(path, sizeof(path), "/proc/%d/exe", watch->leader);
+	if (stat(path, &watch->file) == -1)
+		err(1, "%s", path);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct watch watch;
+	int64_t ms;
+
+	if (argc < 6)
+		errx(64, "too few arguments");
+	parse(argv + 1, &watch, &ms);
+	machine_notes_clear(&watch);
+	watch.output = memfd_create("output", MFD_CLOEXEC);
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	watch.canary = canary_start();
+	watch.tool = fork();
+	if (watch.output == -1 || watch.tool == -1)
+		err(1, "cannot start the program");
+	if (watch.tool == 0)
+		tool_run(&watch, argv + 5);
+	follow(&watch, deadline_in(ms));
+	check_left(&watch);
+	check_canary(&watch);
+	check_time_of_all();
+	check_truth(&watch);
+	if (kill(watch.leader, 0) == -1)
+		found("ends the machine");
+	printf("%s %d\n", watch.inside ? "inside" : "nothing",
+	    exit_status(watch.status));
+	return 0;
+}
