@@ -4334,7 +4334,39 @@ account_file_open(const struct intermediate *i, const char *path,
 	return 0;
 }
 
-/* Finds the user in passwd; root is one even where no passwd says so. */
+/* Makes up a user who is not in the machine's passwd. */
+static void
+account_make(uid_t uid, const char *name, const char *home,
+    struct account *account)
+{
+	*account = (struct account){ .uid = uid };
+	snprintf(account->name, sizeof(account->name), "%s", name);
+	snprintf(account->home, sizeof(account->home), "%s", home);
+}
+
+/*
+ * Makes up the user who: root is one even where no passwd says so, and with a
+ * group every number is.
+ */
+static int
+account_make_for(const struct command *command, const char *who,
+    struct account *account)
+{
+	uint64_t uid;
+
+	if (strcmp(who, "0") == 0 || strcmp(who, "root") == 0)
+		account_make(0, "root", "/root", account);
+	else if (command->group != NULL &&
+	    number_parse(who, ACCOUNT_ID_MAX, &uid) == 0)
+		account_make((uid_t)uid, who, "/", account);
+	else {
+		errno = ENOENT;
+		return -1;
+	}
+	return 0;
+}
+
+/* Finds the user in passwd. */
 static int
 account_find(struct intermediate *i)
 {
@@ -4342,28 +4374,17 @@ account_find(struct intermediate *i)
 	const char *who = command->user == NULL ? "0" : command->user;
 	struct account *account = &i->account;
 	struct stream passwd;
-	uint64_t uid = 0;
-	int n;
+	int n = -1;
 
-	if (account_file_open(i, "/etc/passwd", &passwd) == -1)
-		return -1;
-	n = account_read(&passwd, who, account);
-	stream_close(&passwd);
-	if (n == -1 && errno == ENOENT) {
-		bool root = strcmp(who, "0") == 0 || strcmp(who, "root") == 0;
-
-		if (!root && (command->group == NULL ||
-		    number_parse(who, ACCOUNT_ID_MAX, &uid) == -1)) {
-			errno = ENOENT;
+	errno = ENOENT;
+	if (!command->nameless) {
+		if (account_file_open(i, "/etc/passwd", &passwd) == -1)
 			return -1;
-		}
-		*account = (struct account){ .uid = (uid_t)uid };
-		snprintf(account->home, sizeof(account->home),
-		    root ? "/root" : "/");
-		snprintf(account->name, sizeof(account->name), "%s",
-		    root ? "root" : who);
-		n = 0;
+		n = account_read(&passwd, who, account);
+		stream_close(&passwd);
 	}
+	if (n == -1 && errno == ENOENT)
+		n = account_make_for(command, who, account);
 	if (n == 0 && account->shell[0] == '\0')
 		snprintf(account->shell, sizeof(account->shell), "/bin/sh");
 	return n;
@@ -4914,8 +4935,8 @@ intermediate_fork(struct entry *entry, struct page *page)
 }
 
 /*
- * Tells the caller.  Where it has ended nobody needs to know; who cannot be told
- * for another reason hears that the monitor has ended.
+ * Tells the caller.  Where that has ended nobody needs to know; if it cannot be
+ * told for another reason, it hears that the monitor has ended.
  */
 static void
 jobs_report(const struct jobs *jobs, const struct entry_report *report)
@@ -5496,7 +5517,7 @@ entry_strerror(const struct entry_report *report,
 
 	if (report->event == ENTRY_LATE)
 		snprintf(text, size, "was not entered within %d s; something in"
-		    " it hangs: cannot %s", (int)(command->time / SECOND),
+		    " it hangs: cannot %s", (int)((command->time + SECOND - 1) / SECOND),
 		    words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");

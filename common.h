@@ -791,6 +791,7 @@ struct command {
 	bool		 privileged;	/* not confined as the leader is */
 	bool		 unfiltered;	/* without the leader's filters */
 	bool		 detached;	/* goes on when the caller has ended */
+	bool		 nameless;	/* root, of whom no passwd is asked */
 	int64_t		 time;		/* ms, for the way in */
 	const char	*user;		/* name or number; NULL: root */
 	const char	*group;		/* the same; NULL: the user's own */

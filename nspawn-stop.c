@@ -501,29 +501,38 @@ warn_unclean(int proc, const struct target *target)
 
 /* ---- telling by a command ------------------------------------------ */
 
-/* The command "init 0", with nothing of the caller's; it outlives us. */
-static const struct command init_command = {
-	.argv = (char *const[]){ (char[]){ "init" }, (char[]){ "0" }, NULL },
-	.namespaces = NAMESPACES_ALL,
-	.detached = true,
-	.directory = "/",
-	.variables = (char *const[]){
-		(char[]){ "PATH=/sbin:/usr/sbin:/bin:/usr/bin" }, NULL
-	},
-};
+/* Fills in the command "init 0", with nothing of the caller's. */
+static void
+command_make(const struct teller *teller, struct command *command)
+{
+	static char init[] = "init", zero[] = "0";
+	static char path[] = "PATH=/sbin:/usr/sbin:/bin:/usr/bin";
+	static char *const argv[] = { init, zero, NULL };
+	static char *const variables[] = { path, NULL };
+
+	*command = (struct command){ .argv = argv,
+	    .namespaces = NAMESPACES_ALL, .nameless = true, .detached = true,
+	    .time = teller->entry_time, .directory = "/",
+	    .variables = variables };
+	for (int fd = 0; fd < STANDARD; fd++)
+		command->fds[fd] = teller->null;
+}
 
 /* Gives a machine up in which the command cannot be run. */
 static void
-command_failed(struct target *target, const struct entry_report *report)
+command_failed(const struct teller *teller, struct target *target,
+    const struct entry_report *report)
 {
+	struct command command;
 	char text[1024];
 
 	target->ordered = false;
 	/* What has ended meanwhile needs no command any more. */
 	if (ended(&target->machine.leader))
 		return;
+	command_make(teller, &command);
 	warnx("%s: cannot run init 0 in it: %s", target->name,
-	    entry_strerror(report, &init_command, text, sizeof(text)));
+	    entry_strerror(report, &command, text, sizeof(text)));
 	target_fail(target);
 }
 
@@ -532,16 +541,14 @@ static void
 command_order(struct teller *teller, size_t id)
 {
 	struct target *target = &teller->settings->targets[id];
-	struct command command = init_command;
 	struct entry_report report;
+	struct command command;
 	struct entry entry;
 
-	for (int fd = 0; fd < STANDARD; fd++)
-		command.fds[fd] = teller->null;
-	command.time = teller->entry_time;
+	command_make(teller, &command);
 	if (entry_read(teller->host, &target->machine.leader, &command, &entry,
 	    &report) == -1) {
-		command_failed(target, &report);
+		command_failed(teller, target, &report);
 		return;
 	}
 	target->ordered = true;
@@ -558,19 +565,19 @@ command_order(struct teller *teller, size_t id)
 
 /* Takes note of what a monitor reports. */
 static void
-command_reported(const struct settings *settings,
+command_reported(const struct teller *teller,
     const struct entry_report *report)
 {
-	struct target *target = &settings->targets[report->id];
+	struct target *target = &teller->settings->targets[report->id];
 
 	if (!target->ordered)
 		return;
 	if (report->event == ENTRY_FAILED || report->event == ENTRY_LATE) {
-		command_failed(target, report);
+		command_failed(teller, target, report);
 		return;
 	}
 	target->ordered = false;
-	if (settings->verbose)
+	if (teller->settings->verbose)
 		warnx("%s: has run init 0 in it", target->name);
 }
 
@@ -591,7 +598,7 @@ commands_await(struct teller *teller)
 			i++;
 		else if (poll(&told, 1, deadline_left(deadline)) == 1 &&
 		    monitor_report(&teller->monitor, &report, &fd) == 0)
-			command_reported(settings, &report);
+			command_reported(teller, &report);
 		else {
 			warnx("%s: nobody knows whether init 0 runs in it:"
 			    " the monitor has ended", target->name);
