@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Root of a machine who looks out for what comes in: until its input ends it
- * reads all of /proc again and again, and says once of each thing what should
- * not be there.
+ * Root of a machine who looks out for what comes in, until its input ends, and
+ * prints a line for each thing that should not be there.
  *
- *   attacker CAPABILITIES
+ *   attacker CAPABILITIES          reads all of /proc again and again
+ *   attacker CAPABILITIES SECRETS  seizes each new process, as a debugger does,
+ *                                  looks at it in the same way, searches all
+ *                                  that it holds, and lets it go
+ *   attacker hold PID              seizes that process, and keeps it
  *
- * CAPABILITIES is PID 1's bounding set in hexadecimal.  A file that is not to
- * be found in the machine under the same name is a host's.
+ * CAPABILITIES is PID 1's bounding set in hexadecimal.  SECRETS is a file with
+ * a line for each secret: its name, and its bytes as hexadecimal digits.  A
+ * file that is not to be found in the machine under the same name is a host's;
+ * who has such a program has not executed the command yet.
+ *
+ * What keeps it right: nothing of the machine ever holds a secret as it is, so
+ * what is found came in from outside.  The file has it in digits, the attacker
+ * in inverted bytes, and what is searched is inverted, too.
  */
 #include "../common.h"
 
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <dirent.h>
 #include <err.h>
@@ -23,9 +34,35 @@
 
 #define FUTURE_WRITE	0x0010	/* F_SEAL_FUTURE_WRITE */
 
+#define SECRETS_MAX	8
+#define SECRET_SIZE	128		/* bytes */
+#define CHUNK_SIZE	1048576		/* bytes that are searched at once */
+#define PAGE_SIZE_MIN	4096
+
+#define AHEAD		8	/* numbers, of which the next process has one */
+#define ROUNDS_IDLE	200	/* until the last number is asked for */
+
+struct secret {
+	char		name[32];
+	unsigned char	inverted[SECRET_SIZE];
+	size_t		size;
+};
+
 struct attack {
 	uint64_t	allowed;
 	unsigned long	seen;		/* how often a new process was */
+	unsigned long	early;		/* of these, before their exec */
+	uint64_t	searched;	/* bytes of memory */
+	struct secret	secrets[SECRETS_MAX];
+	size_t		secret_count;
+	unsigned char	chunk[SECRET_SIZE + CHUNK_SIZE];
+};
+
+/* A part of a file: from there up to there, or to the end of the file. */
+struct part {
+	const char	*name;		/* as it is reported */
+	uint64_t	start;
+	uint64_t	end;
 };
 
 static void
@@ -57,33 +94,48 @@ is_writable(const char *path)
 }
 
 /*
- * What a file is that a process has, and whether it can be written to.  It is
- * held first, since the next moment the process may have another.
+ * True if the open file is one that the machine does not have.  Its name is
+ * written to target, of 512 bytes.
  */
-static void
-look_at_file(int pid, const char *path, const char *what)
+static bool
+is_foreign(int fd, char target[512])
 {
-	char held[32], target[512] = "";
+	char held[32];
 	struct stat st, own;
-	int fd = open(path, O_PATH | O_CLOEXEC);
-	bool writable;
+	ssize_t length;
 
 	snprintf(held, sizeof(held), "/proc/self/fd/%d", fd);
+	length = readlink(held, target, 511);
+	if (length == -1 || fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
+		return false;
+	target[length] = '\0';
+	return stat(target, &own) == -1 || own.st_dev != st.st_dev ||
+	    own.st_ino != st.st_ino;
+}
+
+/*
+ * What a file is that a process has, and whether it can be written to.  It is
+ * held first, since the next moment the process may have another.
+ * Returns  true if the machine does not have it
+ */
+static bool
+look_at_file(int pid, const char *path, const char *what)
+{
+	char held[32], target[512];
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	bool foreign, writable;
+
 	if (fd == -1)
-		return;
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) ||
-	    readlink(held, target, sizeof(target) - 1) == -1 ||
-	    (stat(target, &own) == 0 && own.st_dev == st.st_dev &&
-	    own.st_ino == st.st_ino)) {
-		close(fd);
-		return;
-	}
-	writable = is_writable(held);
+		return false;
+	snprintf(held, sizeof(held), "/proc/self/fd/%d", fd);
+	foreign = is_foreign(fd, target);
+	writable = foreign && is_writable(held);
 	close(fd);
-	if (strncmp(target, "/memfd:", 7) != 0)
+	if (foreign && strncmp(target, "/memfd:", 7) != 0)
 		found(what, pid, target);
 	if (writable)
 		found("a foreign file to write to", pid, target);
+	return foreign;
 }
 
 /* The number that a file is called, or -1. */
@@ -134,16 +186,19 @@ look_at_capabilities(const struct attack *attack, int pid)
 	fclose(file);
 }
 
-static void
-look_at(struct attack *attack, int pid)
+/* True if the process has not executed a program of the machine yet. */
+static bool
+look_at(const struct attack *attack, int pid)
 {
 	char path[64];
+	bool early;
 
 	look_at_capabilities(attack, pid);
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	look_at_file(pid, path, "a host's program");
+	early = look_at_file(pid, path, "a host's program");
 	look_in_folder(pid, "map_files", "a host's mapped file");
 	look_in_folder(pid, "fd", "a descriptor");
+	return early;
 }
 
 /* New processes are what counts: PID 1, and who was there before, are ours. */
@@ -166,21 +221,267 @@ look_at_all(struct attack *attack, int last)
 	closedir(proc);
 }
 
+/* ---- what a process holds ------------------------------------------ */
+
+static void
+search_chunk(const struct attack *attack, int pid, const char *where,
+    size_t size)
+{
+	for (size_t i = 0; i < attack->secret_count; i++) {
+		const struct secret *secret = &attack->secrets[i];
+		char what[64];
+
+		if (memmem(attack->chunk, size, secret->inverted,
+		    secret->size) == NULL)
+			continue;
+		snprintf(what, sizeof(what), "the secret of %.31s",
+		    secret->name);
+		found(what, pid, where);
+	}
+}
+
+/*
+ * Searches a part of an open file.  What lies across the end of a chunk is
+ * found, too: as much as a secret may be long stays in front of the next.
+ * Returns  how many bytes were searched
+ */
+static uint64_t
+search_part(struct attack *attack, int pid, int fd,
+    const struct part *part)
+{
+	uint64_t at = part->start;
+	size_t kept = 0;
+
+	while (at < part->end) {
+		uint64_t left = part->end - at;
+		ssize_t got = pread(fd, attack->chunk + kept,
+		    left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE, (off_t)at);
+		size_t size;
+
+		if (got <= 0)
+			break;
+		for (ssize_t i = 0; i < got; i++)
+			attack->chunk[kept + (size_t)i] ^= 0xff;
+		size = kept + (size_t)got;
+		search_chunk(attack, pid, part->name, size);
+		at += (uint64_t)got;
+		kept = size < SECRET_SIZE ? size : SECRET_SIZE;
+		memmove(attack->chunk, attack->chunk + size - kept, kept);
+	}
+	return at - part->start;
+}
+
+static void
+search_file(struct attack *attack, int pid, const char *name)
+{
+	const struct part whole = { name, 0, INT64_MAX };
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return;
+	search_part(attack, pid, fd, &whole);
+	close(fd);
+}
+
+/* One line of maps; what is behind the end of a mapped file cannot be read. */
+static void
+search_mapping(struct attack *attack, int pid, int memory, const char *line)
+{
+	char where[256] = "memory", *rest;
+	struct part part = { .name = where };
+
+	part.start = strtoull(line, &rest, 16);
+	if (*rest != '-')
+		return;
+	part.end = strtoull(rest + 1, NULL, 16);
+	if (part.end > INT64_MAX)
+		return;		/* vsyscall, the kernel's own */
+	sscanf(line, "%*s %*s %*s %*s %*s %255[^\n]", where);
+	while (part.start < part.end) {
+		uint64_t searched = search_part(attack, pid, memory, &part);
+
+		attack->searched += searched;
+		part.start += searched + PAGE_SIZE_MIN;
+		part.start -= part.start % PAGE_SIZE_MIN;
+	}
+}
+
+static void
+search_memory(struct attack *attack, int pid)
+{
+	char path[64], line[1024];
+	FILE *maps;
+	int memory;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	memory = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (memory != -1 && maps != NULL &&
+	    fgets(line, sizeof(line), maps) != NULL)
+		search_mapping(attack, pid, memory, line);
+	if (maps != NULL)
+		fclose(maps);
+	if (memory != -1)
+		close(memory);
+}
+
+static void
+secret_add(struct attack *attack, const char *name, const char *digits)
+{
+	struct secret *secret = &attack->secrets[attack->secret_count++];
+
+	snprintf(secret->name, sizeof(secret->name), "%s", name);
+	for (; digits[0] != '\0' && digits[1] != '\0'; digits += 2) {
+		const char pair[] = { digits[0], digits[1], '\0' };
+
+		secret->inverted[secret->size++] =
+		    (unsigned char)~strtoul(pair, NULL, 16);
+	}
+	if (secret->size < 4)
+		errx(64, "%s is no secret", name);
+}
+
+static void
+secrets_read(struct attack *attack, const char *path)
+{
+	char name[32], digits[2 * SECRET_SIZE + 1];
+	FILE *file = fopen(path, "re");
+
+	if (file == NULL)
+		err(1, "%s", path);
+	while (attack->secret_count < SECRETS_MAX &&
+	    fscanf(file, "%31s %256s", name, digits) == 2)
+		secret_add(attack, name, digits);
+	fclose(file);
+}
+
+/* ---- who seizes ---------------------------------------------------- */
+
+/*
+ * Makes the process stop, and be ours.
+ *   signal   that was on its way to it, or 0
+ * Returns  false if there is none, or it has ended
+ */
+static bool
+seize(int pid, int *signal)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == -1)
+		return false;
+	ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+	if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status))
+		return false;
+	*signal = status >> 16 == 0 ? WSTOPSIG(status) : 0;
+	return true;
+}
+
+static bool
+seize_and_search(struct attack *attack, int pid)
+{
+	int signal;
+
+	if (!seize(pid, &signal))
+		return false;
+	attack->seen++;
+	if (look_at(attack, pid))
+		attack->early++;
+	search_file(attack, pid, "environ");
+	search_file(attack, pid, "cmdline");
+	search_file(attack, pid, "auxv");
+	search_file(attack, pid, "maps");
+	search_memory(attack, pid);
+	ptrace(PTRACE_DETACH, pid, NULL, (intptr_t)signal);
+	return true;
+}
+
+/* The last number that a process of the machine was given. */
+static int
+last_number(void)
+{
+	char word[16] = "";
+	FILE *file = fopen("/proc/loadavg", "re");
+
+	if (file == NULL)
+		err(1, "/proc/loadavg");
+	if (fscanf(file, "%*s %*s %*s %*s %15s", word) != 1)
+		errx(1, "/proc/loadavg: no number of a process");
+	fclose(file);
+	return number_of(word);
+}
+
+/*
+ * Tries the numbers that the next processes get, since a list of processes
+ * comes too late.  What was too fast to be seized is left behind.
+ */
+static void
+seize_next(struct attack *attack, int *last)
+{
+	for (int idle = 0; idle < ROUNDS_IDLE; idle++)
+		for (int pid = *last + 1; pid <= *last + AHEAD; pid++)
+			if (seize_and_search(attack, pid)) {
+				*last = pid;
+				return;
+			}
+	if (last_number() - 1 > *last)
+		*last = last_number() - 1;
+}
+
+/* What it traces goes on as if nobody did. */
+static void
+hold(const char *word)
+{
+	int pid = number_of(word), status;
+
+	if (pid == -1)
+		errx(64, "%s is no process", word);
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == -1)
+		err(1, "cannot seize the process %s", word);
+	puts("holding");
+	fflush(stdout);
+	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
+		ptrace(PTRACE_CONT, pid, NULL, (intptr_t)(status >> 16 == 0 ?
+		    WSTOPSIG(status) : 0));
+	exit(0);
+}
+
+static void
+usage(void)
+{
+	errx(64, "attacker CAPABILITIES [SECRETS] <what ends it\n"
+	    "       or attacker hold PID");
+}
+
 int
 main(int argc, char **argv)
 {
 	struct attack attack = { .seen = 0 };
+	int last = getpid();
 	char byte;
 
-	if (argc != 2)
-		errx(64, "attacker CAPABILITIES <what ends it");
+	if (argc != 2 && argc != 3)
+		usage();
+	if (argc == 3 && strcmp(argv[1], "hold") == 0)
+		hold(argv[2]);
 	attack.allowed = strtoull(argv[1], NULL, 16);
+	if (argc == 3)
+		secrets_read(&attack, argv[2]);
 	if (fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK) == -1)
 		err(1, "the input");
 	puts("looking");
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) == -1 && errno == EAGAIN)
-		look_at_all(&attack, getpid());
+		if (argc == 3)
+			seize_next(&attack, &last);
+		else
+			look_at_all(&attack, last);
+	if (argc == 3)
+		printf("seized %lu before their exec, searched %llu bytes\n",
+		    attack.early, (unsigned long long)attack.searched);
 	printf("saw %lu\n", attack.seen);
 	return 0;
 }

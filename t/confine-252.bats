@@ -163,21 +163,20 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[ "$output" = in ]
 }
 
-# The number of a machine's leader outside of the test host.
+# The number of a machine's leader outside of the test host, whose processes
+# have other numbers there; those of other hosts may have the same ones.
 nspid_outside()
 {
-	local inner
+	local children inner pid
 
-	inner=$(leader "$1")
-	for status in /proc/[0-9]*/status; do
-		if awk -v inner="$inner" -v depth=4 '$1 == "NSpid:" {
-		    exit !(NF == depth && $3 == inner && $4 == 1) }' \
-		    "$status" 2>/dev/null; then
-			status=${status%/status}
-			[ "$(readlink "$status/root")" ] || continue
-			echo "${status#/proc/}"
-			return
-		fi
+	inner=$(supervisor "$1")
+	for pid in $(pgrep --nslist pid --ns "$("$TOP/t/host" leader "$HOST")")
+	do
+		grep -qE "^NSpid:.*[[:space:]]$inner\$" "/proc/$pid/status" ||
+		    continue
+		children=$(cat "/proc/$pid/task/$pid/children")
+		echo "${children%% *}"
+		return
 	done
 	return 1
 }
@@ -219,7 +218,8 @@ traced()
 }
 
 # Lets root of the machine $1 look out while the command that follows is run in
-# the host, ROUNDS times; what it saw is in $output.
+# the host, ROUNDS times; what it saw is in $output.  With SECRETS, a file in
+# the machine, it seizes and searches what comes in.
 attacked()
 {
 	local bounding log=/tmp/attack-$1 name=$1	# in the host
@@ -230,13 +230,14 @@ attacked()
 	    "/var/lib/machines/$name/attacker"
 	on_host sh -c "rm -f $log /tmp/end-$name; mkfifo /tmp/end-$name"
 	on_host sh -c "exec '$BIN/nspawn-enter' $name /attacker $bounding \
-	    </tmp/end-$name >$log 2>&1" 3>&- &
+	    ${SECRETS-} </tmp/end-$name >$log 2>&1" 3>&- &
 	job=$!
 	on_host sh -c "exec 9>/tmp/end-$name; shift
 	    until [ -s $log ]; do :; done
 	    n=0; while [ \$n -lt $ROUNDS ]; do n=\$((n + 1)); \"\$@\" || exit
 	    done" sh "" "$@" </dev/null >/dev/null
 	job_end
+	[ "$job_status" = 0 ]
 	output=$(on_host sed 's/ of [0-9]*:/:/' "$log" | sort | uniq -c |
 	    sort -rn)
 	echo "$output" | head -n 20
@@ -253,6 +254,83 @@ attacked()
 	ROUNDS=200 attacked web nsenter -t "$(leader web)" -a /bin/true
 	[[ "$output" == *"a host's program: "* ]]
 	[[ "$output" == *'capabilities: '* ]]
+}
+
+# Makes a secret for each of the NAMEs that follow the machine's, in variables
+# called so, and tells the attacker in the machine which they are.
+secrets_make()
+{
+	local file=/var/lib/machines/$1/secrets name
+
+	shift
+	for name; do
+		printf -v "$name" 'secret%04x%04x%04x%04x' "$RANDOM" \
+		    "$RANDOM" "$RANDOM" "$RANDOM"
+	done
+	for name; do
+		printf '%s %s\n' "$name" "$(printf %s "${!name}" |
+		    od -An -v -tx1 | tr -d ' \n')"
+	done | on_host sh -c "cat >'$file'"
+}
+
+# A machine whose root seizes and searches what comes in, and another one: only
+# the command lines of all supervisors tell which is which, so they are read.
+# CALLER is in the environment of who enters, WORD and OPTION are among its
+# arguments, OTHER is on the command line of the other machine.
+prey_start()
+{
+	machine orphan-unit prey
+	secrets_make prey CALLER WORD OPTION OTHER
+	# Long, so that what is read after it does not cover all of it.
+	machine orphan-unit other \
+	    --setenv=A="$(printf "$OTHER%.0s" {1..300})"
+	SECRETS=/secrets
+}
+
+# How often a process was seized that had not executed the command yet.
+seized_early()
+{
+	sed -n 's/.*seized \([0-9]*\) before their exec.*/\1/p' <<<"$output"
+}
+
+@test "who seizes what comes in finds nothing of the caller, 1,000 times" {
+	prey_start
+	# The option names a variable that the caller does not have.
+	ROUNDS=1000 attacked prey env A="$CALLER" bash -c \
+	    'exec -a "$1" "$0" -e "$2" prey true' \
+	    /src/build/static/nspawn-enter "$WORD" "$OPTION"
+	[ "$(seized_early)" -ge 300 ]
+	[[ "$output" != *secret* ]]
+	[ "$(wc -l <<<"$output")" = 3 ]
+}
+
+@test "nor a capability that is there for a moment, as whatever is entered" {
+	machine scope prey --drop-capability=CAP_SYS_ADMIN,CAP_SYS_CHROOT
+	secrets_make prey CALLER
+	SECRETS=/secrets
+	for words in '-u joe prey' '-t -e A=x prey' '--no-network -q prey' \
+	    '--no-cgroup --chdir=/tmp prey'; do
+		# shellcheck disable=SC2086 # words
+		ROUNDS=100 attacked prey env A="$CALLER" \
+		    /src/build/static/nspawn-enter $words true
+		[ "$(seized_early)" -ge 30 ]
+		[ "$(wc -l <<<"$output")" = 3 ]
+	done
+}
+
+@test "the same attacker finds all in what others send in" {
+	prey_start
+	ROUNDS=50 attacked prey env A="$CALLER" bash -c 'exec -a "$1" nsenter \
+	    -t "$0" -a env -u "$2" true' "$(leader prey)" "$WORD" "$OPTION"
+	[ "$(seized_early)" -ge 15 ]
+	[[ "$output" == *'the secret of CALLER: environ'* ]]
+	[[ "$output" == *'the secret of WORD: cmdline'* ]]
+	[[ "$output" == *'the secret of OPTION: [stack]'* ]]
+	# A shell of the host whose children are the machine's.
+	ROUNDS=5 attacked prey nsenter -t "$(leader prey)" -p --no-fork \
+	    bash -c 'mapfile -d "" -t words <"/proc/$0/cmdline"
+	    for n in 1 2 3 4 5 6 7 8 9; do ( : ); done' "$(supervisor other)"
+	[[ "$output" == *'the secret of OTHER: '* ]]
 }
 
 # What README sets beside nspawn-enter.
