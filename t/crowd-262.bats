@@ -1,0 +1,1 @@
+crowd-252.bats
