@@ -84,7 +84,8 @@
 #define CGROUP_TRIES	8	/* while PID 1 goes to another one */
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
-#define UNSEEN_TRACER_TIME	1000	/* ms, for one that cannot be seen */
+#define TRACER_TIME		250	/* ms, between two looks at who traces */
+#define TRACER_LOOKS		4	/* that see nobody */
 #define KILL_TIME		1000	/* ms, for what has been killed to end */
 #define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
 #define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
@@ -2642,21 +2643,6 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 	return process_signal(&machine->leader, signal);
 }
 
-/*
- * Reads the path of a process in the hierarchy of units, without the '/' at its
- * beginning; it is a part of text.
- */
-static const char *
-proc_cgroup(const struct host *host, pid_t pid, char text[PATH_MAX])
-{
-	bool unified = fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC);
-
-	if (process_cgroup(host->proc, pid, unified ? "" : "name=systemd",
-	    text, PATH_MAX) == -1)
-		return NULL;
-	return text + (*text == '/');
-}
-
 /* True if a unit is a scope that is named after the machine. */
 static bool
 unit_is_scope(const char *unit, const char *name)
@@ -2698,21 +2684,157 @@ machine_scope(const struct host *host, const char *name,
 	return 0;
 }
 
+/* A line of /proc/PID/mountinfo. */
+struct mount_line {
+	char	root[PATH_MAX], point[PATH_MAX];
+	char	type[16], options[256];
+};
+
+/* Takes the next one.  False at the end, and where it cannot be read. */
+static bool
+mount_line_next(struct stream *stream, struct mount_line *line)
+{
+	char word[256];
+	int delimiter = ' ';
+
+	for (int i = 0; i < 3 && delimiter == ' '; i++)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	if (delimiter == -1)
+		return false;
+	stream_word(stream, " \n", line->root, sizeof(line->root));
+	delimiter = stream_word(stream, " \n", line->point,
+	    sizeof(line->point));
+	while (delimiter == ' ' && strcmp(word, "-") != 0)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, " \n", line->type, sizeof(line->type));
+	stream_word(stream, " \n", word, sizeof(word));
+	delimiter = stream_word(stream, "\n", line->options,
+	    sizeof(line->options));
+	return delimiter != -1 && stream->error == 0;
+}
+
+/* True if each of controllers is one of options; both are lists with ','. */
+static bool
+options_include(const char *options, const char *controllers)
+{
+	char name[HIERARCHY_SIZE];
+	struct stream stream;
+	int delimiter = ',';
+
+	stream_of_text(controllers, strlen(controllers), &stream);
+	while (delimiter == ',') {
+		delimiter = stream_word(&stream, ",", name, sizeof(name));
+		if (!hierarchy_is(options, name))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Opens the cgroup of line in a mount, if that is one of its hierarchy and
+ * shows it.
+ */
+static int
+cgroup_open_in_mount(const struct cgroup_line *line,
+    const struct mount_line *mount)
+{
+	bool unified = line->hierarchy[0] == '\0';
+	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
+	const char *below = line->path + root;
+	int top, fd;
+
+	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
+	    (!unified && !options_include(mount->options, line->hierarchy)) ||
+	    strncmp(line->path, mount->root, root) != 0 ||
+	    (*below != '/' && *below != '\0'))
+		return -1;
+	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
+	    LINUX_CGROUP_MAGIC);
+	if (top == -1)
+		return -1;
+	below += strspn(below, "/");
+	fd = openat(top, *below == '\0' ? "." : below,
+	    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd_close(&top);
+	return fd;
+}
+
+/*
+ * Opens the folder of a cgroup.
+ * errors   ENOENT  when its hierarchy is not mounted
+ */
+static int
+cgroup_open(const struct host *host, const struct cgroup_line *line)
+{
+	struct mount_line mount;
+	struct stream mounts;
+	const char *path = line->path;
+	int fd = -1, error = ENOENT;
+
+	/* Above the root of our cgroup namespace nothing is shown. */
+	if (*path != '/' || strcmp(path, "/..") == 0 ||
+	    strncmp(path, "/../", 4) == 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	/* Where that is all there is, nothing needs to be looked for. */
+	if (line->hierarchy[0] == '\0' &&
+	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
+		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
+		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
+		return -1;
+	while (fd == -1 && mount_line_next(&mounts, &mount)) {
+		errno = ENOENT;
+		fd = cgroup_open_in_mount(line, &mount);
+		error = errno;
+		if (fd == -1 && error != ENOENT)
+			break;
+	}
+	stream_close(&mounts);
+	errno = mounts.error != 0 ? mounts.error : error;
+	return fd;
+}
+
+/* Reads the first word of a file of a cgroup behind key. */
+static bool
+cgroup_file_says(int cgroup, const char *file, const char *key, char value)
+{
+	char text[256];
+	const char *word;
+
+	if (file_read(cgroup, file, text, sizeof(text)) == -1)
+		return false;
+	word = line_value(text, key);
+	return word != NULL && *word == value;
+}
+
 bool
 machine_frozen(const struct host *host, const struct machine *machine)
 {
-	char text[PATH_MAX], path[PATH_MAX + 16], events[256];
-	const char *cgroup = proc_cgroup(host, machine->leader.pid, text);
-	const char *frozen;
+	struct cgroup_line line;
+	struct stream stream;
+	bool frozen = false;
 
-	if (cgroup == NULL)
+	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
+	    &stream) == -1)
 		return false;
-	snprintf(path, sizeof(path), "%s/cgroup.events", cgroup);
-	if (file_read(host->cgroup, path, events, sizeof(events)) == -1)
-		return false;
-	frozen = line_value(events, "frozen ");
-	return frozen != NULL && *frozen == '1' &&
-	    process_alive(&machine->leader);
+	while (!frozen && cgroup_line_next(&stream, &line)) {
+		bool unified = line.hierarchy[0] == '\0';
+		int cgroup = -1;
+
+		if ((unified || hierarchy_is(line.hierarchy, "freezer")) &&
+		    strcmp(line.path, "/") != 0)
+			cgroup = cgroup_open(host, &line);
+		if (cgroup != -1)
+			frozen = unified ? cgroup_file_says(cgroup,
+			    "cgroup.events", "frozen ", '1') :
+			    cgroup_file_says(cgroup, "freezer.state", "FR",
+			    'E');
+		fd_close(&cgroup);
+	}
+	stream_close(&stream);
+	return frozen && process_alive(&machine->leader);
 }
 
 ssize_t
@@ -3041,10 +3163,12 @@ static int
 scheduling_read(pid_t pid, struct confinement *confinement)
 {
 	struct scheduling *s = &confinement->scheduling;
-	long size, priority;
+	long size, priority, nice;
 
 	s->size = sizeof(*s);
-	if (syscall(SYS_sched_getattr, pid, s, sizeof(*s), 0) == -1)
+	nice = syscall(SYS_getpriority, PRIO_PROCESS, pid);
+	if (nice == -1 ||
+	    syscall(SYS_sched_getattr, pid, s, sizeof(*s), 0) == -1)
 		return -1;
 	size = syscall(SYS_sched_getaffinity, pid,
 	    sizeof(confinement->processors), confinement->processors);
@@ -3053,6 +3177,7 @@ scheduling_read(pid_t pid, struct confinement *confinement)
 		return -1;
 	confinement->processors_size = (size_t)size;
 	confinement->io_priority = (int)priority;
+	confinement->nice = 20 - (int)nice;	/* the call's own form */
 	return 0;
 }
 
@@ -3297,118 +3422,6 @@ struct intermediate {
 };
 
 /* ---- entry: reading ------------------------------------------------ */
-
-/* A line of /proc/PID/mountinfo. */
-struct mount_line {
-	char	root[PATH_MAX], point[PATH_MAX];
-	char	type[16], options[256];
-};
-
-/* Takes the next one.  False at the end, and where it cannot be read. */
-static bool
-mount_line_next(struct stream *stream, struct mount_line *line)
-{
-	char word[256];
-	int delimiter = ' ';
-
-	for (int i = 0; i < 3 && delimiter == ' '; i++)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	if (delimiter == -1)
-		return false;
-	stream_word(stream, " \n", line->root, sizeof(line->root));
-	delimiter = stream_word(stream, " \n", line->point,
-	    sizeof(line->point));
-	while (delimiter == ' ' && strcmp(word, "-") != 0)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	stream_word(stream, " \n", line->type, sizeof(line->type));
-	stream_word(stream, " \n", word, sizeof(word));
-	delimiter = stream_word(stream, "\n", line->options,
-	    sizeof(line->options));
-	return delimiter != -1 && stream->error == 0;
-}
-
-/* True if each of controllers is one of options; both are lists with ','. */
-static bool
-options_include(const char *options, const char *controllers)
-{
-	char name[HIERARCHY_SIZE];
-	struct stream stream;
-	int delimiter = ',';
-
-	stream_of_text(controllers, strlen(controllers), &stream);
-	while (delimiter == ',') {
-		delimiter = stream_word(&stream, ",", name, sizeof(name));
-		if (!hierarchy_is(options, name))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Opens the cgroup of line in a mount, if that is one of its hierarchy and
- * shows it.
- */
-static int
-cgroup_open_in_mount(const struct cgroup_line *line,
-    const struct mount_line *mount)
-{
-	bool unified = line->hierarchy[0] == '\0';
-	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
-	const char *below = line->path + root;
-	int top, fd;
-
-	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
-	    (!unified && !options_include(mount->options, line->hierarchy)) ||
-	    strncmp(line->path, mount->root, root) != 0 ||
-	    (*below != '/' && *below != '\0'))
-		return -1;
-	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
-	    LINUX_CGROUP_MAGIC);
-	if (top == -1)
-		return -1;
-	below += strspn(below, "/");
-	fd = openat(top, *below == '\0' ? "." : below,
-	    O_PATH | O_DIRECTORY | O_CLOEXEC);
-	fd_close(&top);
-	return fd;
-}
-
-/*
- * Opens the folder of a cgroup.
- * errors   ENOENT  when its hierarchy is not mounted
- */
-static int
-cgroup_open(const struct host *host, const struct cgroup_line *line)
-{
-	struct mount_line mount;
-	struct stream mounts;
-	const char *path = line->path;
-	int fd = -1, error = ENOENT;
-
-	/* Above the root of our cgroup namespace nothing is shown. */
-	if (*path != '/' || strcmp(path, "/..") == 0 ||
-	    strncmp(path, "/../", 4) == 0) {
-		errno = ENOENT;
-		return -1;
-	}
-	/* Where that is all there is, nothing needs to be looked for. */
-	if (line->hierarchy[0] == '\0' &&
-	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
-		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
-		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
-		return -1;
-	while (fd == -1 && mount_line_next(&mounts, &mount)) {
-		errno = ENOENT;
-		fd = cgroup_open_in_mount(line, &mount);
-		error = errno;
-		if (fd == -1 && error != ENOENT)
-			break;
-	}
-	stream_close(&mounts);
-	errno = mounts.error != 0 ? mounts.error : error;
-	return fd;
-}
 
 /* Opens the folder or file that it takes to join a cgroup of the leader's. */
 static int
@@ -4226,6 +4239,8 @@ scheduling_apply(struct intermediate *i)
 	return syscall(SYS_sched_setaffinity, 0, c->processors_size,
 	    c->processors) == -1 ||
 	    syscall(SYS_sched_setattr, 0, &c->scheduling, 0) == -1 ||
+	    /* Of some policies that does not set it. */
+	    setpriority(PRIO_PROCESS, 0, c->nice) == -1 ||
 	    syscall(SYS_ioprio_set, LINUX_IOPRIO_WHO_PROCESS, 0,
 	    c->io_priority) == -1 ||
 	    syscall(SYS_personality, c->personality) == -1 ? -1 : 0;
@@ -4284,29 +4299,28 @@ tracer_of(int proc, const struct process *process)
 static struct filters intermediate_filters;
 
 /*
- * A tracer that we can see is waited for until the deadline; one that we
- * cannot may not be one.
+ * Somebody who traces the leader is waited for until the deadline, but not long
+ * where we see nobody: then it may be another reason.
  */
 static int
 filters_fetch(struct intermediate *i)
 {
 	const struct process *leader = &i->order->entry.leader;
-	int64_t unseen = deadline_in(UNSEEN_TRACER_TIME);
-	int proc, n, error;
+	int proc, n, error, unseen = 0;
 
 	if (!i->order->entry.confinement.filtered)
 		return 0;
-	n = filters_read(leader, unseen < i->deadline ? unseen : i->deadline,
-	    &intermediate_filters);
-	if (n == 0 || errno != EPERM)
-		return n;
-	error = errno;
 	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (tracer_of(proc, leader) != 0) {
-		n = filters_read(leader, i->deadline, &intermediate_filters);
+	do {
+		int64_t look = deadline_in(TRACER_TIME);
+
+		n = filters_read(leader, look < i->deadline ? look :
+		    i->deadline, &intermediate_filters);
 		error = errno;
-		i->page->tracer = tracer_of(proc, leader);
-	}
+		i->page->tracer = n == 0 ? 0 : tracer_of(proc, leader);
+		unseen = i->page->tracer != 0 ? 0 : unseen + 1;
+	} while (n == -1 && error == EPERM && unseen < TRACER_LOOKS &&
+	    deadline_left(i->deadline) != 0);
 	fd_close(&proc);
 	errno = error;
 	return n;
@@ -5059,7 +5073,8 @@ job_late(const struct jobs *jobs, struct job *job)
 			return true;
 		command_signal(job, SIGKILL);
 		process_signal(&job->process, SIGKILL);
-		job->deadline = DEADLINE_NEVER;
+		/* Nobody waits for this but the machine's PID 1. */
+		job_stage(job, STAGE_KILLED, DEADLINE_NEVER);
 		break;
 	case STAGE_KILLED:
 		job_report(jobs, job, ENTRY_LATE, 0);

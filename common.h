@@ -523,7 +523,7 @@ int machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size);
 
 /*
- * True if machine is certainly frozen, by cgroup v2: nothing in it runs then.
+ * True if machine is certainly frozen, by v2 or v1: nothing in it runs then.
  */
 bool machine_frozen(const struct host *host, const struct machine *machine);
 
@@ -728,6 +728,7 @@ struct confinement {
 	bool			grouped;	/* has supplementary groups */
 	int			oom_score_adj;
 	int			io_priority;	/* as ioprio_get(2) gives it */
+	int			nice;
 	unsigned		personality;
 	struct scheduling	scheduling;
 	size_t			processors_size;	/* bytes of processors */

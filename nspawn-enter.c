@@ -29,6 +29,7 @@
 
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
+#define ENDING_TIME	100	/* ms, for a leader that is just ending */
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
 struct settings {
@@ -481,8 +482,13 @@ static _Noreturn void
 command_failed(const struct context *context,
     const struct entry_report *report)
 {
+	struct pollfd leader = { context->machine.leader.fd, POLLIN, 0 };
 	char text[1024];
 
+	/* A machine that is ending is in the way in many ways. */
+	if (poll(&leader, 1, ENDING_TIME) == 1)
+		errx(ENTRY_STATUS_FAILED, "%s: its leader has ended meanwhile",
+		    context->settings.name);
 	errx(ENTRY_STATUS_FAILED, "%s: %s", context->settings.name,
 	    entry_strerror(report, &context->command, text, sizeof(text)));
 }

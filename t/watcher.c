@@ -560,6 +560,10 @@ check_canary(struct watch *watch)
 {
 	int64_t deadline = deadline_in(GRACE);
 
+	/* It may only just have been started. */
+	while (watch->canary != 0 && proc_stat(watch->canary).state != 'S' &&
+	    deadline_left(deadline) > 0)
+		poll(NULL, 0, 1);
 	if (watch->canary != 0 && proc_stat(watch->canary).state != 'S')
 		found("stops somebody else in the caller's group");
 	if (watch->canary != 0)
