@@ -81,11 +81,13 @@
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
 			"/sbin:/bin"
 #define OOM_SCORE_MAX	1000
+#define DESCRIPTORS_LIKELY	4096	/* no number is above that */
 #define CGROUP_TRIES	8	/* while PID 1 goes to another one */
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
 #define TRACER_TIME		250	/* ms, between two looks at who traces */
 #define TRACER_LOOKS		4	/* that see nobody */
+#define EXEC_LOOK_TIME		5	/* ms, between two looks for an exec */
 #define KILL_TIME		1000	/* ms, for what has been killed to end */
 #define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
 #define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
@@ -558,10 +560,12 @@ fds_close_from(int first)
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
 		return;
-	/* Before Linux 5.9. */
-	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == 0)
-		for (int fd = first; (uint64_t)fd < limit.soft; fd++)
-			close(fd);
+	/* Before Linux 5.9.  The limit may be lower than what is open. */
+	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == -1 ||
+	    limit.soft < DESCRIPTORS_LIKELY)
+		limit.soft = DESCRIPTORS_LIKELY;
+	for (int fd = first; (uint64_t)fd < limit.soft; fd++)
+		close(fd);
 }
 
 int
@@ -1255,6 +1259,15 @@ process_status_parse(struct stream *stream, struct process_status *status)
 	}
 	*status = s;
 	return 0;
+}
+
+void
+signals_block(void)
+{
+	static const uint64_t all = UINT64_MAX;
+
+	/* Raw: a libc keeps some signals for itself. */
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 }
 
 bool
@@ -2260,10 +2273,14 @@ search_try(struct search *search, pid_t pid)
 {
 	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
 
-	if (look_at(search, pid, &look) == 0)
+	int n = look_at(search, pid, &look), error = errno;
+
+	if (n == 0)
 		search_add(search, &look);
+	else if (look.leader.fd != -1 && !process_alive(&look.leader))
+		search_failed(search, errno);	/* whatever could not be read */
 	else
-		search_failed(search, errno);
+		search_failed(search, error);
 	look_close(&look);
 	return look.is_leader;
 }
@@ -2731,8 +2748,8 @@ options_include(const char *options, const char *controllers)
 }
 
 /*
- * Opens the cgroup of line in a mount, if that is one of its hierarchy and
- * shows it.
+ * Opens the cgroup of line in a mount.
+ * errors   ENODEV  when that is of another hierarchy, or does not show it
  */
 static int
 cgroup_open_in_mount(const struct cgroup_line *line,
@@ -2746,12 +2763,17 @@ cgroup_open_in_mount(const struct cgroup_line *line,
 	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
 	    (!unified && !options_include(mount->options, line->hierarchy)) ||
 	    strncmp(line->path, mount->root, root) != 0 ||
-	    (*below != '/' && *below != '\0'))
+	    (*below != '/' && *below != '\0')) {
+		errno = ENODEV;
 		return -1;
+	}
 	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
 	    LINUX_CGROUP_MAGIC);
-	if (top == -1)
+	if (top == -1) {
+		if (errno == ENOENT)	/* it has been mounted over */
+			errno = ENODEV;
 		return -1;
+	}
 	below += strspn(below, "/");
 	fd = openat(top, *below == '\0' ? "." : below,
 	    O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -2761,7 +2783,8 @@ cgroup_open_in_mount(const struct cgroup_line *line,
 
 /*
  * Opens the folder of a cgroup.
- * errors   ENOENT  when its hierarchy is not mounted
+ * errors   ENODEV  when its hierarchy is not mounted, or not so far up
+ *          ENOENT  when it is gone
  */
 static int
 cgroup_open(const struct host *host, const struct cgroup_line *line)
@@ -2769,12 +2792,12 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	struct mount_line mount;
 	struct stream mounts;
 	const char *path = line->path;
-	int fd = -1, error = ENOENT;
+	int fd = -1, error = ENODEV;
 
 	/* Above the root of our cgroup namespace nothing is shown. */
 	if (*path != '/' || strcmp(path, "/..") == 0 ||
 	    strncmp(path, "/../", 4) == 0) {
-		errno = ENOENT;
+		errno = ENODEV;
 		return -1;
 	}
 	/* Where that is all there is, nothing needs to be looked for. */
@@ -2784,12 +2807,10 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
 		return -1;
-	while (fd == -1 && mount_line_next(&mounts, &mount)) {
-		errno = ENOENT;
+	while (fd == -1 && error == ENODEV &&
+	    mount_line_next(&mounts, &mount)) {
 		fd = cgroup_open_in_mount(line, &mount);
 		error = errno;
-		if (fd == -1 && error != ENOENT)
-			break;
 	}
 	stream_close(&mounts);
 	errno = mounts.error != 0 ? mounts.error : error;
@@ -3131,13 +3152,12 @@ namespaces_join(const int fds[NAMESPACES], int *failed)
 
 /* Reads how willingly the kernel kills a process where memory is short. */
 static int
-oom_score_read(int proc, const char *who, int *score)
+oom_score_read(int proc, pid_t pid, int *score)
 {
-	char path[64], text[16];
+	char text[16];
 	uint64_t n;
 
-	snprintf(path, sizeof(path), "%s/oom_score_adj", who);
-	if (file_read(proc, path, text, sizeof(text)) == -1)
+	if (proc_read(proc, pid, "oom_score_adj", text, sizeof(text)) == -1)
 		return -1;
 	text[strcspn(text, "\n")] = '\0';
 	if (number_parse(text + (*text == '-'), 1000, &n) == -1)
@@ -3200,18 +3220,16 @@ personality_read(int proc, pid_t pid, unsigned *personality)
 
 /*
  * Reads the label of a process; empty where there is no security module.
- *   who      its number, or "self"
+ *   pid      0 is the caller
  *   module   the folder of one module, or "" for that of the first
  */
 static int
-label_text(int proc, const char *who, const char *module,
-    char label[LABEL_SIZE])
+label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 {
-	char path[64];
+	char file[32];
 
-	label[0] = '\0';
-	snprintf(path, sizeof(path), "%s/attr/%scurrent", who, module);
-	if (file_read(proc, path, label, LABEL_SIZE) == -1) {
+	snprintf(file, sizeof(file), "attr/%scurrent", module);
+	if (proc_read(proc, pid, file, label, LABEL_SIZE) == -1) {
 		label[0] = '\0';
 		/* EINVAL: no module cares. */
 		return errno == ENOENT || errno == EINVAL ? 0 : -1;
@@ -3220,48 +3238,45 @@ label_text(int proc, const char *who, const char *module,
 	return 0;
 }
 
-/* Makes of what AppArmor shows of a profile what it takes. */
-static bool
-label_of_apparmor(char label[LABEL_SIZE])
+/*
+ * Writes the label that a process showed in the form that the next exec takes:
+ * AppArmor shows "NAME (MODE)" or "unconfined", and takes "exec NAME".
+ */
+static int
+label_for_exec(const char *shown, char label[LABEL_SIZE])
 {
-	static const char word[] = "exec ";
-	size_t length = strlen(label);
-	char *mode = strrchr(label, '(');
+	size_t length = strlen(shown);
+	const char *mode = strrchr(shown, '(');
+	bool profile = mode != NULL && mode > shown && mode[-1] == ' ' &&
+	    shown[length - 1] == ')';
+	bool apparmor = profile || strcmp(shown, "unconfined") == 0;
+	int n = snprintf(label, LABEL_SIZE, "%s%.*s", apparmor ? "exec " : "",
+	    (int)(profile ? (size_t)(mode - 1 - shown) : length), shown);
 
-	if (length > 0 && label[length - 1] == ')' && mode != NULL &&
-	    mode > label && mode[-1] == ' ')
-		mode[-1] = '\0';
-	else if (strcmp(label, "unconfined") != 0)
-		return false;
-	if (strlen(label) + sizeof(word) > LABEL_SIZE)
-		return false;
-	memmove(label + sizeof(word) - 1, label, strlen(label) + 1);
-	memcpy(label, word, sizeof(word) - 1);
-	return true;
+	if (n < LABEL_SIZE)
+		return 0;
+	errno = ENAMETOOLONG;
+	return -1;
 }
 
 int
 label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 {
 	static const char *const modules[] = { "", "apparmor/" };
-	char own[LABEL_SIZE], theirs[LABEL_SIZE], who[16];
+	char own[LABEL_SIZE], theirs[LABEL_SIZE];
 
-	label[0] = '\0';
-	snprintf(who, sizeof(who), "%d", pid);
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
-		if (label_text(proc, "self", modules[i], own) == -1)
+		if (label_text(proc, 0, modules[i], own) == -1)
 			return -1;
 		/* Most kernels have none, or only the first. */
 		if (own[0] == '\0')
 			break;
-		if (label_text(proc, who, modules[i], theirs) == -1)
+		if (label_text(proc, pid, modules[i], theirs) == -1)
 			return -1;
-		if (theirs[0] != '\0' && strcmp(own, theirs) != 0) {
-			label_of_apparmor(theirs);
-			memcpy(label, theirs, LABEL_SIZE);
-			break;
-		}
+		if (theirs[0] != '\0' && strcmp(own, theirs) != 0)
+			return label_for_exec(theirs, label);
 	}
+	label[0] = '\0';
 	return 0;
 }
 
@@ -3270,11 +3285,9 @@ confinement_read(int proc, pid_t pid, struct confinement *confinement)
 {
 	struct process_status status;
 	struct confinement *c = confinement;
-	char who[16];
 
-	snprintf(who, sizeof(who), "%d", pid);
 	if (process_status_read(proc, pid, &status) == -1 ||
-	    oom_score_read(proc, who, &c->oom_score_adj) == -1 ||
+	    oom_score_read(proc, pid, &c->oom_score_adj) == -1 ||
 	    personality_read(proc, pid, &c->personality) == -1 ||
 	    label_read(proc, pid, c->label) == -1 ||
 	    limits_read(pid, c->limits) == -1 ||
@@ -3356,7 +3369,6 @@ filters_read(const struct process *process, int64_t deadline,
 		if (!process_alive(process))
 			return -1;
 		poll(NULL, 0, ms);
-		errno = EPERM;
 	}
 	return filters_copy_seized(process, filters);
 }
@@ -3437,7 +3449,7 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
 		return 0;
 	fd = cgroup_open(host, line);
 	if (fd == -1)
-		return errno == ENOENT && named ? 0 : -1;
+		return errno == ENODEV && named ? 0 : -1;
 	if (line->hierarchy[0] == '\0') {
 		entry->cgroup = fd;
 		return 0;
@@ -3492,13 +3504,13 @@ static int
 entry_read_root(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	char path[32];
+	char path[PROC_PATH_SIZE];
 
 	(void)command;
 	if (entry->namespaces[NAMESPACE_MOUNT] == -1)
 		return 0;
-	snprintf(path, sizeof(path), "%d/root", entry->leader.pid);
-	entry->root = openat(host->proc, path, O_PATH | O_CLOEXEC);
+	entry->root = openat(host->proc, proc_path(path, entry->leader.pid,
+	    "root"), O_PATH | O_CLOEXEC);
 	return entry->root == -1 ? -1 : 0;
 }
 
@@ -3507,13 +3519,13 @@ static int
 entry_read_ids(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	char path[32];
+	char path[PROC_PATH_SIZE];
 
 	(void)command;
 	if (entry->namespaces[NAMESPACE_USER] == -1)
 		return 0;
-	snprintf(path, sizeof(path), "%d/uid_map", entry->leader.pid);
-	entry->uid_map = openat(host->proc, path, O_RDONLY | O_CLOEXEC);
+	entry->uid_map = openat(host->proc, proc_path(path, entry->leader.pid,
+	    "uid_map"), O_RDONLY | O_CLOEXEC);
 	return entry->uid_map == -1 ? -1 : 0;
 }
 
@@ -3539,24 +3551,38 @@ entry_read_groups(const struct host *host, const struct command *command,
 	    &entry->group_count);
 }
 
+/* Lets go of all that it takes to join the leader's cgroups. */
+static void
+entry_close_cgroups(struct entry *entry)
+{
+	while (entry->group_file_count > 0)
+		fd_close(&entry->group_files[--entry->group_file_count]);
+	fd_close(&entry->cgroup);
+}
+
 static int
 entry_read_cgroups(const struct host *host, const struct command *command,
     struct entry *entry)
 {
 	struct stream theirs, ours;
-	char path[32];
-	int n;
+	int n = -1;
 
 	(void)command;
-	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
-	if (stream_open(host->proc, path, &theirs) == -1)
-		return -1;
-	n = stream_open(host->proc, "self/cgroup", &ours);
-	if (n == 0) {
-		n = entry_open_cgroups(host, &theirs, &ours, entry);
-		stream_close(&ours);
+	/* It may leave one, which is then removed, while we look. */
+	for (int i = 0; i < CGROUP_TRIES && (i == 0 || errno == ENOENT); i++) {
+		if (proc_stream(host->proc, entry->leader.pid, "cgroup",
+		    &theirs) == -1)
+			return -1;
+		n = proc_stream(host->proc, 0, "cgroup", &ours);
+		if (n == 0) {
+			n = entry_open_cgroups(host, &theirs, &ours, entry);
+			stream_close(&ours);
+		}
+		stream_close(&theirs);
+		if (n == 0)
+			return 0;
+		entry_close_cgroups(entry);
 	}
-	stream_close(&theirs);
 	return n;
 }
 
@@ -3621,11 +3647,9 @@ entry_close(struct entry *entry)
 
 	for (int i = 0; i < NAMESPACES; i++)
 		fd_close(&entry->namespaces[i]);
-	for (size_t i = 0; i < entry->group_file_count; i++)
-		fd_close(&entry->group_files[i]);
+	entry_close_cgroups(entry);
 	fd_close(&entry->root);
 	fd_close(&entry->uid_map);
-	fd_close(&entry->cgroup);
 	groups_free(entry->groups);
 	entry->groups = NULL;
 	errno = error;
@@ -3668,6 +3692,8 @@ sealed_copy(int file)
 		goto fail;
 	for (off_t left = st.st_size; left > 0; left -= n) {
 		n = sendfile(copy, file, NULL, (size_t)left);
+		if (n == 0)
+			errno = EIO;
 		if (n <= 0)
 			goto fail;
 	}
@@ -3915,6 +3941,12 @@ monitor_order(const struct monitor *monitor, int id,
 	struct order order;
 	size_t count;
 
+	/* In memory an empty one would be none. */
+	if ((command->user != NULL && *command->user == '\0') ||
+	    (command->group != NULL && *command->group == '\0')) {
+		errno = EINVAL;
+		return -1;
+	}
 	fds[0] = sys_memfd_create("nspawn-tools-order", MFD_CLOEXEC);
 	if (fds[0] == -1)
 		return -1;
@@ -4041,6 +4073,7 @@ received_read(struct received *received)
 	struct stat st;
 	size_t length;
 
+	errno = EIO;	/* of a read that is short */
 	if (fstat(received->fds[0], &st) == -1 || pread(received->fds[0],
 	    &head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return -1;
@@ -4056,6 +4089,8 @@ received_read(struct received *received)
 		ssize_t n = pread(received->fds[0], (char *)received->order +
 		    used, (size_t)(st.st_size - used), used);
 
+		if (n == 0)
+			errno = EIO;
 		if (n <= 0)
 			return -1;
 		used += n;
@@ -4081,14 +4116,13 @@ received_close(struct received *received)
  * the kernel's; and nothing may be tried until it succeeds.
  */
 
-/* Takes signals as a login would: none is ignored any more. */
+/* Takes signals as a login would; the monitor has ignored none. */
 static void
 signals_unblock(void)
 {
-	sigset_t none;
+	static const uint64_t none;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
 /* Says why there is no command, and ends; stdio(3) might try for ever. */
@@ -4096,12 +4130,13 @@ static _Noreturn void
 command_fail(const struct intermediate *i, const char *what, const char *name,
     int status)
 {
+	const char *complaint = i->order->command.complaint;
 	char line[2 * PATH_MAX], clean[PATH_MAX];
-	int length = snprintf(line, sizeof(line), "%s: cannot %s%s: %s\n",
-	    i->order->command.complaint, what,
-	    printable(name, clean, sizeof(clean)), strerror(errno));
 
-	if (write(STDERR_FILENO, line, (size_t)length) == -1)
+	snprintf(line, sizeof(line), "%s: cannot %s%s: %s\n",
+	    complaint == NULL ? "" : complaint, what,
+	    printable(name, clean, sizeof(clean)), strerror(errno));
+	if (write(STDERR_FILENO, line, strlen(line)) == -1)
 		status = ENTRY_STATUS_FAILED;
 	sys_exit(status);
 }
@@ -4275,7 +4310,9 @@ label_apply(struct intermediate *i)
 
 	if (*label == '\0')
 		return 0;
-	fd = open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+	/* AppArmor's may stand behind another module's. */
+	fd = strncmp(label, "exec ", 5) != 0 ? -1 :
+	    open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
 		fd = open("/proc/self/attr/exec", O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
@@ -4342,7 +4379,7 @@ account_file_open(const struct intermediate *i, const char *path,
 	fd_close(&own);
 	if (fd == -1 && errno != ENOENT && errno != ENOTDIR &&
 	    errno != EINVAL && errno != ELOOP && errno != EXDEV &&
-	    errno != ENXIO && errno != ENOSYS)
+	    errno != ENXIO && (errno != ENOSYS || i->order->command.user != NULL))
 		return -1;
 	stream_of_fd(fd, stream);	/* of -1: an empty text */
 	return 0;
@@ -4439,6 +4476,14 @@ groups_find(struct intermediate *i)
 	return n == -1 ? -1 : 0;
 }
 
+/* True for an errno that says that there is not enough of something now. */
+static bool
+error_is_short(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM ||
+	    error == EAGAIN || error == EINTR;
+}
+
 /* Gives a terminal to the user, as a login does. */
 static int
 terminal_own(struct intermediate *i)
@@ -4451,7 +4496,9 @@ terminal_own(struct intermediate *i)
 		return 0;
 	if (i->order->entry.uid_map != -1) {
 		stream_of_fd(i->order->entry.uid_map, &map);
+		i->order->entry.uid_map = -1;
 		n = id_to_host(&map, i->account.uid, &outside);
+		stream_close(&map);
 	}
 	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
 }
@@ -4481,7 +4528,8 @@ terminal_make(struct intermediate *i)
 	if (command->terminal == 0)
 		return 0;
 	master = pty_open(root);
-	report.foreign = master == -1 && root != -1;
+	/* What we run short of is not the machine's lack. */
+	report.foreign = master == -1 && root != -1 && !error_is_short(errno);
 	if (report.foreign)
 		master = pty_open(-1);
 	slave = master == -1 ? -1 : pty_peer(master);
@@ -4852,7 +4900,7 @@ struct job {
 	struct process	 process;
 	struct page	*page;		/* NULL: the intermediate has ended */
 	int64_t		 deadline;	/* of the stage */
-	int64_t		 entry;		/* of the way in */
+	int64_t		 entry_deadline;
 	int		 signal;	/* that ended the way in; 0: none */
 	bool		 reaped;	/* only its process group is left */
 };
@@ -4898,27 +4946,29 @@ cgroup_join_late(int cgroup, struct page *page)
 	fd_close(&procs);
 }
 
-/* Opens the leader's cgroup of v2 once more. */
-static void
-entry_reopen_cgroup(struct entry *entry)
+/* Opens the leader's cgroup of v2 once more, in the place of the descriptor. */
+static int
+entry_reopen_cgroup(const struct entry *entry)
 {
 	struct cgroup_line line;
 	struct stream stream;
 	struct host host;
-	char path[32];
+	int fd = -1, n = -1;
 
-	snprintf(path, sizeof(path), "%d/cgroup", entry->leader.pid);
 	if (host_open("/proc", NULL, &host) == -1)
-		return;
-	if (stream_open(host.proc, path, &stream) == 0) {
-		while (cgroup_line_next(&stream, &line))
-			if (line.hierarchy[0] == '\0') {
-				fd_close(&entry->cgroup);
-				entry->cgroup = cgroup_open(&host, &line);
-			}
+		return -1;
+	if (proc_stream(host.proc, entry->leader.pid, "cgroup",
+	    &stream) == 0) {
+		while (fd == -1 && cgroup_line_next(&stream, &line))
+			if (line.hierarchy[0] == '\0')
+				fd = cgroup_open(&host, &line);
 		stream_close(&stream);
 	}
+	if (fd != -1)
+		n = dup3(fd, entry->cgroup, O_CLOEXEC);
+	fd_close(&fd);
 	host_close(&host);
+	return n == -1 ? -1 : 0;
 }
 
 /*
@@ -4926,19 +4976,24 @@ entry_reopen_cgroup(struct entry *entry)
  * on to another cgroup, and left one in which no process may be.
  */
 static pid_t
-intermediate_fork(struct entry *entry, struct page *page)
+intermediate_fork(const struct entry *entry, struct page *page)
 {
-	pid_t pid = -1;
+	pid_t pid;
+	int error;
 
 	if (entry->cgroup == -1)
 		return sys_fork();
-	for (int i = 0; i < CGROUP_TRIES && entry->cgroup != -1; i++) {
+	pid = fork_into(entry->cgroup);
+	for (int i = 1; pid == -1 && i < CGROUP_TRIES && (errno == EBUSY ||
+	    errno == ENODEV || errno == EOPNOTSUPP); i++) {
+		error = errno;
+		if (entry_reopen_cgroup(entry) == -1) {
+			errno = error;
+			return -1;
+		}
 		pid = fork_into(entry->cgroup);
-		if (pid != -1 || (errno != EBUSY && errno != ENODEV &&
-		    errno != EOPNOTSUPP))
-			break;
-		entry_reopen_cgroup(entry);
 	}
+	/* Before Linux 5.7, or where clone3(2) is forbidden. */
 	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
 	    errno == EINVAL || errno == E2BIG)) {
 		pid = sys_fork();
@@ -5051,6 +5106,23 @@ is_own_image(const struct process *process)
 }
 
 /*
+ * Finds out whether the command has been executed, which is no event.  Only of
+ * those that are detached the caller wants to know it soon.
+ */
+static void
+job_look_at_exec(const struct jobs *jobs, struct job *job)
+{
+	if (!is_own_image(&job->process)) {
+		if (job->detached)
+			job_report(jobs, job, ENTRY_STARTED, 0);
+		job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
+	} else if (deadline_left(job->entry_deadline) == 0)
+		job_kill(job);
+	else
+		job->deadline = deadline_in(EXEC_LOOK_TIME);
+}
+
+/*
  * Acts when the time of a stage is over.
  * Returns  true if the job is over, too
  */
@@ -5059,11 +5131,8 @@ job_late(const struct jobs *jobs, struct job *job)
 {
 	switch (job->stage) {
 	case STAGE_STARTING:
-		if (!is_own_image(&job->process)) {
-			job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
-			break;
-		}
-		/* fallthrough */
+		job_look_at_exec(jobs, job);
+		break;
 	case STAGE_ENTERING:
 		job_kill(job);
 		break;
@@ -5097,23 +5166,26 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	    WNOWAIT) == -1)
 		return false;
 	if (process_open(pid, &job->process) == -1) {
-		int status, error = errno;
-
-		kill(pid, SIGKILL);
-		child_wait(pid, &status);
-		job->page->error = error;
+		job->page->error = errno;
+		kill(pid, SIGKILL);	/* which it may take time to obey */
 		return false;
 	}
 	munmap(job->page, sizeof(*job->page));
 	job->page = NULL;
-	job_stage(job, STAGE_STARTING, job->entry);
-	if (job->detached)
-		job_report(jobs, job, ENTRY_STARTED, 0);
+	job_stage(job, STAGE_STARTING, job->detached ?
+	    deadline_in(EXEC_LOOK_TIME) : job->entry_deadline);
 	if (job->signal != 0)
 		command_signal(job, job->signal);
 	if (jobs->channel == -1)
 		job_hang_up(job);
 	return true;
+}
+
+/* True for what sys_exit() ends by where its call is faked. */
+static bool
+is_exit_trap(int status)
+{
+	return WTERMSIG(status) == SIGILL || WTERMSIG(status) == SIGTRAP;
 }
 
 /*
@@ -5131,8 +5203,7 @@ job_intermediate_ended(const struct jobs *jobs, struct job *job, int status)
 		job_report(jobs, job, ENTRY_LATE, 0);
 	else
 		job_report(jobs, job, ENTRY_FAILED, job->page->error == 0 &&
-		    WIFSIGNALED(status) && WTERMSIG(status) != SIGILL ?
-		    status : 0);
+		    WIFSIGNALED(status) && !is_exit_trap(status) ? status : 0);
 	return true;
 }
 
@@ -5178,7 +5249,8 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 
 	*job = (struct job){ .id = order->id, .process = PROCESS_NONE,
 	    .detached = order->command.detached,
-	    .entry = deadline_in(time), .deadline = deadline_in(time) };
+	    .entry_deadline = deadline_in(time) };
+	job->deadline = job->entry_deadline;
 	job->page = mmap(NULL, sizeof(*job->page), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (job->page == MAP_FAILED) {
@@ -5301,6 +5373,8 @@ jobs_attend(struct jobs *jobs)
 		struct job job = jobs->jobs[i];
 		bool over = false;
 
+		if ((jobs->fds[i].revents & POLLNVAL) != 0)
+			sys_exit(EXIT_FAILURE);
 		if (jobs->fds[i].revents != 0)
 			over = job_process_ended(jobs, &job);
 		else if (deadline_left(job.deadline) == 0)
@@ -5326,22 +5400,6 @@ sys_signal_default(int signal)
 	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
 }
 
-/*
- * Ignores and takes no signal from now on, nor do children until they unblock
- * them.  Whoever signals the caller's job or unit does not mean the monitor.
- */
-static void
-signals_block(void)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	/* With a caller's SIG_IGN for CHLD the kernel would reap, too. */
-	for (int n = 1; n <= SIGNAL_RTMAX; n++)
-		sys_signal_default(n);
-}
-
 /* The one word of a monitor's command line. */
 static const char monitor_word[] = "nspawn-monitor";
 
@@ -5354,12 +5412,16 @@ monitor_main(char **argv)
 	    !self_is_sealed())
 		return;
 	signals_block();
+	/* With a caller's SIG_IGN for CHLD the kernel would reap, too. */
+	for (int n = 1; n <= SIGNAL_RTMAX; n++)
+		sys_signal_default(n);
 	fds_close_from(STDERR_FILENO + 1);
 	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
 	prctl(PR_SET_NAME, monitor_word);	/* it would be a number */
-	if (setsid() == -1)
+	/* It may stay longer than the caller's folder. */
+	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;
 	while ((jobs.channel != -1 || jobs.count > 0) && jobs_wait(&jobs)) {
 		bool told = jobs.fds[jobs.count].revents != 0;
@@ -5368,7 +5430,8 @@ monitor_main(char **argv)
 		if (told)
 			jobs_instruct(&jobs);
 	}
-	sys_exit(EXIT_SUCCESS);
+	sys_exit(jobs.channel == -1 && jobs.count == 0 ? EXIT_SUCCESS :
+	    EXIT_FAILURE);
 }
 
 /* Executes a sealed copy of this program as a monitor. */
@@ -5462,16 +5525,16 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 		snprintf(text, size, "%s: the caller has filters of its own"
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
 		    " and the like), and the kernel then shows no others; enter"
-		    " from outside of that unit, or with --no-seccomp", cannot);
+		    " from outside of that unit", cannot);
 	else if (report->error == EACCES)
 		snprintf(text, size, "%s: they are shown only to the host's"
-		    " CAP_SYS_ADMIN (--no-seccomp does without)", cannot);
+		    " CAP_SYS_ADMIN", cannot);
 	else if (report->error == EPERM)
 		snprintf(text, size, "%s: %s; does a process outside of our"
 		    " pid namespace trace it?", cannot, strerror(EPERM));
 	else
-		snprintf(text, size, "%s: %s (--no-seccomp does without)",
-		    cannot, strerror(report->error));
+		snprintf(text, size, "%s: %s", cannot,
+		    strerror(report->error));
 }
 
 /* Which user or group a machine does not have. */
@@ -5523,6 +5586,22 @@ step_explain(const struct entry_report *report, const struct command *command,
 	return true;
 }
 
+enum entry_lack
+entry_lacks(const struct entry_report *report)
+{
+	int n = report->step - STEP_FIRST;
+
+	if (report->event != ENTRY_FAILED)
+		return ENTRY_LACKS_OTHER;
+	if (n >= 0 && n < STEPS && steps[n].apply == filters_fetch)
+		return report->error == EPERM || report->error == ESRCH ?
+		    ENTRY_LACKS_OTHER : ENTRY_LACKS_FILTERS;
+	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
+	    (n < 0 && readings[report->step].read == entry_read_cgroups))
+		return ENTRY_LACKS_CGROUPS;
+	return ENTRY_LACKS_OTHER;
+}
+
 const char *
 entry_strerror(const struct entry_report *report,
     const struct command *command, char *text, size_t size)
@@ -5536,9 +5615,10 @@ entry_strerror(const struct entry_report *report,
 		    words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");
-	else if (report->step == READINGS - 1 && report->error == ENOENT)
-		snprintf(text, size, "cannot %s: their hierarchy is not mounted"
-		    " here; --privileged leaves them out", words);
+	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
+	    report->error == ENODEV)
+		snprintf(text, size, "cannot %s: not all hierarchies are"
+		    " mounted here", words);
 	else if (report->error == EOWNERDEAD)
 		snprintf(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");
@@ -5761,7 +5841,9 @@ ptmx_open(int root)
 	};
 	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
 
-	if (pts != -1 && fd_is_on(pts, LINUX_DEVPTS_MAGIC))
+	if (pts == -1)
+		return -1;
+	if (fd_is_on(pts, LINUX_DEVPTS_MAGIC))
 		master = sys_openat2(pts, "ptmx", &file);
 	else
 		errno = ENODEV;

@@ -343,6 +343,11 @@ struct process_status {
 bool signal_in(uint64_t set, int signal);
 
 /*
+ * Blocks each signal that can be, those that a libc keeps for itself, too.
+ */
+void signals_block(void);
+
+/*
  * Reads a /proc/PID/status, whose lines may be of any length.
  * errors   EINVAL  when a line is missing or is no such line; that of filters
  *                  is missing where the kernel has none
@@ -800,7 +805,7 @@ struct command {
 	/* NAME=VALUE, before and after what describes the user. */
 	char *const	*defaults;
 	char *const	*variables;
-	const char	*complaint;	/* what its errors on 2 begin with */
+	const char	*complaint;	/* what its errors on 2 begin with; or NULL */
 	int		 fds[STANDARD];	/* to be its 0, 1 and 2 */
 	unsigned	 terminal;	/* which of them are a new one: a set */
 	const struct termios *modes;	/* of that; NULL: the kernel's own */
@@ -828,7 +833,7 @@ struct entry {
 
 enum entry_event {
 	ENTRY_TERMINAL,	/* the command's terminal: the master's descriptor */
-	ENTRY_STARTED,	/* there is a command, which is a detached one */
+	ENTRY_STARTED,	/* a detached command has been executed */
 	ENTRY_ENDED,	/* the command; or the way in, by a signal to it */
 	ENTRY_FAILED,	/* there is no command, and will not be one */
 	ENTRY_LATE,	/* the same: it took too long, and was killed */
@@ -839,7 +844,8 @@ struct entry_report {
 	enum entry_event event;
 	int		 id;
 	int		 status;	/* of wait(2), when it has ended */
-	int		 step;		/* what failed, or took too long */
+	int		 step;		/* what failed, or took too long: for
+					   entry_strerror() */
 	int		 error;		/* errno, when it failed; 0: a signal */
 	pid_t		 tracer;	/* of the leader, if that is in the way */
 	bool		 foreign;	/* the terminal is one of the host's */
@@ -860,6 +866,15 @@ int entry_read(const struct host *host, const struct process *leader,
  * Closes what entry has open.  Keeps errno.
  */
 void entry_close(struct entry *entry);
+
+/* What a command lacks that could not be run, as far as one can do without. */
+enum entry_lack {
+	ENTRY_LACKS_FILTERS,	/* see unfiltered */
+	ENTRY_LACKS_CGROUPS,	/* see privileged */
+	ENTRY_LACKS_OTHER,
+};
+
+enum entry_lack entry_lacks(const struct entry_report *report);
 
 /*
  * Says in words why a command was not run.
@@ -895,7 +910,8 @@ struct monitor {
 void monitor_main(char **argv);
 
 /*
- * Starts a monitor.
+ * Starts a monitor.  The caller's own 0, 1 and 2 are to be open, see
+ * fds_tidy().
  * source     memfd_create(2), execveat(2), CVE-2019-5736
  */
 int monitor_start(struct monitor *monitor);

@@ -482,6 +482,11 @@ static _Noreturn void
 command_failed(const struct context *context,
     const struct entry_report *report)
 {
+	static const char *const hints[] = {
+		[ENTRY_LACKS_FILTERS] = "; --no-seccomp leaves them out",
+		[ENTRY_LACKS_CGROUPS] = "; --privileged leaves them out",
+		[ENTRY_LACKS_OTHER] = "",
+	};
 	struct pollfd leader = { context->machine.leader.fd, POLLIN, 0 };
 	char text[1024];
 
@@ -489,8 +494,9 @@ command_failed(const struct context *context,
 	if (poll(&leader, 1, ENDING_TIME) == 1)
 		errx(ENTRY_STATUS_FAILED, "%s: its leader has ended meanwhile",
 		    context->settings.name);
-	errx(ENTRY_STATUS_FAILED, "%s: %s", context->settings.name,
-	    entry_strerror(report, &context->command, text, sizeof(text)));
+	errx(ENTRY_STATUS_FAILED, "%s: %s%s", context->settings.name,
+	    entry_strerror(report, &context->command, text, sizeof(text)),
+	    hints[entry_lacks(report)]);
 }
 
 /* Opens all that is needed of the leader, and has the command run. */
@@ -611,10 +617,7 @@ terminal_guard(const struct terminal *terminal, int parent)
 static void
 detach(void)
 {
-	sigset_t all;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
+	signals_block();
 	setsid();
 }
 

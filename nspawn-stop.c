@@ -371,13 +371,15 @@ struct teller {
 };
 
 /*
- * Says how long the way into a machine may take: no longer than machines are
- * waited for, but where they are not, they still have to be told.
+ * How long the way into a machine may take: a part of what machines are waited
+ * for; but where they are not, they still have to be told.
  */
 static int64_t
 entry_time(int64_t timeout)
 {
-	return timeout > 0 && timeout < ENTRY_TIME ? timeout : ENTRY_TIME;
+	if (timeout == 0 || timeout >= ENTRY_TIME + SLACK_TIME)
+		return ENTRY_TIME;
+	return timeout > 2 * SLACK_TIME ? timeout - SLACK_TIME : timeout / 2;
 }
 
 /*
@@ -536,31 +538,13 @@ command_failed(const struct teller *teller, struct target *target,
 	target_fail(target);
 }
 
-/* Has the command run in a machine; the monitor reports on it. */
-static void
-command_order(struct teller *teller, size_t id)
+/* True if that is how a command ends which could not be executed. */
+static bool
+was_not_executed(int status)
 {
-	struct target *target = &teller->settings->targets[id];
-	struct entry_report report;
-	struct command command;
-	struct entry entry;
-
-	command_make(teller, &command);
-	if (entry_read(teller->host, &target->machine.leader, &command, &entry,
-	    &report) == -1) {
-		command_failed(teller, target, &report);
-		return;
-	}
-	target->ordered = true;
-	if ((teller->monitor.channel == -1 &&
-	    monitor_start(&teller->monitor) == -1) ||
-	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
-		warn("%s: cannot have a monitor run init 0 in it",
-		    target->name);
-		target->ordered = false;
-		target_fail(target);
-	}
-	entry_close(&entry);
+	return WIFEXITED(status) &&
+	    WEXITSTATUS(status) >= ENTRY_STATUS_FAILED &&
+	    WEXITSTATUS(status) <= ENTRY_STATUS_NOT_FOUND;
 }
 
 /* Takes note of what a monitor reports. */
@@ -577,8 +561,60 @@ command_reported(const struct teller *teller,
 		return;
 	}
 	target->ordered = false;
-	if (teller->settings->verbose)
+	if (report->event == ENTRY_ENDED && was_not_executed(report->status)) {
+		warnx("%s: cannot run init 0 in it: there is no init that can"
+		    " be executed", target->name);
+		target_fail(target);
+	} else if (teller->settings->verbose)
 		warnx("%s: has run init 0 in it", target->name);
+}
+
+/* Takes the next report, if one comes in time. */
+static bool
+report_take(struct teller *teller, int64_t deadline)
+{
+	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
+	struct entry_report report;
+	int fd;
+
+	if (poll(&told, 1, deadline_left(deadline)) != 1 ||
+	    monitor_report(&teller->monitor, &report, &fd) == -1)
+		return false;
+	command_reported(teller, &report);
+	return true;
+}
+
+/* Has the command run in a machine; the monitor reports on it. */
+static void
+command_order(struct teller *teller, size_t id)
+{
+	struct target *target = &teller->settings->targets[id];
+	struct entry_report report;
+	struct command command;
+	struct entry entry;
+
+	if (teller->null == -1)
+		teller->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	/* Reports that nobody takes would hold the monitor up. */
+	while (teller->monitor.channel != -1 &&
+	    report_take(teller, deadline_in(0)))
+		;
+	command_make(teller, &command);
+	if (entry_read(teller->host, &target->machine.leader, &command, &entry,
+	    &report) == -1) {
+		command_failed(teller, target, &report);
+		return;
+	}
+	target->ordered = true;
+	if (teller->null == -1 || (teller->monitor.channel == -1 &&
+	    monitor_start(&teller->monitor) == -1) ||
+	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
+		warn("%s: cannot have a monitor run init 0 in it",
+		    target->name);
+		target->ordered = false;
+		target_fail(target);
+	}
+	entry_close(&entry);
 }
 
 /* Waits until all commands that were ordered run, or cannot. */
@@ -587,21 +623,15 @@ commands_await(struct teller *teller)
 {
 	const struct settings *settings = teller->settings;
 	int64_t deadline = deadline_in(teller->entry_time + SLACK_TIME);
-	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
-	struct entry_report report;
-	int fd;
 
 	for (size_t i = 0; i < settings->count;) {
 		struct target *target = &settings->targets[i];
 
 		if (!target->ordered)
 			i++;
-		else if (poll(&told, 1, deadline_left(deadline)) == 1 &&
-		    monitor_report(&teller->monitor, &report, &fd) == 0)
-			command_reported(teller, &report);
-		else {
-			warnx("%s: nobody knows whether init 0 runs in it:"
-			    " the monitor has ended", target->name);
+		else if (!report_take(teller, deadline)) {
+			warnx("%s: cannot tell whether init 0 runs in it: its"
+			    " monitor does not answer", target->name);
 			target->ordered = false;
 			target_fail(target);
 		}
@@ -697,7 +727,7 @@ tell_all(const struct settings *settings, const struct host *host,
 {
 	struct teller teller = { .settings = settings, .host = host,
 	    .machined = machined, .monitor = MONITOR_NONE,
-	    .null = open("/dev/null", O_RDWR | O_CLOEXEC),
+	    .null = -1,
 	    .entry_time = entry_time(settings->timeout) };
 	bool all = false;
 

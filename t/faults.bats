@@ -190,7 +190,7 @@ enter_listed()
 	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    exec '$BIN/nspawn-enter' web true"
 	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
-' their hierarchy is not mounted here; --privileged leaves them out' ]
+' not all hierarchies are mounted here; --privileged leaves them out' ]
 }
 
 @test "two machines of one name are an error that names both" {

@@ -95,7 +95,7 @@ scheduled_like_leader()
 	    'chrt -i -p 0' 'chrt -f -p 3' 'chrt -r -p 9' 'chrt -o -p 0' \
 	    'ionice -c 2 -n 6 -p' 'ionice -c 3 -p' 'ionice -c 1 -n 3 -p' \
 	    'taskset -c -p 1' 'choom -n 77 -p' \
-	    'prlimit --nofile=55:66 --nice=3:4 --pid'; do
+	    'prlimit --nofile=55:66 --core=0:1 --pid'; do
 		# shellcheck disable=SC2086 # words
 		on_host $change "$pid"
 		expected=$(scheduled "$pid")

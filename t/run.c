@@ -54,10 +54,14 @@ main(int argc, char **argv)
 		.fds = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO },
 	};
 
+	if (fds_tidy() == -1)
+		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 	if (host_open("/proc", NULL, &host) == -1 || machine_find(&host,
 	    argv[1], &machined, &machine, suspects) == -1)
 		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], machine_strerror(
 		    errno, suspects, text, sizeof(text)));
+	if (machine_foreign(&machine))
+		errx(ENTRY_STATUS_FAILED, "%s: is another user's", argv[1]);
 	if (entry_read(&host, &machine.leader, &command, &entry,
 	    &report) == 0) {
 		enter(&entry, &command, &report);
