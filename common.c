@@ -2850,8 +2850,8 @@ machine_frozen(const struct host *host, const struct machine *machine)
 		if (cgroup != -1)
 			frozen = unified ? cgroup_file_says(cgroup,
 			    "cgroup.events", "frozen ", '1') :
-			    cgroup_file_says(cgroup, "freezer.state", "FR",
-			    'E');
+			    cgroup_file_says(cgroup, "freezer.state", "",
+			    'F');	/* FROZEN, or FREEZING */
 		fd_close(&cgroup);
 	}
 	stream_close(&stream);
