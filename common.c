@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -76,6 +77,12 @@
 #define LINUX_IOPRIO_WHO_PROCESS	1
 #define LINUX_CAP_SYS_ADMIN		21
 #define LINUX_DT_DIR			4
+#define LINUX_FSOPEN			430	/* the same everywhere */
+#define LINUX_FSCONFIG			431
+#define LINUX_FSMOUNT			432
+#define LINUX_FSOPEN_CLOEXEC		1
+#define LINUX_FSCONFIG_CREATE		6
+#define NULL_DEVICE			makedev(1, 3)
 #define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
 
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
@@ -164,32 +171,31 @@ static const char signal_names[][8] = {
  * take none, of all releases from 252 to 262.  Of those with a common
  * beginning the eldest comes first: an abbreviation that was accepted meant it.
  */
-static const char nspawn_options[][32] = {
-	"machine=", "directory=", "image=", "image-policy=", "ephemeral",
-	"kill-signal=", "template=", "boot", "as-pid2", "user=", "uid=",
-	"uuid=", "help", "hostname=", "version", "verity-data=", "volatile",
-	"read-only", "register=", "resolv-conf=", "restrict-address-families=",
-	"rlimit=", "root-hash=", "root-hash-sig=", "quiet", "keep-unit",
-	"private-network", "private-users", "private-users-chown",
-	"private-users-ownership=", "private-users-delegate=", "property=",
-	"port=", "personality=", "pipe", "pivot-root=", "bind=", "bind-ro=",
-	"bind-user=", "bind-user-group=", "bind-user-shell=", "background=",
-	"tmpfs=", "timezone=", "overlay=", "overlay-ro=", "oci-bundle=",
-	"oom-score-adjust=", "inaccessible=", "slice=", "setenv=",
-	"settings=", "set-credential=", "selinux-context=",
-	"selinux-apifs-context=", "share-system", "suppress-sync=", "system",
-	"system-call-filter=", "load-credential=", "link-journal=",
-	"network-interface=", "network-macvlan=", "network-ipvlan=",
-	"network-veth", "network-veth-extra=", "network-bridge=",
-	"network-zone=", "network-namespace-path=", "notify-ready=",
-	"no-new-privileges=", "no-pager", "no-ask-password", "capability=",
-	"chdir=", "cpu-affinity=", "console=", "cleanup",
-	"ambient-capability=", "drop-capability=", "forward-journal=",
-	"forward-journal-max-use=", "forward-journal-keep-free=",
-	"forward-journal-max-file-size=", "forward-journal-max-files=",
-};
-
-#define NSPAWN_OPTIONS	(sizeof(nspawn_options) / sizeof(nspawn_options[0]))
+static const char nspawn_options[] =
+	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
+	"kill-signal=\0" "template=\0" "boot\0" "as-pid2\0" "user=\0" "uid=\0"
+	"uuid=\0" "help\0" "hostname=\0" "version\0" "verity-data=\0"
+	"volatile\0" "read-only\0" "register=\0" "resolv-conf=\0"
+	"restrict-address-families=\0" "rlimit=\0" "root-hash=\0"
+	"root-hash-sig=\0" "quiet\0" "keep-unit\0" "private-network\0"
+	"private-users\0" "private-users-chown\0" "private-users-ownership=\0"
+	"private-users-delegate=\0" "property=\0" "port=\0" "personality=\0"
+	"pipe\0" "pivot-root=\0" "bind=\0" "bind-ro=\0" "bind-user=\0"
+	"bind-user-group=\0" "bind-user-shell=\0" "background=\0" "tmpfs=\0"
+	"timezone=\0" "overlay=\0" "overlay-ro=\0" "oci-bundle=\0"
+	"oom-score-adjust=\0" "inaccessible=\0" "slice=\0" "setenv=\0"
+	"settings=\0" "set-credential=\0" "selinux-context=\0"
+	"selinux-apifs-context=\0" "share-system\0" "suppress-sync=\0"
+	"system\0" "system-call-filter=\0" "load-credential=\0"
+	"link-journal=\0" "network-interface=\0" "network-macvlan=\0"
+	"network-ipvlan=\0" "network-veth\0" "network-veth-extra=\0"
+	"network-bridge=\0" "network-zone=\0" "network-namespace-path=\0"
+	"notify-ready=\0" "no-new-privileges=\0" "no-pager\0"
+	"no-ask-password\0" "capability=\0" "chdir=\0" "cpu-affinity=\0"
+	"console=\0" "cleanup\0" "ambient-capability=\0" "drop-capability=\0"
+	"forward-journal=\0" "forward-journal-max-use=\0"
+	"forward-journal-keep-free=\0" "forward-journal-max-file-size=\0"
+	"forward-journal-max-files=\0";
 
 /* Its short options that take an argument. */
 #define NSPAWN_SHORT_ARG	"DuLMSZipEs"
@@ -1684,9 +1690,8 @@ nspawn_option(const char *word, size_t length)
 {
 	const char *found = NULL;
 
-	for (size_t i = 0; i < NSPAWN_OPTIONS; i++) {
-		const char *option = nspawn_options[i];
-
+	for (const char *option = nspawn_options; *option != '\0';
+	    option += strlen(option) + 1) {
 		if (strncmp(option, word, length) != 0)
 			continue;
 		if (option[length] == '\0' || option[length] == '=')
@@ -3492,10 +3497,50 @@ entry_open_cgroups(const struct host *host, struct stream *theirs,
 	return theirs->error == 0 ? 0 : -1;
 }
 
+/* Finds out which user namespace the leader is in now. */
+static int
+user_namespace_stat(int proc, pid_t pid, uint64_t id[2])
+{
+	char path[PROC_PATH_SIZE];
+	struct stat st;
+
+	if (fstatat(proc, proc_path(path, pid, "ns/user"), &st, 0) == -1)
+		return -1;
+	id[0] = st.st_dev;
+	id[1] = st.st_ino;
+	return 0;
+}
+
+/*
+ * Fails if the leader is not confined any more as entry says.  It never comes
+ * back into a user namespace that it has left, nor gets back what it has given
+ * up; so where nothing differs, all that was read meanwhile was of one moment.
+ * errors   ESTALE  when something differs
+ */
+static int
+entry_verify(int proc, const struct entry *entry)
+{
+	struct process_status status;
+	uint64_t id[2];
+
+	if (process_status_read(proc, entry->leader.pid, &status) == -1 ||
+	    user_namespace_stat(proc, entry->leader.pid, id) == -1)
+		return -1;
+	if (memcmp(id, entry->user_namespace, sizeof(id)) == 0 &&
+	    status.bounding == entry->confinement.bounding &&
+	    status.no_new_privs == entry->confinement.no_new_privs)
+		return process_alive(&entry->leader) ? 0 : -1;
+	errno = ESTALE;
+	return -1;
+}
+
 static int
 entry_read_namespaces(const struct host *host, const struct command *command,
     struct entry *entry)
 {
+	if (user_namespace_stat(host->proc, entry->leader.pid,
+	    entry->user_namespace) == -1)
+		return -1;
 	return namespaces_open(host->proc, &entry->leader, command->namespaces,
 	    entry->namespaces);
 }
@@ -3535,7 +3580,8 @@ entry_read_confinement(const struct host *host, const struct command *command,
 {
 	struct confinement *confinement = &entry->confinement;
 
-	if (confinement_read(host->proc, entry->leader.pid, confinement) == -1)
+	if (confinement_read(host->proc, entry->leader.pid, confinement) == -1 ||
+	    entry_verify(host->proc, entry) == -1)
 		return -1;
 	confinement->filtered = confinement->filtered && !command->unfiltered;
 	return 0;
@@ -3932,12 +3978,70 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
+/*
+ * Opens a null device whose file is nobody else's: root of a machine without a
+ * user namespace can change the mode and the owner of each file that it has.
+ * source   fsopen(2), fsmount(2)
+ */
+static int
+null_open(void)
+{
+	int fd = -1, mount = -1;
+	int context = (int)syscall(LINUX_FSOPEN, "tmpfs", LINUX_FSOPEN_CLOEXEC);
+
+	if (context != -1 && syscall(LINUX_FSCONFIG, context,
+	    LINUX_FSCONFIG_CREATE, NULL, NULL, 0) == 0)
+		mount = (int)syscall(LINUX_FSMOUNT, context,
+		    LINUX_FSOPEN_CLOEXEC, 0);
+	if (mount != -1 && mkdirat(mount, "dev", 0755) == 0 &&
+	    mknodat(mount, "dev/null", S_IFCHR | 0666, NULL_DEVICE) == 0 &&
+	    fchmodat(mount, "dev/null", 0666, 0) == 0)
+		fd = openat(mount, "dev/null", O_RDWR | O_CLOEXEC);
+	fd_close(&mount);
+	fd_close(&context);
+	return fd;
+}
+
+/* True for a descriptor of the null device. */
+static bool
+is_null(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+	    st.st_rdev == NULL_DEVICE;
+}
+
+/*
+ * Puts a null device of its own in the place of the host's.
+ * Returns  its descriptor, for the caller to close; -1 where there is none
+ */
+static int
+order_replace_null(struct order *order)
+{
+	int *fds = order->command.fds, null = -1;
+
+	/* With a user namespace root of the machine cannot do that. */
+	if (order->entry.namespaces[NAMESPACE_USER] != -1)
+		return -1;
+	for (int i = 0; i < STANDARD; i++) {
+		if (!is_null(fds[i]))
+			continue;
+		if (null == -1)
+			null = null_open();
+		/* Where there can be none, it is as with a file. */
+		if (null != -1)
+			fds[i] = null;
+	}
+	return null;
+}
+
 int
 monitor_order(const struct monitor *monitor, int id,
     const struct entry *entry, const struct command *command)
 {
 	struct instruction instruction = { .id = id, .signal = 0 };
-	int fds[PACKET_FDS_MAX], n;
+	int fds[PACKET_FDS_MAX], n, null;
 	struct order order;
 	size_t count;
 
@@ -3951,11 +4055,13 @@ monitor_order(const struct monitor *monitor, int id,
 	if (fds[0] == -1)
 		return -1;
 	order_make(id, entry, command, &order);
+	null = order_replace_null(&order);
 	count = order_list_fds(&order, fds);
 	n = order_write(fds[0], &order, entry, command);
 	if (n == 0)
 		n = packet_send(monitor->channel, &instruction,
 		    sizeof(instruction), fds, count);
+	fd_close(&null);
 	fd_close(&fds[0]);
 	return n;
 }
@@ -4358,6 +4464,14 @@ filters_fetch(struct intermediate *i)
 		unseen = i->page->tracer != 0 ? 0 : unseen + 1;
 	} while (n == -1 && error == EPERM && unseen < TRACER_LOOKS &&
 	    deadline_left(i->deadline) != 0);
+	/*
+	 * A filter that is older than a change of namespaces or privileges was
+	 * made by somebody who had those that we have in mind.
+	 */
+	if (n == 0) {
+		n = entry_verify(proc, &i->order->entry);
+		error = errno;
+	}
 	fd_close(&proc);
 	errno = error;
 	return n;
@@ -4745,8 +4859,8 @@ capabilities_final(const struct intermediate *i)
 
 /*
  * Gives up the capabilities that the command is not to have, but for the one
- * that the filters need.  They may fake its giving up; but a PID 1 whose
- * filters do so, without no_new_privs, had it, too.
+ * that the filters need.  They may fake its giving up; but who makes such a
+ * filter, in this user namespace and without no_new_privs, had it, too.
  */
 static int
 capabilities_apply(struct intermediate *i)
@@ -4890,6 +5004,7 @@ enum stage {
 	STAGE_RUNNING,
 	STAGE_HUNG_UP,		/* and is to end by itself */
 	STAGE_KILLED,		/* and is waited for only a little */
+	STAGE_HELD,		/* has ended, but its tracer must let it go */
 };
 
 /* What the monitor knows of an order; the process is the one it waits for. */
@@ -5084,7 +5199,7 @@ job_hang_up(struct job *job)
 		return;
 	if (job->stage == STAGE_ENTERING)
 		job_kill(job);
-	else if (job->stage != STAGE_KILLED) {
+	else if (job->stage != STAGE_KILLED && job->stage != STAGE_HELD) {
 		command_signal(job, SIGHUP);
 		command_signal(job, SIGCONT);
 		job_stage(job, STAGE_HUNG_UP, deadline_in(HANG_UP_TIME));
@@ -5103,55 +5218,6 @@ is_own_image(const struct process *process)
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
 	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
-}
-
-/*
- * Finds out whether the command has been executed, which is no event.  Only of
- * those that are detached the caller wants to know it soon.
- */
-static void
-job_look_at_exec(const struct jobs *jobs, struct job *job)
-{
-	if (!is_own_image(&job->process)) {
-		if (job->detached)
-			job_report(jobs, job, ENTRY_STARTED, 0);
-		job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
-	} else if (deadline_left(job->entry_deadline) == 0)
-		job_kill(job);
-	else
-		job->deadline = deadline_in(EXEC_LOOK_TIME);
-}
-
-/*
- * Acts when the time of a stage is over.
- * Returns  true if the job is over, too
- */
-static bool
-job_late(const struct jobs *jobs, struct job *job)
-{
-	switch (job->stage) {
-	case STAGE_STARTING:
-		job_look_at_exec(jobs, job);
-		break;
-	case STAGE_ENTERING:
-		job_kill(job);
-		break;
-	case STAGE_HUNG_UP:
-		group_signal(job, SIGKILL);
-		if (job->reaped)
-			return true;
-		command_signal(job, SIGKILL);
-		process_signal(&job->process, SIGKILL);
-		/* Nobody waits for this but the machine's PID 1. */
-		job_stage(job, STAGE_KILLED, DEADLINE_NEVER);
-		break;
-	case STAGE_KILLED:
-		job_report(jobs, job, ENTRY_LATE, 0);
-		return true;
-	case STAGE_RUNNING:
-		break;
-	}
-	return false;
 }
 
 /* Takes up the command that an intermediate has made.  True if there is one. */
@@ -5207,6 +5273,15 @@ job_intermediate_ended(const struct jobs *jobs, struct job *job, int status)
 	return true;
 }
 
+/* Looks again, for a while, whether a process that has ended can be reaped. */
+static void
+job_hold(struct job *job)
+{
+	if (job->stage != STAGE_HELD)
+		job->entry_deadline = deadline_in(KILL_TIME);
+	job_stage(job, STAGE_HELD, deadline_in(EXEC_LOOK_TIME));
+}
+
 /*
  * Acts when the process of a job has ended.
  * Returns  true if the job is over, too
@@ -5220,7 +5295,11 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
-	child_wait(job->process.pid, &status);
+	/* A tracer in the machine hears of it first, and may say nothing. */
+	if (waitpid(job->process.pid, &status, WNOHANG) == 0) {
+		job_hold(job);
+		return false;
+	}
 	if (job->page != NULL) {
 		process_close(&job->process);
 		return job_intermediate_ended(jobs, job, status);
@@ -5228,6 +5307,60 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 	job_report(jobs, job, late ? ENTRY_LATE : ENTRY_ENDED, status);
 	job->reaped = true;
 	return job->stage != STAGE_HUNG_UP || group_signal(job, 0) == -1;
+}
+
+/*
+ * Finds out whether the command has been executed, which is no event.  Only of
+ * those that are detached the caller wants to know it soon.
+ */
+static void
+job_look_at_exec(const struct jobs *jobs, struct job *job)
+{
+	if (!is_own_image(&job->process)) {
+		if (job->detached)
+			job_report(jobs, job, ENTRY_STARTED, 0);
+		job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
+	} else if (deadline_left(job->entry_deadline) == 0)
+		job_kill(job);
+	else
+		job->deadline = deadline_in(EXEC_LOOK_TIME);
+}
+
+/*
+ * Acts when the time of a stage is over.
+ * Returns  true if the job is over, too
+ */
+static bool
+job_late(const struct jobs *jobs, struct job *job)
+{
+	switch (job->stage) {
+	case STAGE_STARTING:
+		job_look_at_exec(jobs, job);
+		break;
+	case STAGE_ENTERING:
+		job_kill(job);
+		break;
+	case STAGE_HUNG_UP:
+		group_signal(job, SIGKILL);
+		if (job->reaped)
+			return true;
+		command_signal(job, SIGKILL);
+		process_signal(&job->process, SIGKILL);
+		/* Nobody waits for this but the machine's PID 1. */
+		job_stage(job, STAGE_KILLED, DEADLINE_NEVER);
+		break;
+	case STAGE_KILLED:
+		job_report(jobs, job, ENTRY_LATE, 0);
+		return true;
+	case STAGE_HELD:
+		if (deadline_left(job->entry_deadline) != 0)
+			return job_process_ended(jobs, job);
+		job_report(jobs, job, ENTRY_HELD, 0);
+		return true;
+	case STAGE_RUNNING:
+		break;
+	}
+	return false;
 }
 
 /* Lets go of a job. */
@@ -5303,7 +5436,7 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 	for (size_t i = 0; i < jobs->count; i++) {
 		struct job *job = &jobs->jobs[i];
 
-		if (job->id != id || job->reaped)
+		if (job->id != id || job->reaped || job->stage == STAGE_HELD)
 			continue;
 		if (job->page == NULL)
 			command_signal(job, signal);
@@ -5353,8 +5486,9 @@ jobs_wait(struct jobs *jobs)
 	for (i = 0; i < jobs->count; i++) {
 		const struct job *job = &jobs->jobs[i];
 
-		jobs->fds[i] = (struct pollfd){ job->reaped ? -1 :
-		    job->process.fd, POLLIN, 0 };
+		jobs->fds[i] = (struct pollfd){ job->reaped ||
+		    job->stage == STAGE_HELD ? -1 : job->process.fd, POLLIN,
+		    0 };
 		if (job->deadline < next)
 			next = job->deadline;
 	}
@@ -5609,7 +5743,10 @@ entry_strerror(const struct entry_report *report,
 	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
 	const char *words = step_words(report->step, buffer);
 
-	if (report->event == ENTRY_LATE)
+	if (report->event == ENTRY_HELD)
+		snprintf(text, size, "its command has ended, but a tracer in the"
+		    " machine holds it, and nobody knows its status");
+	else if (report->event == ENTRY_LATE)
 		snprintf(text, size, "was not entered within %d s; something in"
 		    " it hangs: cannot %s", (int)((command->time + SECOND - 1) / SECOND),
 		    words);
@@ -5619,6 +5756,9 @@ entry_strerror(const struct entry_report *report,
 	    report->error == ENODEV)
 		snprintf(text, size, "cannot %s: not all hierarchies are"
 		    " mounted here", words);
+	else if (report->error == ESTALE)
+		snprintf(text, size, "its leader has changed what confines it"
+		    " meanwhile; try again");
 	else if (report->error == EOWNERDEAD)
 		snprintf(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");

@@ -818,6 +818,7 @@ struct command {
  */
 struct entry {
 	struct process	 leader;	/* the machine's own; not to be closed */
+	uint64_t	 user_namespace[2];	/* of the leader, when it was read */
 	int		 namespaces[NAMESPACES];	/* those to be joined */
 	int		 root;	/* the root directory to have; -1: our own */
 	int		 uid_map;	/* its text; -1: ids are the same */
@@ -837,6 +838,7 @@ enum entry_event {
 	ENTRY_ENDED,	/* the command; or the way in, by a signal to it */
 	ENTRY_FAILED,	/* there is no command, and will not be one */
 	ENTRY_LATE,	/* the same: it took too long, and was killed */
+	ENTRY_HELD,	/* it has ended, but a tracer keeps its status */
 };
 
 /* What becomes of a command. */

@@ -14,6 +14,7 @@
 #include "common.h"
 
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -1012,6 +1013,7 @@ exit_like(int status)
 
 	if (WIFSIGNALED(status)) {
 		prlimit(0, RLIMIT_CORE, &none, NULL);
+		prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
 		signal(WTERMSIG(status), SIG_DFL);
 		raise(WTERMSIG(status));
 		sigemptyset(&set);

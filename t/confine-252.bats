@@ -139,7 +139,8 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
 	[[ "$output" == 'nspawn-enter: web: cannot copy the system call filters'\
-' of its leader: the caller has filters of its own '*' or with --no-seccomp' ]]
+' of its leader: the caller has filters of its own '*'; --no-seccomp leaves'\
+' them out' ]]
 	run -0 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" --no-seccomp \
 	    -q web echo in
