@@ -89,6 +89,7 @@
 			"/sbin:/bin"
 #define OOM_SCORE_MAX	1000
 #define DESCRIPTORS_LIKELY	4096	/* no number is above that */
+#define CGROUP_DEPTH_MAX 64	/* of those that are removed */
 #define CGROUP_TRIES	8	/* while PID 1 goes to another one */
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
@@ -2820,6 +2821,29 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	stream_close(&mounts);
 	errno = mounts.error != 0 ? mounts.error : error;
 	return fd;
+}
+
+/* Removes the folder of a cgroup and those below it, but not ever deeper ones. */
+static int
+cgroup_remove_below(int dir, const char *path, int depth)
+{
+	const struct linux_dirent64 *entry;
+	struct directory folder;
+
+	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
+		while ((entry = directory_next(&folder)) != NULL)
+			if (entry->type == LINUX_DT_DIR && entry->name[0] != '.')
+				cgroup_remove_below(folder.fd, entry->name,
+				    depth - 1);
+		directory_close(&folder);
+	}
+	return unlinkat(dir, path, AT_REMOVEDIR);
+}
+
+int
+cgroup_remove(int dir, const char *path)
+{
+	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
 }
 
 /* Reads the first word of a file of a cgroup behind key. */

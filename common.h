@@ -528,6 +528,12 @@ int machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size);
 
 /*
+ * Removes the folder of a cgroup, and those below it, if no process is in them.
+ * errors   EBUSY  when there is one
+ */
+int cgroup_remove(int dir, const char *path);
+
+/*
  * True if machine is certainly frozen, by v2 or v1: nothing in it runs then.
  */
 bool machine_frozen(const struct host *host, const struct machine *machine);

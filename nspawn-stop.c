@@ -43,6 +43,7 @@ enum {
 #define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
 #define EXTEND_TIME	5	/* s, by which systemd waits longer each second */
+#define FORGOTTEN_TIME	1000	/* ms, for systemd to drop an empty scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
 #define NSPAWN_REBOOT	133	/* its status, where its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
@@ -71,6 +72,7 @@ struct target {
 	bool		 failed;
 	int		 pace;		/* ms to the next look for a reboot */
 	int64_t		 look;		/* which is due then */
+	int64_t		 forgotten;	/* when only its scope has been left */
 };
 
 struct settings {
@@ -152,6 +154,7 @@ add_name(struct settings *settings, const char *name)
 			return;
 	settings->targets[settings->count++] = (struct target){
 		.name = name, .machine = MACHINE_NONE, .pace = REBOOT_LOOK,
+		.forgotten = DEADLINE_NEVER,
 	};
 }
 
@@ -886,10 +889,23 @@ scope_watch(const struct wait *wait, struct target *target)
 		scope_failed(target, "watch");
 }
 
-/* Forgets the scope if systemd has dropped it. */
+/*
+ * Forgets the scope if systemd has dropped it.  When a process enters just as
+ * systemd removes the folder of a scope, the folder stays, and nobody looks
+ * after it any more: after a while it is removed here.
+ */
 static void
 scope_look(const struct wait *wait, struct target *target)
 {
+	bool left = target_rest(target) == REST_SCOPE;
+
+	if (left && deadline_left(target->forgotten) == 0)
+		cgroup_remove(wait->host->cgroup, target->scope);
+	if (!left)
+		target->forgotten = DEADLINE_NEVER;
+	else if (target->forgotten == DEADLINE_NEVER ||
+	    deadline_left(target->forgotten) == 0)
+		target->forgotten = deadline_in(FORGOTTEN_TIME);
 	if (target->scope[0] != '\0' && file_exists(wait->host->cgroup,
 	    target->scope) == -1 && errno == ENOENT)
 		target->scope[0] = '\0';
@@ -1041,6 +1057,9 @@ wait_next(const struct wait *wait)
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct target *target = &wait->settings->targets[i];
 
+		if (target->forgotten < next &&
+		    target_rest(target) == REST_SCOPE)
+			next = target->forgotten;
 		if (target->look < next &&
 		    ended(&target->machine.leader) &&
 		    !ended(&target->machine.supervisor))
