@@ -3364,7 +3364,7 @@ filters_copy(pid_t pid, struct filters *filters)
 static int
 filters_copy_seized(const struct process *process, struct filters *filters)
 {
-	int status, error, signal = 0, n = -1;
+	int status = 0, error, signal = 0, n = -1;
 	pid_t pid = process->pid, stopped = -1;
 
 	/* Held now: if it lives, the number is the process's own. */

@@ -382,7 +382,7 @@ entry_time(int64_t timeout)
 {
 	if (timeout == 0 || timeout >= ENTRY_TIME + SLACK_TIME)
 		return ENTRY_TIME;
-	return timeout > 2 * SLACK_TIME ? timeout - SLACK_TIME : timeout / 2;
+	return timeout / 2 > SLACK_TIME ? timeout - SLACK_TIME : timeout / 2;
 }
 
 /*

@@ -67,19 +67,16 @@ struct pids {
 	size_t	count;
 };
 
-static void
-found(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void
+static void __attribute__((format(printf, 1, 2)))
 found(const char *format, ...)
 {
 	va_list arguments;
+	char text[512];
 
 	va_start(arguments, format);
-	fputs("it ", stdout);
-	vprintf(format, arguments);
-	putchar('\n');
+	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	printf("it %s\n", text);
 }
 
 /* ---- what /proc says ----------------------------------------------- */
