@@ -89,8 +89,8 @@ static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "preserve-env", KEY_PRESERVE, NULL, "keep the caller's environment" },
 	{ "tty", 't', NULL, "make a terminal, whatever the caller has" },
 	{ "no-tty", 'T', NULL, "make none, and use pipes in its place" },
-	{ "privileged", KEY_PRIVILEGED, NULL, "keep the caller's capabilities"
-	    " and cgroup, and no filters" },
+	{ "privileged", KEY_PRIVILEGED, NULL, "keep the caller's capabilities,"
+	    " cgroups and limits, no filters" },
 	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "leave out the machine's system"
 	    " call filters" },
 	{ "quiet", 'q', NULL, "no warnings" },

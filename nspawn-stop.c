@@ -577,7 +577,7 @@ static bool
 report_take(struct teller *teller, int64_t deadline)
 {
 	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
-	struct entry_report report;
+	struct entry_report report = { .id = 0 };
 	int fd;
 
 	if (poll(&told, 1, deadline_left(deadline)) != 1 ||

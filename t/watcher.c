@@ -33,7 +33,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,17 +66,9 @@ struct pids {
 	size_t	count;
 };
 
-static void __attribute__((format(printf, 1, 2)))
-found(const char *format, ...)
-{
-	va_list arguments;
-	char text[512];
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	printf("it %s\n", text);
-}
+/* Says what should not be. */
+#define found(...)	(fputs("it ", stdout), printf(__VA_ARGS__), \
+			putchar('\n'))
 
 /* ---- what /proc says ----------------------------------------------- */
 
