@@ -93,10 +93,10 @@
 #define CGROUP_TRIES	8	/* while PID 1 goes to another one */
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
-#define TRACER_TIME		250	/* ms, between two looks at who traces */
+#define TRACER_TIME		250	/* ms, between looks at who traces */
 #define TRACER_LOOKS		4	/* that see nobody */
 #define EXEC_LOOK_TIME		5	/* ms, between two looks for an exec */
-#define KILL_TIME		1000	/* ms, for what has been killed to end */
+#define KILL_TIME		1000	/* ms, for what is killed to end */
 #define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
 #define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
 
@@ -107,7 +107,7 @@
 #define STEP_WORDS_SIZE		48
 
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
-#define PID_NAMESPACE_SIZE	32	/* what the link /proc/PID/ns/pid says */
+#define PID_NAMESPACE_SIZE	32	/* of the link /proc/PID/ns/pid */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
 #define MACHINED_FILES	"/run/systemd/machines"
@@ -1392,7 +1392,7 @@ groups_free(gid_t *groups)
 /* A line of a /proc/PID/cgroup. */
 struct cgroup_line {
 	char	hierarchy[HIERARCHY_SIZE];	/* controllers, or its name */
-	char	path[PATH_MAX];			/* empty in a line of nonsense */
+	char	path[PATH_MAX];		/* empty in a line of nonsense */
 };
 
 /* Takes the next line; false at the end. */
@@ -1999,7 +1999,7 @@ struct search {
 	struct machine		 found;	/* by all ways that were tried */
 	bool			 twins;	/* found is one of two */
 	pid_t			*suspects;
-	unsigned		 depth;		/* pid namespaces, of a leader */
+	unsigned		 depth;		/* of a leader */
 	bool			 unsure;	/* a way may have missed one */
 	int			 error;		/* what ends it: an errno */
 	int			 doubt;		/* why "none" is no answer */
@@ -2321,7 +2321,7 @@ cgroup_try(struct search *search, int dir, const char *path)
 static void
 unit_try(struct search *search, int dir, const char *unit)
 {
-	/* Where nspawn puts a machine's PID 1, and where systemd puts itself. */
+	/* Where nspawn puts PID 1, and where systemd puts itself. */
 	static const char *const places[] = { "payload", "payload/init.scope" };
 	char path[PATH_MAX + 64];
 
@@ -2823,7 +2823,7 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	return fd;
 }
 
-/* Removes the folder of a cgroup and those below it, but not ever deeper ones. */
+/* Removes the folder of a cgroup and those below it, down to a depth. */
 static int
 cgroup_remove_below(int dir, const char *path, int depth)
 {
@@ -2832,7 +2832,8 @@ cgroup_remove_below(int dir, const char *path, int depth)
 
 	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
 		while ((entry = directory_next(&folder)) != NULL)
-			if (entry->type == LINUX_DT_DIR && entry->name[0] != '.')
+			if (entry->type == LINUX_DT_DIR &&
+			    entry->name[0] != '.')
 				cgroup_remove_below(folder.fd, entry->name,
 				    depth - 1);
 		directory_close(&folder);
@@ -3604,8 +3605,8 @@ entry_read_confinement(const struct host *host, const struct command *command,
 {
 	struct confinement *confinement = &entry->confinement;
 
-	if (confinement_read(host->proc, entry->leader.pid, confinement) == -1 ||
-	    entry_verify(host->proc, entry) == -1)
+	if (confinement_read(host->proc, entry->leader.pid,
+	    confinement) == -1 || entry_verify(host->proc, entry) == -1)
 		return -1;
 	confinement->filtered = confinement->filtered && !command->unfiltered;
 	return 0;
@@ -3617,8 +3618,8 @@ entry_read_groups(const struct host *host, const struct command *command,
 {
 	if (!entry->confinement.grouped || command->user != NULL)
 		return 0;
-	return process_groups_read(host->proc, entry->leader.pid, &entry->groups,
-	    &entry->group_count);
+	return process_groups_read(host->proc, entry->leader.pid,
+	    &entry->groups, &entry->group_count);
 }
 
 /* Lets go of all that it takes to join the leader's cgroups. */
@@ -4517,7 +4518,8 @@ account_file_open(const struct intermediate *i, const char *path,
 	fd_close(&own);
 	if (fd == -1 && errno != ENOENT && errno != ENOTDIR &&
 	    errno != EINVAL && errno != ELOOP && errno != EXDEV &&
-	    errno != ENXIO && (errno != ENOSYS || i->order->command.user != NULL))
+	    errno != ENXIO &&
+	    (errno != ENOSYS || i->order->command.user != NULL))
 		return -1;
 	stream_of_fd(fd, stream);	/* of -1: an empty text */
 	return 0;
@@ -4986,7 +4988,8 @@ static const struct {
 	{ "join its user namespace", user_namespace_join, false },
 	{ "change to its root directory", root_change, false },
 	{ "become its root", root_become, false },
-	{ "give up the capabilities that its leader lacks", bounding_apply, true },
+	{ "give up the capabilities that its leader lacks",
+	    bounding_apply, true },
 	{ "become its user", account_apply, false },
 	{ "give up the capabilities that its leader lacks",
 	    capabilities_apply, true },
@@ -5396,17 +5399,37 @@ job_close(struct job *job)
 	process_close(&job->process);
 }
 
-/* Sends an intermediate on its way.  Fails without one. */
-static int
-job_open(const struct jobs *jobs, struct order *order, struct job *job)
+/* Makes the intermediate of a job. */
+static pid_t
+job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 {
 	static struct intermediate i;
 	int64_t time = order->command.time;
 	pid_t pid;
 
+	i.order = order;
+	i.page = job->page;
+	i.channel = jobs->channel;
+	i.environment = order->environment;
+	i.oom_score = i.tty = -1;
+	i.capabilities = 0;
+	/* It is to say what is wrong before it is killed for that. */
+	i.deadline = deadline_in(time - time / 20);
+	pid = intermediate_fork(&order->entry, job->page);
+	if (pid == 0)
+		intermediate_main(&i);
+	return pid;
+}
+
+/* Sends an intermediate on its way.  Fails without one. */
+static int
+job_open(const struct jobs *jobs, struct order *order, struct job *job)
+{
+	pid_t pid;
+
 	*job = (struct job){ .id = order->id, .process = PROCESS_NONE,
 	    .detached = order->command.detached,
-	    .entry_deadline = deadline_in(time) };
+	    .entry_deadline = deadline_in(order->command.time) };
 	job->deadline = job->entry_deadline;
 	job->page = mmap(NULL, sizeof(*job->page), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -5415,25 +5438,14 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 		return -1;
 	}
 	job->page->step = STEP_FIRST;
-	i.order = order;
-	i.page = job->page;
-	i.channel = jobs->channel;
-	i.environment = order->environment;
-	i.oom_score = i.tty = -1;
-	i.capabilities = 0;
-	i.deadline = deadline_in(time - time / 20);
-	pid = intermediate_fork(&order->entry, job->page);
-	if (pid == 0)
-		intermediate_main(&i);
+	pid = job_fork(jobs, order, job);
 	/* Those that follow go to other machines. */
 	if (pid == -1 || madvise(job->page, sizeof(*job->page),
 	    MADV_DONTFORK) == -1 || process_open(pid, &job->process) == -1) {
-		int status, error = errno;
+		int error = errno;
 
-		if (pid != -1) {
+		if (pid != -1)
 			kill(pid, SIGKILL);
-			child_wait(pid, &status);
-		}
 		job_close(job);
 		errno = error;
 		return -1;
@@ -5768,12 +5780,12 @@ entry_strerror(const struct entry_report *report,
 	const char *words = step_words(report->step, buffer);
 
 	if (report->event == ENTRY_HELD)
-		snprintf(text, size, "its command has ended, but a tracer in the"
-		    " machine holds it, and nobody knows its status");
+		snprintf(text, size, "the command has ended, but a tracer in"
+		    " the machine holds it, and nobody knows its status");
 	else if (report->event == ENTRY_LATE)
 		snprintf(text, size, "was not entered within %d s; something in"
-		    " it hangs: cannot %s", (int)((command->time + SECOND - 1) / SECOND),
-		    words);
+		    " it hangs: cannot %s",
+		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");
 	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
@@ -5829,7 +5841,7 @@ field_id(struct stream *stream, int *delimiter, uint32_t *id)
 static bool
 account_line(struct stream *stream, int *delimiter, struct account *account)
 {
-	char unused[2];		/* password; real name and more, of any length */
+	char unused[2];		/* password, real name: of any length */
 
 	if (!field_next(stream, delimiter, account->name,
 	    sizeof(account->name)) || *delimiter != ':')

@@ -733,7 +733,7 @@ struct scheduling {
 
 /* What binds a machine's leader, and what it runs under. */
 struct confinement {
-	uint64_t		bounding;	/* capabilities: bit n is number n */
+	uint64_t		bounding;	/* capabilities: bit n is n */
 	bool			no_new_privs;
 	bool			filtered;	/* by system call filters */
 	bool			grouped;	/* has supplementary groups */
@@ -742,7 +742,7 @@ struct confinement {
 	int			nice;
 	unsigned		personality;
 	struct scheduling	scheduling;
-	size_t			processors_size;	/* bytes of processors */
+	size_t			processors_size;	/* in bytes */
 	uint8_t			processors[PROCESSORS_MAX / 8];
 	struct limit		limits[LIMITS_MAX];
 	char			label[LABEL_SIZE];	/* empty: ours */
@@ -811,7 +811,7 @@ struct command {
 	/* NAME=VALUE, before and after what describes the user. */
 	char *const	*defaults;
 	char *const	*variables;
-	const char	*complaint;	/* what its errors on 2 begin with; or NULL */
+	const char	*complaint;	/* what its errors begin with */
 	int		 fds[STANDARD];	/* to be its 0, 1 and 2 */
 	unsigned	 terminal;	/* which of them are a new one: a set */
 	const struct termios *modes;	/* of that; NULL: the kernel's own */
@@ -823,18 +823,18 @@ struct command {
  * it closes it, with entry_close().
  */
 struct entry {
-	struct process	 leader;	/* the machine's own; not to be closed */
-	uint64_t	 user_namespace[2];	/* of the leader, when it was read */
+	struct process	 leader;	/* the machine's; not to be closed */
+	uint64_t	 user_namespace[2];	/* of the leader, then */
 	int		 namespaces[NAMESPACES];	/* those to be joined */
 	int		 root;	/* the root directory to have; -1: our own */
 	int		 uid_map;	/* its text; -1: ids are the same */
-	/* What follows confines the leader, and is read only if it is wanted. */
+	/* What follows confines the leader, and is read if it is wanted. */
 	bool		 confined;
 	struct confinement confinement;
 	gid_t		*groups;	/* outside ids */
 	size_t		 group_count;
 	int		 cgroup;	/* its folder in cgroup v2; -1: ours */
-	int		 group_files[GROUP_FILES_MAX];	/* to join those of v1 */
+	int		 group_files[GROUP_FILES_MAX];	/* to join v1's */
 	size_t		 group_file_count;
 };
 
@@ -855,7 +855,7 @@ struct entry_report {
 	int		 step;		/* what failed, or took too long: for
 					   entry_strerror() */
 	int		 error;		/* errno, when it failed; 0: a signal */
-	pid_t		 tracer;	/* of the leader, if that is in the way */
+	pid_t		 tracer;	/* of the leader, if it is in the way */
 	bool		 foreign;	/* the terminal is one of the host's */
 };
 
@@ -882,6 +882,9 @@ enum entry_lack {
 	ENTRY_LACKS_OTHER,
 };
 
+/*
+ * Finds out what a report on a failure is about.
+ */
 enum entry_lack entry_lacks(const struct entry_report *report);
 
 /*

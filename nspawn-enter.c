@@ -57,7 +57,7 @@ struct terminal {
 	int		outer;		/* the caller's terminal; -1: none */
 	struct termios	modes;		/* as the caller had it */
 	struct winsize	size;
-	int		inner[STANDARD];	/* pipes' ends for the command */
+	int		inner[STANDARD];	/* pipes' ends, its */
 	int		own[STANDARD];		/* and ours */
 };
 
@@ -331,8 +331,8 @@ parse_options(int argc, char **argv, struct settings *settings)
 	}
 	settings->command = argv + optind;
 	if (geteuid() != 0)
-		errx(ENTRY_STATUS_FAILED, "only root may enter a machine; try it"
-		    " with sudo");
+		errx(ENTRY_STATUS_FAILED, "only root may enter a machine; try"
+		    " it with sudo");
 }
 
 static void
@@ -350,8 +350,8 @@ find(const struct settings *settings, const struct host *host,
 		errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
 		    machine_strerror(errno, suspects, text, sizeof(text)));
 	if (machine_foreign(machine) && !settings->foreign)
-		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to root;"
-		    " --foreign enters it all the same", settings->name,
+		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to"
+		    " root; --foreign enters it all the same", settings->name,
 		    machine->owner);
 }
 
@@ -409,8 +409,8 @@ warn_surprises(const struct context *context)
 		warnx("%s: warning: is the user %u's, whose processes see the"
 		    " command", settings->name, machine->owner);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_PID))
-		warnx("%s: warning: outside of its pid namespace the command has"
-		    " no /proc/self, and does not end with the machine",
+		warnx("%s: warning: outside of its pid namespace the command"
+		    " has no /proc/self, and does not end with the machine",
 		    settings->name);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
 		warnx("%s: warning: in our network namespace the command can"
@@ -633,7 +633,8 @@ terminal_guard_start(const struct terminal *terminal, int *alive)
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (pid = fork()) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot make a guard for the terminal");
+		err(ENTRY_STATUS_FAILED,
+		    "cannot make a guard for the terminal");
 	if (pid == 0) {
 		detach();
 		close(ends[1]);
@@ -707,7 +708,8 @@ relay_begin(struct relay *relay, int master)
 	relay->master = master;
 	/* Ours too, so that the master has no end while the command can run. */
 	if (fcntl(master, F_SETFL, O_NONBLOCK) == -1 || pty_peer(master) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot use the terminal of the command");
+		err(ENTRY_STATUS_FAILED,
+		    "cannot use the terminal of the command");
 	relay->flows[0].from = outer != -1 ? outer : STDIN_FILENO;
 	relay->flows[0].to = master;
 	relay->flows[1].from = master;
@@ -1041,7 +1043,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &context.settings);
 	prepare();
 	if (host_open("/proc", NULL, &context.host) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot open /proc or the cgroups of the host");
+		err(ENTRY_STATUS_FAILED,
+		    "cannot open /proc or the cgroups of the host");
 	find(&context.settings, &context.host, &context.machine);
 	warn_surprises(&context);
 	terminal_open(&context.settings, &context.terminal);

@@ -42,10 +42,10 @@ enum {
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
 #define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
-#define EXTEND_TIME	5	/* s, by which systemd waits longer each second */
+#define EXTEND_TIME	5	/* s, that systemd waits longer each second */
 #define FORGOTTEN_TIME	1000	/* ms, for systemd to drop an empty scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
-#define NSPAWN_REBOOT	133	/* its status, where its unit is to restart it */
+#define NSPAWN_REBOOT	133	/* its status, if its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
 #define DESCRIPTORS_KEPT	64	/* at most, while machines are found */
 #define SCOPE_SIZE	1024
@@ -1250,8 +1250,8 @@ report_rest(int proc, const struct target *target, enum rest rest,
 		    " still running, %s", target->name, m->supervisor.pid,
 		    when);
 	else
-		warnx("%s: has ended, but systemd has not dropped its scope, %s;"
-		    " see systemctl status %s", target->name, when,
+		warnx("%s: has ended, but systemd has not dropped its scope,"
+		    " %s; see systemctl status %s", target->name, when,
 		    scope == NULL ? target->scope : scope + 1);
 	list_processes(proc, target);
 }
