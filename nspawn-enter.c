@@ -888,9 +888,9 @@ flow_wait(struct relay *relay, const struct flow *flow)
 		{ .fd = relay->signals, .events = POLLIN },
 	};
 
-	if (poll(fds, 2, -1) == -1)
-		return errno == EINTR;
-	return fds[1].revents == 0 || !relay_signal(relay);
+	/* Where that fails the write may do. */
+	return poll(fds, 2, -1) == -1 || fds[1].revents == 0 ||
+	    !relay_signal(relay);
 }
 
 /*
