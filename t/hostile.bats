@@ -190,3 +190,82 @@ held_up()
 	machine_file_is next stopped stopped
 	nobody_left
 }
+
+# A machine that is stopped by "init 0" alone: by name and signals a runit.  The
+# init of that name is a script, $2; at USR1 PID 1 stops.
+runit_machine()
+{
+	printf '#!/bin/sh\n%s\n' "$2" | on_host sh -c \
+	    "cat >/tmp/init-$1 && chmod +x /tmp/init-$1"
+	machine scope "$1" --bind-ro=/usr/bin/dash:/dash/runit \
+	    --bind-ro=/usr/lib --bind-ro=/usr/lib64:/lib64 \
+	    "--bind-ro=/tmp/init-$1:/usr/sbin/init" -- /dash/runit -c \
+	    'trap : CONT; trap "echo stopped >/stopped; exit 0" USR1
+	    '"$WAITS"
+	until_true ready "$1"
+}
+
+# What root of a machine can do to the descriptors that it gets; and what these
+# are, which is then in /given.
+SPOIL='for fd in 0 1 2; do
+    was=$(readlink /proc/$$/fd/$fd)
+    echo "$was" >>/given
+    chmod 600 /proc/$$/fd/$fd
+    chown 4711:4711 /proc/$$/fd/$fd
+done
+cat >>/given
+echo written && echo written >&2 && echo written >>/given'
+SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
+
+@test "the /dev/null that a machine can spoil is not the host's" {
+	runit_machine spoil "$SPOIL; kill -USR1 1"
+	run -0 on_host sh -c '"$@" </dev/null >/dev/null 2>/dev/null' sh \
+	    "$BIN/nspawn-enter" spoil sh -c "$SPOIL"
+	machine_file_is spoil given "$SPOILT"
+	on_host rm /var/lib/machines/spoil/given
+	run -0 stop -t 10 spoil
+	machine_file_is spoil stopped stopped
+	machine_file_is spoil given "$SPOILT"
+	run -0 on_host stat -c '%a %u %g' /dev/null
+	[ "$output" = '666 0 0' ]
+}
+
+@test "a command that a tracer holds at its end holds up nobody for long" {
+	PROGRAM=/usr/sbin/init hostile_machine seize seize
+	until_true ready seize
+	bounded "$BIN/nspawn-enter" -q seize true
+	[ "$took" -le 12 ]
+	[ "$status" = 125 ]
+	[[ "$output" == 'nspawn-enter: seize: '*tracer* ]]
+	run ! on_host pgrep -f '^[^ ]*nspawn-(enter|monitor)'
+	runit_machine next 'kill -USR1 1'
+	bounded "$BIN/nspawn-stop" -t 2 seize next
+	[ "$status" = 124 ]
+	[ "$took" -le 12 ]
+	[[ "$output" != *'next: '* ]]
+	machine_file_is next stopped stopped
+	nobody_left
+}
+
+@test "filters are not copied from who is not confined as before any more" {
+	hostile_machine trace trace -- --drop-capability=CAP_SYS_ADMIN
+	until_true ready trace
+	job_start "$BIN/nspawn-enter" trace echo ran
+	# It has read what confines PID 1 when it is in the machine's cgroup.
+	until_true enters trace
+	on_host sh -c 'echo >/var/lib/machines/trace/go'
+	job_end
+	cat "$job_log"
+	[ "$job_status" = 125 ]
+	[[ "$(cat "$job_log")" == *'has changed what confines it'* ]]
+	[[ "$(cat "$job_log")" != *ran* ]]
+}
+
+# Whether somebody whom the kernel is to kill first is in the machine's cgroup.
+enters()
+{
+	on_host sh -c 'for pid in $(cat "$1"/payload/cgroup.procs); do
+	    [ "$(cat "/proc/$pid/oom_score_adj")" != 1000 ] || exit 0
+	done
+	exit 1' sh "$(on_host cat "/run/nspawn-tools/$1/cgroup")"
+}

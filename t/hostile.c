@@ -16,6 +16,14 @@
  *	/usr/sbin, with what is executed as "init 0", lies on such a FUSE
  *   hostile fuse root
  *	its own root directory lies on such a FUSE, which answers it alone
+ *   hostile leave
+ *	at USR1 it leaves its user namespace for one of its own, and makes
+ *	/left; TERM ends it
+ *   hostile trace
+ *	a child of it traces it, until somebody opens /go for writing: then it
+ *	is in a user namespace of its own and has a filter that fakes capset
+ *   hostile seize
+ *	it traces each new process, and never waits for one
  *   hostile 0
  *	the command that is run in the first of these machines, in the place of
  *	"init 0" too: it writes into /notes what it finds about itself, waits
@@ -38,6 +46,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -47,6 +56,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -59,6 +69,8 @@
 #define CALLS_MAX	16
 #define GROUP_FIRST	1000000000u
 #define GROUPS_MAX	65536
+#define SEIZE_AHEAD	4	/* numbers that new processes may have */
+#define SEIZE_PAUSE	200	/* us */
 
 /* ---- PID 1 --------------------------------------------------------- */
 
@@ -80,10 +92,16 @@ end(int signal)
  * machine's first root directory.
  */
 static void
+file_make(const char *name)
+{
+	if (mknod(name, S_IFREG | 0644, 0) == -1)
+		err(1, "/%s", name);
+}
+
+static void
 say_ready(void)
 {
-	if (mknod("ready", S_IFREG | 0644, 0) == -1)
-		err(1, "/ready");
+	file_make("ready");
 }
 
 static _Noreturn void
@@ -332,6 +350,85 @@ first_thread_end(void)
 	pthread_exit(NULL);
 }
 
+/* ---- user namespaces and tracers ----------------------------------- */
+
+static void
+user_namespace_leave(void)
+{
+	if (unshare(CLONE_NEWUSER) == -1)
+		err(1, "cannot make a user namespace");
+}
+
+static _Noreturn void
+leave_when_told(void)
+{
+	sigset_t set;
+	int signal_number;
+
+	signal(SIGTERM, end);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	say_ready();
+	sigwait(&set, &signal_number);
+	user_namespace_leave();
+	file_make("left");
+	wait_for_ever();
+}
+
+/* Traces PID 1 until the other end of that pipe is closed. */
+static _Noreturn void
+trace(int fd)
+{
+	char nothing_at_all;
+
+	if (ptrace(PTRACE_SEIZE, 1, NULL, NULL) == -1)
+		err(1, "cannot trace PID 1");
+	say_ready();
+	read(fd, &nothing_at_all, 1);
+	_exit(EXIT_SUCCESS);	/* which lets go of PID 1 */
+}
+
+static _Noreturn void
+change_while_traced(void)
+{
+	char calls_faked[] = "capget,capset";
+	int ends[2];
+
+	if (mkfifo("/go", 0600) == -1 || pipe(ends) == -1)
+		err(1, "cannot make pipes");
+	switch (fork()) {
+	case -1:
+		err(1, "cannot fork");
+	case 0:
+		close(ends[1]);
+		trace(ends[0]);
+	}
+	close(open("/go", O_RDONLY | O_CLOEXEC));
+	user_namespace_leave();
+	filter(FILTER_ERRNO, calls_faked);
+	close(ends[1]);
+	wait_for_ever();
+}
+
+/* Who is traced and has ended is a zombie to nobody but the tracer. */
+static _Noreturn void
+seize(void)
+{
+	pid_t next = 2, pid;
+
+	say_ready();
+	for (;;) {
+		for (pid = next; pid < next + SEIZE_AHEAD; pid++)
+			if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0)
+				break;
+		if (pid < next + SEIZE_AHEAD)
+			next = pid + 1;
+		else
+			usleep(SEIZE_PAUSE);
+	}
+}
+
 /* ---- groups -------------------------------------------------------- */
 
 static void
@@ -522,7 +619,13 @@ main(int argc, char **argv)
 	if (mode_is(arg, "thread", 0)) {
 		signal(SIGTERM, end);
 		first_thread_end();
-	} else if (mode_is(arg, "groups", 1))
+	} else if (mode_is(arg, "leave", 0))
+		leave_when_told();
+	else if (mode_is(arg, "trace", 0))
+		change_while_traced();
+	else if (mode_is(arg, "seize", 0))
+		seize();
+	else if (mode_is(arg, "groups", 1))
 		groups_take(number(arg[1], GROUPS_MAX));
 	else if (mode_is(arg, "fuse", 1))
 		fuse(arg[1]);
