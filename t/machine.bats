@@ -565,7 +565,11 @@ is_emulated()
 	for text in '' nonsense; do
 		machinectl_make <<<"$text"
 		run -1 library find "$proc" web
-		[ "${lines[0]}" = ENOEXEC ]
+		# glibc has a shell run it, which then has no answer.
+		case $BUILD in
+		*/sanitized) [[ "${lines[0]}" =~ ^(ENOEXEC|ESRCH)$ ]] ;;
+		*) [ "${lines[0]}" = ENOEXEC ] ;;
+		esac
 	done
 	! is_emulated || return 0
 	chmod -x "$BATS_TEST_TMPDIR/bin/machinectl"
