@@ -253,7 +253,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	job_start "$BIN/nspawn-enter" trace echo ran
 	# It has read what confines PID 1 when it is in the machine's cgroup.
 	until_true enters trace
-	on_host sh -c 'echo >/var/lib/machines/trace/go'
+	on_host sh -c ': >/var/lib/machines/trace/go'
 	job_end
 	cat "$job_log"
 	[ "$job_status" = 125 ]
@@ -268,4 +268,98 @@ enters()
 	    [ "$(cat "/proc/$pid/oom_score_adj")" != 1000 ] || exit 0
 	done
 	exit 1' sh "$(on_host cat "/run/nspawn-tools/$1/cgroup")"
+}
+
+# Enters the machine and prints what the command has: its user namespace and the
+# capabilities that it may ever have.  The program waits, stopped: as $inner
+# outside of the host; and who waits for it there has stopped, too, as $job.
+enter_stopped()
+{
+	# The search for leaks cannot be made under strace.
+	"$TOP/t/host" run "$HOST" sh -c 'kill -STOP $$
+	    export ASAN_OPTIONS=detect_leaks=0; exec "$@"' sh \
+	    "$BIN/nspawn-enter" -q leave sh -c 'readlink /proc/self/ns/user
+	    sed -n "s/CapBnd:.//p" /proc/self/status' \
+	    </dev/null >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	job=$!
+	until_true has_stopped "$job"
+	inner=$(pgrep -P "$job")
+	has_stopped "$inner"
+}
+
+has_stopped()
+{
+	grep -q '^State:.T' "/proc/$1/status"
+}
+
+# Lets it go on with its calls of openat(2) written down, and whatever else
+# strace is to do.
+go_on_traced()
+{
+	rm -f "$BATS_TEST_TMPDIR/calls"
+	strace -o "$BATS_TEST_TMPDIR/calls" -e trace=openat "$@" -p "$inner" \
+	    </dev/null 2>/dev/null 3>&- &
+	until_true grep -q '^TracerPid:.*[1-9]' "/proc/$inner/status"
+	kill -CONT "$inner"
+}
+
+# Lets it go on until its end.  Who waits for it continues it when it is itself
+# continued, which must not undo a stop before.
+go_on()
+{
+	kill -CONT "$inner" "$job"
+	job_end
+	said=$(cat "$BATS_TEST_TMPDIR/said")
+}
+
+stands_in_openat()
+{
+	grep -q ^openat "$BATS_TEST_TMPDIR/calls" &&
+	    tail -n 1 "$BATS_TEST_TMPDIR/calls" | grep -q 'stopped by SIGSTOP'
+}
+
+# The places, among all calls of openat(2), of those by which it reads what the
+# leader is, from the user namespace on.
+places_of_leader()
+{
+	awk -v leader="$(leader leave)" '/^openat/ {
+	    place++
+	    if (index($2, "\"" leader "/ns/user\"") == 1)
+		begun = 1
+	    if (begun && index($2, "\"" leader "/") == 1)
+		print place
+	}' "$BATS_TEST_TMPDIR/calls"
+}
+
+@test "whenever PID 1 leaves its user namespace, nobody gets more than it had" {
+	command -v strace >/dev/null || cannot 'there is no strace'
+	hostile_machine leave leave
+	until_true ready leave
+	enter_stopped
+	go_on_traced
+	go_on
+	[ "$job_status" = 0 ]
+	first=$said
+	refused=0
+	for place in $(places_of_leader); do
+		machines_end
+		hostile_machine leave leave
+		until_true ready leave
+		enter_stopped
+		go_on_traced -e "inject=openat:signal=STOP:when=$place"
+		until_true stands_in_openat
+		on_host kill -USR1 "$(leader leave)"
+		until_true on_host test -e /var/lib/machines/leave/left
+		go_on
+		echo "place $place, status $job_status: $said"
+		case $job_status in
+		# It may have all in the namespace that PID 1 has made.
+		0) [ "$said" = "$first" ] ||
+		    [ "${said%%$'\n'*}" != "${first%%$'\n'*}" ] ;;
+		125) [[ "$said" == *'has changed what confines it'* ]]
+			refused=$((refused + 1)) ;;
+		*) false ;;
+		esac
+	done
+	[ "$refused" -gt 0 ]
 }

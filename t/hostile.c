@@ -380,12 +380,13 @@ leave_when_told(void)
 static _Noreturn void
 trace(int fd)
 {
-	char nothing_at_all;
+	char byte;
 
 	if (ptrace(PTRACE_SEIZE, 1, NULL, NULL) == -1)
 		err(1, "cannot trace PID 1");
 	say_ready();
-	read(fd, &nothing_at_all, 1);
+	if (read(fd, &byte, 1) == -1)
+		warn("cannot wait");
 	_exit(EXIT_SUCCESS);	/* which lets go of PID 1 */
 }
 
