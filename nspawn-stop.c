@@ -1151,7 +1151,7 @@ static int
 wait_all(const struct settings *settings, const struct host *host,
     int64_t deadline)
 {
-	struct wait wait;
+	static struct wait wait;	/* what it has is needed to the end */
 	int signal = 0;
 	size_t held = 0;
 
