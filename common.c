@@ -5474,9 +5474,13 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 
 		if (job->id != id || job->reaped || job->stage == STAGE_HELD)
 			continue;
-		if (job->page == NULL)
+		if (job->page == NULL) {
 			command_signal(job, signal);
-		else if (job->signal == 0) {
+			/* One that is stopped is to hear that it shall end. */
+			if (signal == SIGHUP || signal == SIGINT ||
+			    signal == SIGQUIT || signal == SIGTERM)
+				command_signal(job, SIGCONT);
+		} else if (job->signal == 0) {
 			job->signal = signal;
 			job_kill(job);
 		}

@@ -355,6 +355,25 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	done
 }
 
+@test "a command that is stopped ends by a signal, too" {
+	for name in TERM INT HUP; do
+		job_start "$BIN/nspawn-enter" web sh -c 'kill -STOP $$; sleep 9'
+		until_true command_stopped
+		on_host kill "-$name" "$job_inner"
+		job_end
+		[ "$job_status" = $((128 + $(kill -l "$name"))) ]
+	done
+}
+
+# Whether the monitor of the job has a command that is stopped.
+command_stopped()
+{
+	local monitor
+
+	monitor=$(on_host pgrep -P "$job_inner")
+	[[ "$(on_host ps -o state= --ppid "$monitor")" == T* ]]
+}
+
 @test "a killed nspawn-enter hangs its command up" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4323
 	until_true runs_in_host '/bin/sleep 4323'
