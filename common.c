@@ -3537,24 +3537,34 @@ user_namespace_stat(int proc, pid_t pid, uint64_t id[2])
 }
 
 /*
- * Fails if the leader is not confined any more as entry says.  It never comes
- * back into a user namespace that it has left, nor gets back what it has given
- * up; so where nothing differs, all that was read meanwhile was of one moment.
- * errors   ESTALE  when something differs
+ * Fails with ESTALE if the leader has left the user namespace of entry.  It
+ * never comes back into one, nor gets back what it has given up there; so where
+ * nothing differs, all that was read meanwhile was of one moment.
  */
+static int
+entry_verify_namespace(int proc, const struct entry *entry)
+{
+	uint64_t id[2];
+
+	if (user_namespace_stat(proc, entry->leader.pid, id) == -1)
+		return -1;
+	if (memcmp(id, entry->user_namespace, sizeof(id)) == 0)
+		return process_alive(&entry->leader) ? 0 : -1;
+	errno = ESTALE;
+	return -1;
+}
+
+/* The same if the leader is not confined any more as entry says. */
 static int
 entry_verify(int proc, const struct entry *entry)
 {
 	struct process_status status;
-	uint64_t id[2];
 
-	if (process_status_read(proc, entry->leader.pid, &status) == -1 ||
-	    user_namespace_stat(proc, entry->leader.pid, id) == -1)
+	if (process_status_read(proc, entry->leader.pid, &status) == -1)
 		return -1;
-	if (memcmp(id, entry->user_namespace, sizeof(id)) == 0 &&
-	    status.bounding == entry->confinement.bounding &&
+	if (status.bounding == entry->confinement.bounding &&
 	    status.no_new_privs == entry->confinement.no_new_privs)
-		return process_alive(&entry->leader) ? 0 : -1;
+		return entry_verify_namespace(proc, entry);
 	errno = ESTALE;
 	return -1;
 }
@@ -3606,7 +3616,8 @@ entry_read_confinement(const struct host *host, const struct command *command,
 	struct confinement *confinement = &entry->confinement;
 
 	if (confinement_read(host->proc, entry->leader.pid,
-	    confinement) == -1 || entry_verify(host->proc, entry) == -1)
+	    confinement) == -1 ||
+	    entry_verify_namespace(host->proc, entry) == -1)
 		return -1;
 	confinement->filtered = confinement->filtered && !command->unfiltered;
 	return 0;
@@ -4003,70 +4014,12 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
-/*
- * Opens a null device whose file is nobody else's: root of a machine without a
- * user namespace can change the mode and the owner of each file that it has.
- * source   fsopen(2), fsmount(2)
- */
-static int
-null_open(void)
-{
-	int fd = -1, mount = -1;
-	int context = (int)syscall(LINUX_FSOPEN, "tmpfs", LINUX_FSOPEN_CLOEXEC);
-
-	if (context != -1 && syscall(LINUX_FSCONFIG, context,
-	    LINUX_FSCONFIG_CREATE, NULL, NULL, 0) == 0)
-		mount = (int)syscall(LINUX_FSMOUNT, context,
-		    LINUX_FSOPEN_CLOEXEC, 0);
-	if (mount != -1 && mkdirat(mount, "dev", 0755) == 0 &&
-	    mknodat(mount, "dev/null", S_IFCHR | 0666, NULL_DEVICE) == 0 &&
-	    fchmodat(mount, "dev/null", 0666, 0) == 0)
-		fd = openat(mount, "dev/null", O_RDWR | O_CLOEXEC);
-	fd_close(&mount);
-	fd_close(&context);
-	return fd;
-}
-
-/* True for a descriptor of the null device. */
-static bool
-is_null(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
-	    st.st_rdev == NULL_DEVICE;
-}
-
-/*
- * Puts a null device of its own in the place of the host's.
- * Returns  its descriptor, for the caller to close; -1 where there is none
- */
-static int
-order_replace_null(struct order *order)
-{
-	int *fds = order->command.fds, null = -1;
-
-	/* With a user namespace root of the machine cannot do that. */
-	if (order->entry.namespaces[NAMESPACE_USER] != -1)
-		return -1;
-	for (int i = 0; i < STANDARD; i++) {
-		if (!is_null(fds[i]))
-			continue;
-		if (null == -1)
-			null = null_open();
-		/* Where there can be none, it is as with a file. */
-		if (null != -1)
-			fds[i] = null;
-	}
-	return null;
-}
-
 int
 monitor_order(const struct monitor *monitor, int id,
     const struct entry *entry, const struct command *command)
 {
 	struct instruction instruction = { .id = id, .signal = 0 };
-	int fds[PACKET_FDS_MAX], n, null;
+	int fds[PACKET_FDS_MAX], n;
 	struct order order;
 	size_t count;
 
@@ -4080,13 +4033,11 @@ monitor_order(const struct monitor *monitor, int id,
 	if (fds[0] == -1)
 		return -1;
 	order_make(id, entry, command, &order);
-	null = order_replace_null(&order);
 	count = order_list_fds(&order, fds);
 	n = order_write(fds[0], &order, entry, command);
 	if (n == 0)
 		n = packet_send(monitor->channel, &instruction,
 		    sizeof(instruction), fds, count);
-	fd_close(&null);
 	fd_close(&fds[0]);
 	return n;
 }
@@ -4686,6 +4637,81 @@ terminal_make(struct intermediate *i)
 	return 0;
 }
 
+/*
+ * Opens a null device whose file is nobody else's.
+ * source   fsopen(2), fsmount(2)
+ */
+static int
+null_make(void)
+{
+	int fd = -1, mount = -1;
+	int context = (int)syscall(LINUX_FSOPEN, "tmpfs", LINUX_FSOPEN_CLOEXEC);
+
+	if (context != -1 && syscall(LINUX_FSCONFIG, context,
+	    LINUX_FSCONFIG_CREATE, NULL, NULL, 0) == 0)
+		mount = (int)syscall(LINUX_FSMOUNT, context,
+		    LINUX_FSOPEN_CLOEXEC, 0);
+	if (mount != -1 && mkdirat(mount, "dev", 0755) == 0 &&
+	    mknodat(mount, "dev/null", S_IFCHR | 0666, NULL_DEVICE) == 0 &&
+	    fchmodat(mount, "dev/null", 0666, 0) == 0)
+		fd = openat(mount, "dev/null", O_RDWR | O_CLOEXEC);
+	fd_close(&mount);
+	fd_close(&context);
+	return fd;
+}
+
+/* True for a descriptor of the null device. */
+static bool
+is_null(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+	    st.st_rdev == NULL_DEVICE;
+}
+
+/* Opens the machine's own null device, or makes one. */
+static int
+null_open(int root)
+{
+	struct sys_open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS |
+		    LINUX_RESOLVE_NO_SYMLINKS,
+	};
+	int fd = -1, found = sys_openat2(root, "dev/null", &how);
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", found);
+	if (found != -1 && is_null(found))
+		fd = open(path, O_RDWR | O_CLOEXEC);
+	fd_close(&found);
+	return fd != -1 ? fd : null_make();
+}
+
+/*
+ * Puts another null device in the place of the host's: root of a machine
+ * without a user namespace can change the mode and the owner of each file that
+ * it has.
+ */
+static int
+null_replace(struct intermediate *i)
+{
+	const struct entry *entry = &i->order->entry;
+	int *fds = i->order->command.fds, null = -1;
+
+	if (entry->root == -1 || entry->namespaces[NAMESPACE_USER] != -1)
+		return 0;
+	for (int n = 0; n < STANDARD; n++) {
+		if (!is_null(fds[n]))
+			continue;
+		if (null == -1 && (null = null_open(entry->root)) == -1)
+			return -1;
+		fds[n] = null;
+	}
+	return 0;
+}
+
 /* Puts the command's descriptors in their places, above which is the rest. */
 static int
 descriptors_place(struct intermediate *i)
@@ -4978,6 +5004,7 @@ static const struct {
 	{ "read its /etc/group", group_find, false },
 	{ "find the groups of the user", groups_find, false },
 	{ "make a terminal", terminal_make, false },
+	{ "open a null device", null_replace, false },
 	{ "place the command's descriptors", descriptors_place, false },
 	{ "give the terminal to the user", terminal_own, false },
 	{ "make the command's environment", environment_apply, false },
