@@ -3564,17 +3564,25 @@ entry_read_namespaces(const struct host *host, const struct command *command,
 	    entry->namespaces);
 }
 
+/* Opens a file of the leader's below proc. */
+static int
+entry_open_file(const struct host *host, const struct entry *entry,
+    const char *file, int flags)
+{
+	char path[PROC_PATH_SIZE];
+
+	return openat(host->proc, proc_path(path, entry->leader.pid, file),
+	    flags | O_CLOEXEC);
+}
+
 static int
 entry_read_root(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	char path[PROC_PATH_SIZE];
-
 	(void)command;
 	if (entry->namespaces[NAMESPACE_MOUNT] == -1)
 		return 0;
-	entry->root = openat(host->proc, proc_path(path, entry->leader.pid,
-	    "root"), O_PATH | O_CLOEXEC);
+	entry->root = entry_open_file(host, entry, "root", O_PATH);
 	return entry->root == -1 ? -1 : 0;
 }
 
@@ -3583,13 +3591,10 @@ static int
 entry_read_ids(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	char path[PROC_PATH_SIZE];
-
 	(void)command;
 	if (entry->namespaces[NAMESPACE_USER] == -1)
 		return 0;
-	entry->uid_map = openat(host->proc, proc_path(path, entry->leader.pid,
-	    "uid_map"), O_RDONLY | O_CLOEXEC);
+	entry->uid_map = entry_open_file(host, entry, "uid_map", O_RDONLY);
 	return entry->uid_map == -1 ? -1 : 0;
 }
 
