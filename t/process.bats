@@ -89,8 +89,8 @@ emulator_lacks()
 }
 
 @test "a helper that is not there is said to be missing" {
-	# By that, glibc's child says why it could not execute.
-	emulator_lacks 'CLONE_VM of clone(2)' '127 ' run 20000 no-such-helper &&
+	# By that, the child says why it could not execute.
+	emulator_lacks 'vfork(2), but a fork(2)' '1 ' run 20000 no-such-helper &&
 	    return
 	run -0 library run 20000 no-such-helper
 	[ "$output" = ENOENT ]
