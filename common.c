@@ -1226,6 +1226,7 @@ int
 process_status_parse(struct stream *stream, struct process_status *status)
 {
 	const unsigned needed = (1u << STATUS_SECCOMP) - 1;
+	const unsigned all = (1u << STATUS_LINES) - 1;
 	struct process_status s = { .depth = 0 };
 	unsigned seen = 0;
 	int delimiter;
@@ -1235,14 +1236,15 @@ process_status_parse(struct stream *stream, struct process_status *status)
 		size_t line = 0;
 
 		delimiter = stream_word(stream, ":\n", key, sizeof(key));
-		while (line < STATUS_LINES &&
-		    strcmp(key, status_keys[line]) != 0)
+		while (line < STATUS_LINES && (*key != *status_keys[line] ||
+		    strcmp(key, status_keys[line]) != 0))
 			line++;
 		if (delimiter != ':' || stream->cut || line == STATUS_LINES)
 			continue;
 		delimiter = status_line(stream, line, &s);
 		seen |= 1u << line;
-	} while (delimiter != -2 && stream_line(stream, delimiter));
+	} while (seen != all && delimiter != -2 &&
+	    stream_line(stream, delimiter));
 	if (stream->error != 0 || delimiter == -2 ||
 	    (seen & needed) != needed) {
 		errno = stream->error != 0 ? stream->error : EINVAL;
@@ -1269,14 +1271,22 @@ signal_in(uint64_t set, int signal)
 
 #define PROC_PATH_SIZE	64
 
-/* Writes the path of a process's file below proc; process 0 is the caller. */
+/*
+ * Writes the path of a process's file below proc; process 0 is the caller.  An
+ * entry does it so often that it would notice a printf(3).
+ */
 static const char *
 proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
 {
-	if (pid == 0)
-		snprintf(path, PROC_PATH_SIZE, "self/%s", file);
-	else
-		snprintf(path, PROC_PATH_SIZE, "%d/%s", pid, file);
+	char digits[] = "0000000000/";
+	size_t first = sizeof(digits) - 2, length = strlen(file);
+
+	for (; pid > 0; pid /= 10)
+		digits[--first] = (char)('0' + pid % 10);
+	const char *folder = digits[first] == '/' ? "self/" : digits + first;
+
+	memcpy(path, folder, strlen(folder));
+	memcpy(path + strlen(folder), file, length + 1);
 	return path;
 }
 
@@ -1932,19 +1942,17 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 /*
  * Finds out whether a process is a systemd-nspawn of the caller's pid
  * namespace.
+ *   name     what it calls itself
  * Returns  1 for yes, 0 for no; -1
  */
 static int
-process_is_nspawn(int proc, pid_t pid)
+process_is_nspawn(int proc, pid_t pid, const char *name)
 {
 	static const char nspawn[] = "systemd-nspawn";
-	char comm[128], path[PATH_MAX];
+	char path[PATH_MAX];
 	const char *program;
-	ssize_t n = proc_read(proc, pid, "comm", comm, sizeof(comm));
 
-	if (n <= 0)
-		return (int)n;
-	if (!part_is(comm, (size_t)n - 1, nspawn))
+	if (strcmp(name, nspawn) != 0)
 		return 0;
 	if (process_exe(proc, pid, path, &program) == -1)
 		return errno == ENOENT ? 0 : -1;	/* it is ending */
@@ -2098,8 +2106,10 @@ look_supervisor(const struct search *search, struct look *look)
 		process_close(&look->parent);
 		return 0;
 	}
-	nspawn = process_is_nspawn(proc, pid);
-	if (nspawn == -1 || process_status_read(proc, pid, &status) == -1)
+	if (process_status_read(proc, pid, &status) == -1)
+		return -1;
+	nspawn = process_is_nspawn(proc, pid, status.name);
+	if (nspawn == -1)
 		return -1;
 	look->supervised = nspawn == 1;
 	look->owner = status.uid;
@@ -2122,7 +2132,6 @@ static int
 look_parent(const struct search *search, struct look *look)
 {
 	pid_t pid = look->status.ppid;
-	struct process_status status;
 	int n;
 
 	if (pid == 0)		/* outside of our pid namespace */
@@ -2133,12 +2142,11 @@ look_parent(const struct search *search, struct look *look)
 	if (n == 0 && look->parent.fd == -1)
 		return 0;
 	if ((n == -1 && !error_is_end(errno)) || process_status_read(
-	    search->host->proc, look->leader.pid, &status) == -1)
+	    search->host->proc, look->leader.pid, &look->status) == -1)
 		return -1;
-	if (n == 0 && status.ppid == pid)
+	if (n == 0 && look->status.ppid == pid)
 		return 0;
 	process_close(&look->parent);
-	look->status.ppid = status.ppid;
 	look->supervised = false;
 	return 1;
 }
@@ -2210,7 +2218,8 @@ static void
 search_add(struct search *search, struct look *look)
 {
 	struct machine *found = &search->found;
-	struct machine machine = { look->leader, PROCESS_NONE, look->owner };
+	struct machine machine = { look->leader, PROCESS_NONE, look->owner,
+	    look->status };
 
 	if (found->leader.fd != -1 &&
 	    (!machine_foreign(found) || machine_foreign(&machine))) {
@@ -2844,6 +2853,17 @@ cgroup_file_says(int cgroup, const char *file, const char *key, char value)
 	return word != NULL && *word == value;
 }
 
+/* True if what is in an open cgroup is frozen. */
+static bool
+cgroup_frozen(int cgroup, const struct cgroup_line *line)
+{
+	return line->hierarchy[0] == '\0' ?
+	    cgroup_file_says(cgroup, "cgroup.events", "frozen ", '1') :
+	    hierarchy_is(line->hierarchy, "freezer") &&
+	    /* FREEZING, too. */
+	    cgroup_file_says(cgroup, "freezer.state", "", 'F');
+}
+
 bool
 machine_frozen(const struct host *host, const struct machine *machine)
 {
@@ -2855,17 +2875,13 @@ machine_frozen(const struct host *host, const struct machine *machine)
 	    &stream) == -1)
 		return false;
 	while (!frozen && cgroup_line_next(&stream, &line)) {
-		bool unified = line.hierarchy[0] == '\0';
 		int cgroup = -1;
 
-		if ((unified || hierarchy_is(line.hierarchy, "freezer")) &&
+		if ((line.hierarchy[0] == '\0' ||
+		    hierarchy_is(line.hierarchy, "freezer")) &&
 		    strcmp(line.path, "/") != 0)
 			cgroup = cgroup_open(host, &line);
-		if (cgroup != -1)
-			frozen = unified ? cgroup_file_says(cgroup,
-			    "cgroup.events", "frozen ", '1') :
-			    cgroup_file_says(cgroup, "freezer.state", "",
-			    'F');	/* FROZEN, or FREEZING */
+		frozen = cgroup != -1 && cgroup_frozen(cgroup, &line);
 		fd_close(&cgroup);
 	}
 	stream_close(&stream);
@@ -3294,24 +3310,17 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	return 0;
 }
 
-int
+/* Reads what confines a process besides what its status says. */
+static int
 confinement_read(int proc, pid_t pid, struct confinement *confinement)
 {
-	struct process_status status;
 	struct confinement *c = confinement;
 
-	if (process_status_read(proc, pid, &status) == -1 ||
-	    oom_score_read(proc, pid, &c->oom_score_adj) == -1 ||
+	return oom_score_read(proc, pid, &c->oom_score_adj) == -1 ||
 	    personality_read(proc, pid, &c->personality) == -1 ||
 	    label_read(proc, pid, c->label) == -1 ||
 	    limits_read(pid, c->limits) == -1 ||
-	    scheduling_read(pid, c) == -1)
-		return -1;
-	c->bounding = status.bounding;
-	c->no_new_privs = status.no_new_privs;
-	c->filtered = status.filtered;
-	c->grouped = status.grouped;
-	return 0;
+	    scheduling_read(pid, c) == -1 ? -1 : 0;
 }
 
 static long
@@ -3464,6 +3473,11 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
 	fd = cgroup_open(host, line);
 	if (fd == -1)
 		return errno == ENODEV && named ? 0 : -1;
+	if (cgroup_frozen(fd, line)) {
+		fd_close(&fd);
+		errno = EBUSY;
+		return -1;
+	}
 	if (line->hierarchy[0] == '\0') {
 		entry->cgroup = fd;
 		return 0;
@@ -3602,14 +3616,10 @@ static int
 entry_read_confinement(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	struct confinement *confinement = &entry->confinement;
-
-	if (confinement_read(host->proc, entry->leader.pid,
-	    confinement) == -1 ||
-	    entry_verify_namespace(host->proc, entry) == -1)
-		return -1;
-	confinement->filtered = confinement->filtered && !command->unfiltered;
-	return 0;
+	(void)command;
+	return confinement_read(host->proc, entry->leader.pid,
+	    &entry->confinement) == -1 ? -1 :
+	    entry_verify_namespace(host->proc, entry);
 }
 
 static int
@@ -3681,12 +3691,19 @@ static const struct {
 #define READINGS	((int)(sizeof(readings) / sizeof(readings[0])))
 
 int
-entry_read(const struct host *host, const struct process *leader,
+entry_read(const struct host *host, const struct machine *machine,
     const struct command *command, struct entry *entry,
     struct entry_report *report)
 {
-	struct entry e = { .leader = *leader, .root = -1, .uid_map = -1,
-	    .cgroup = -1, .confined = !command->privileged };
+	const struct process_status *status = &machine->status;
+	struct entry e = { .leader = machine->leader, .root = -1,
+	    .uid_map = -1, .cgroup = -1, .confined = !command->privileged,
+	    .confinement = {
+		.bounding = status->bounding,
+		.no_new_privs = status->no_new_privs,
+		.filtered = status->filtered && !command->unfiltered,
+		.grouped = status->grouped,
+	} };
 	int n = 0, error;
 	bool alive;
 
@@ -3700,7 +3717,7 @@ entry_read(const struct host *host, const struct process *leader,
 	}
 	/* What was read is the leader's if it lives still. */
 	error = errno;
-	alive = process_alive(leader);
+	alive = process_alive(&machine->leader);
 	if (n == 0 && alive) {
 		*entry = e;
 		return 0;
@@ -4003,9 +4020,10 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
-int
-monitor_order(const struct monitor *monitor, int id,
-    const struct entry *entry, const struct command *command)
+/* Sends an order through a monitor's channel. */
+static int
+order_send(int channel, int id, const struct entry *entry,
+    const struct command *command)
 {
 	struct instruction instruction = { .id = id, .signal = 0 };
 	int fds[PACKET_FDS_MAX], n;
@@ -4025,8 +4043,8 @@ monitor_order(const struct monitor *monitor, int id,
 	count = order_list_fds(&order, fds);
 	n = order_write(fds[0], &order, entry, command);
 	if (n == 0)
-		n = packet_send(monitor->channel, &instruction,
-		    sizeof(instruction), fds, count);
+		n = packet_send(channel, &instruction, sizeof(instruction),
+		    fds, count);
 	fd_close(&fds[0]);
 	return n;
 }
@@ -5647,19 +5665,24 @@ monitor_spawn(int channel, pid_t *pid)
 }
 
 int
-monitor_start(struct monitor *monitor)
+monitor_order(struct monitor *monitor, int id, const struct entry *entry,
+    const struct command *command)
 {
 	int ends[2], n;
-	pid_t pid;
 
+	if (monitor->channel != -1)
+		return order_send(monitor->channel, id, entry, command);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
 		return -1;
-	n = monitor_spawn(ends[1], &pid);
+	/* It finds the order there, and need not be woken for it. */
+	n = order_send(ends[0], id, entry, command);
+	if (n == 0)
+		n = monitor_spawn(ends[1], &monitor->pid);
 	fd_close(&ends[1]);
 	if (n == -1)
 		fd_close(&ends[0]);
 	else
-		*monitor = (struct monitor){ .pid = pid, .channel = ends[0] };
+		monitor->channel = ends[0];
 	return n;
 }
 
@@ -5787,7 +5810,8 @@ entry_lacks(const struct entry_report *report)
 		return report->error == EPERM || report->error == ESRCH ?
 		    ENTRY_LACKS_OTHER : ENTRY_LACKS_FILTERS;
 	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
-	    (n < 0 && readings[report->step].read == entry_read_cgroups))
+	    (n < 0 && readings[report->step].read == entry_read_cgroups &&
+	    report->error != EBUSY))
 		return ENTRY_LACKS_CGROUPS;
 	return ENTRY_LACKS_OTHER;
 }
@@ -5808,6 +5832,9 @@ entry_strerror(const struct entry_report *report,
 		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");
+	else if (report->step < READINGS && report->error == EBUSY)
+		snprintf(text, size, "is frozen: nothing in it runs until it is"
+		    " thawed, see systemctl thaw");
 	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
 		snprintf(text, size, "cannot %s: not all hierarchies are"

@@ -430,9 +430,11 @@ struct machine {
 	struct process	leader;
 	struct process	supervisor;
 	uid_t		owner;	/* whose it is; 0 is root */
+	struct process_status status;	/* the leader's, when it was found */
 };
 
-#define MACHINE_NONE	((struct machine){ PROCESS_NONE, PROCESS_NONE, 0 })
+#define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
+			.supervisor = PROCESS_NONE })
 
 /*
  * What is left of a program's patience with machined: machinectl is run until
@@ -749,14 +751,6 @@ struct confinement {
 };
 
 /*
- * Reads what binds the process pid, all but its filters.  Whose it was is
- * certain only if the pidfd still lives then.
- *   proc       where /proc/self is the caller
- * errors     ESRCH  when there is no such process
- */
-int confinement_read(int proc, pid_t pid, struct confinement *confinement);
-
-/*
  * Finds the label of a security module by which the process pid is confined,
  * in the form that the module takes for the next exec.
  *   label      empty where it is the caller's own, or there is no such module
@@ -860,13 +854,15 @@ struct entry_report {
 };
 
 /*
- * Reads what a process must become to run command in the machine of leader,
- * and opens what it takes, before anything is joined.
+ * Reads what a process must become to run command in machine, and opens what it
+ * takes, before anything is joined.  What machine.status says is taken for
+ * true; if the leader has changed, the command is not run.
  *   report     on failure: for entry_strerror()
  * errors     ESRCH       when the leader has ended
  *            EOWNERDEAD  when only its first thread has ended
+ *            EBUSY       when the machine is frozen
  */
-int entry_read(const struct host *host, const struct process *leader,
+int entry_read(const struct host *host, const struct machine *machine,
     const struct command *command, struct entry *entry,
     struct entry_report *report);
 
@@ -915,24 +911,20 @@ struct monitor {
 #define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
 
 /*
- * Goes on as the monitor, and never returns, in a process that monitor_start()
+ * Goes on as the monitor, and never returns, in a process that monitor_order()
  * has made.  A program that enters machines calls it first in main().
  */
 void monitor_main(char **argv);
 
 /*
- * Starts a monitor.  The caller's own 0, 1 and 2 are to be open, see
- * fds_tidy().
+ * Has a command run in the machine of entry; reports tell what becomes of it.
+ * Starts monitor with its first order.  The caller's own 0, 1 and 2 are to be
+ * open, see fds_tidy().
+ *   id         what these reports call it
  * source     memfd_create(2), execveat(2), CVE-2019-5736
  */
-int monitor_start(struct monitor *monitor);
-
-/*
- * Has a command run in the machine of entry; reports tell what becomes of it.
- *   id         what these reports call it
- */
-int monitor_order(const struct monitor *monitor, int id,
-    const struct entry *entry, const struct command *command);
+int monitor_order(struct monitor *monitor, int id, const struct entry *entry,
+    const struct command *command);
 
 /*
  * Sends a signal to a command and its process group.

@@ -508,21 +508,15 @@ command_order(struct context *context)
 	struct entry_report report;
 	struct entry entry;
 
-	if (!settings->privileged &&
-	    machine_frozen(&context->host, &context->machine))
-		errx(ENTRY_STATUS_FAILED, "%s: is frozen: nothing in it runs"
-		    " until it is thawed, see systemctl thaw", settings->name);
-	if (entry_read(&context->host, &context->machine.leader,
+	if (entry_read(&context->host, &context->machine,
 	    &context->command, &entry, &report) == -1)
 		command_failed(context, &report);
-	if (monitor_start(&context->monitor) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot start a monitor from a sealed"
-		    " copy in memory; do /proc/self/exe and vm.memfd_noexec"
-		    " allow it?");
+	context->monitor = MONITOR_NONE;
 	if (monitor_order(&context->monitor, 0, &entry,
 	    &context->command) == -1)
-		err(ENTRY_STATUS_FAILED, "%s: cannot tell the monitor what to"
-		    " run", settings->name);
+		err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a"
+		    " sealed copy in memory; do /proc/self/exe and"
+		    " vm.memfd_noexec allow it?", settings->name);
 	entry_close(&entry);
 }
 

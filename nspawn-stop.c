@@ -603,14 +603,16 @@ command_order(struct teller *teller, size_t id)
 	    report_take(teller, deadline_in(0)))
 		;
 	command_make(teller, &command);
-	if (entry_read(teller->host, &target->machine.leader, &command, &entry,
+	/* Since it was found its leader may have given up more. */
+	process_status_read(teller->host->proc, target->machine.leader.pid,
+	    &target->machine.status);
+	if (entry_read(teller->host, &target->machine, &command, &entry,
 	    &report) == -1) {
 		command_failed(teller, target, &report);
 		return;
 	}
 	target->ordered = true;
-	if (teller->null == -1 || (teller->monitor.channel == -1 &&
-	    monitor_start(&teller->monitor) == -1) ||
+	if (teller->null == -1 ||
 	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
 		warn("%s: cannot have a monitor run init 0 in it",
 		    target->name);

@@ -23,11 +23,10 @@ static void
 enter(const struct entry *entry, const struct command *command,
     struct entry_report *report)
 {
-	struct monitor monitor;
+	struct monitor monitor = MONITOR_NONE;
 	int fd;
 
-	if (monitor_start(&monitor) == -1 ||
-	    monitor_order(&monitor, 0, entry, command) == -1)
+	if (monitor_order(&monitor, 0, entry, command) == -1)
 		err(ENTRY_STATUS_FAILED, "cannot start the monitor");
 	if (monitor_report(&monitor, report, &fd) == -1)
 		err(ENTRY_STATUS_FAILED, "the monitor has ended");
@@ -62,7 +61,7 @@ main(int argc, char **argv)
 		    errno, suspects, text, sizeof(text)));
 	if (machine_foreign(&machine))
 		errx(ENTRY_STATUS_FAILED, "%s: is another user's", argv[1]);
-	if (entry_read(&host, &machine.leader, &command, &entry,
+	if (entry_read(&host, &machine, &command, &entry,
 	    &report) == 0) {
 		enter(&entry, &command, &report);
 		entry_close(&entry);
