@@ -36,7 +36,6 @@ proc_make()
 	proc=$BATS_TEST_TMPDIR/proc
 	mkdir -p "$proc/self/ns" "$proc/1/ns"
 	status_write "$proc/1/status" 0 0 1
-	echo init >"$proc/1/comm"
 	printf '%s\0' /sbin/init >"$proc/1/cmdline"
 	ln -s ../../self/ns/pid "$proc/1/ns/pid"
 	status_write "$proc/self/status" 1 0 "$$"
@@ -46,15 +45,15 @@ proc_make()
 	mkdir "$cgroups"
 }
 
-# status_write FILE PPID UID NSPID...; $caught and $blocked are sets of
-# signals
+# status_write FILE PPID UID NSPID... of a process called $called; $caught and
+# $blocked are sets of signals
 status_write()
 {
 	local file=$1 ppid=$2 uid=$3
 	shift 3
 
-	printf 'Name:\tx\nState:\tS (sleeping)\nPPid:\t%s\nTracerPid:\t0\n'\
-'Uid:\t%s\t0\t0\t0\nNSpid:' "$ppid" "$uid" >"$file"
+	printf 'Name:\t%s\nState:\tS (sleeping)\nPPid:\t%s\nTracerPid:\t0\n'\
+'Uid:\t%s\t0\t0\t0\nNSpid:' "${called:-x}" "$ppid" "$uid" >"$file"
 	printf '\t%s' "$@" >>"$file"
 	printf '\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigCgt:\t%016x\n'\
 'CapBnd:\t%016x\nNoNewPrivs:\t0\nSeccomp:\t0\n' \
@@ -70,7 +69,6 @@ proc_leader()
 	mkdir -p "$proc/$pid/ns"
 	status_write "$proc/$pid/status" "$ppid" 0 "$pid" "${@:-1}"
 	printf '%s\n' "$cgroup" >"$proc/$pid/cgroup"
-	echo x >"$proc/$pid/comm"
 	: >"$proc/$pid/ns/pid"
 	ln -s ../../self/ns/user "$proc/$pid/ns/user"
 }
@@ -82,9 +80,8 @@ proc_supervisor()
 	shift 2
 
 	mkdir -p "$proc/$pid/ns"
-	status_write "$proc/$pid/status" 1 "$uid" "$pid"
+	called=systemd-nspawn status_write "$proc/$pid/status" 1 "$uid" "$pid"
 	echo '0::/user.slice' >"$proc/$pid/cgroup"
-	echo systemd-nspawn >"$proc/$pid/comm"
 	printf '%s\0' systemd-nspawn "$@" >"$proc/$pid/cmdline"
 	ln -s /usr/bin/systemd-nspawn "$proc/$pid/exe"
 	ln -s ../../self/ns/pid "$proc/$pid/ns/pid"

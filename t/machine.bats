@@ -186,7 +186,6 @@ names()
 	idle_start; leader=$idle
 	mkdir -p "$proc/$parent/ns"
 	status_write "$proc/$parent/status" 0 0 "$parent"
-	echo init >"$proc/$parent/comm"
 	printf '%s\0' /sbin/init >"$proc/$parent/cmdline"
 	proc_leader "$leader" "$parent" \
 	    '0::/machine.slice/machine-web.scope/payload'
@@ -400,7 +399,7 @@ found_by_cgroup()
 	run -0 library find "$proc" web /nonexistent
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	# And what its supervisor can no longer tell.
-	echo x >"$proc/$nspawn/comm"
+	status_write "$proc/$nspawn/status" 1 0 "$nspawn"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor 0 owner 0 ours" ]
 }
@@ -518,7 +517,7 @@ web_make()
 	# A directory can be opened, and reading it fails.
 	web_make
 	for file in "$proc/$leader/status" "$proc/$leader/cgroup" \
-	    "$proc/$nspawn/cmdline" "$proc/$nspawn/comm" \
+	    "$proc/$nspawn/cmdline" \
 	    "$proc/$nspawn/status" "$proc/self/status" \
 	    "$cgroups/machine.slice/web.scope/payload/cgroup.procs"; do
 		mv "$file" "$BATS_TEST_TMPDIR/kept"
@@ -595,11 +594,11 @@ is_emulated()
 	: >"$proc/$leader/ns/user"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
-	status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
+	called=systemd-nspawn status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 4711 foreign" ]
 	# Without it nothing else tells.
-	echo x >"$proc/$nspawn/comm"
+	status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
 	run -1 library find "$proc" web "$cgroups"
 	[ "${lines[0]}" != ESRCH ]
 }
@@ -630,7 +629,7 @@ is_emulated()
 		run -0 sed -nE "s,.*\"($leader|$nspawn)/([a-z]*)\".*,\2,p" \
 		    "$BATS_TEST_TMPDIR/opened"
 		# Whose child a leader is, only once its parent is held.
-		expected=$'status\ncgroup\ncmdline\ncomm\nstatus\nstatus'
+		expected=$'status\ncgroup\ncmdline\nstatus\nstatus'
 		[ "$unit" = web.scope ] || expected=${expected/$'cgroup\n'}
 		[ "$output" = "$expected" ]
 		rm -rf "${proc:?}/$leader" "${proc:?}/$nspawn" \
