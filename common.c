@@ -1279,14 +1279,12 @@ static const char *
 proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
 {
 	char digits[] = "0000000000/";
-	size_t first = sizeof(digits) - 2, length = strlen(file);
+	size_t first = sizeof(digits) - 2;
 
 	for (; pid > 0; pid /= 10)
 		digits[--first] = (char)('0' + pid % 10);
-	const char *folder = digits[first] == '/' ? "self/" : digits + first;
-
-	memcpy(path, folder, strlen(folder));
-	memcpy(path + strlen(folder), file, length + 1);
+	stpcpy(stpcpy(path, digits[first] == '/' ? "self/" : digits + first),
+	    file);
 	return path;
 }
 
