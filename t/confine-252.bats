@@ -235,8 +235,10 @@ attacked()
 	job=$!
 	on_host sh -c "exec 9>/tmp/end-$name; shift
 	    until [ -s $log ]; do :; done
-	    n=0; while [ \$n -lt $ROUNDS ]; do n=\$((n + 1)); \"\$@\" || exit
-	    done" sh "" "$@" </dev/null >/dev/null
+	    # 126: the attacker has the program of nsenter open for writing.
+	    n=0; while [ \$n -lt $ROUNDS ]; do n=\$((n + 1)); \"\$@\" ||
+	    [ \"\$? \$1\" = \"126 nsenter\" ] || exit; done" sh "" "$@" \
+	    </dev/null >/dev/null
 	job_end
 	[ "$job_status" = 0 ]
 	output=$(on_host sed 's/ of [0-9]*:/:/' "$log" | sort | uniq -c |
