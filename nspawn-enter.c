@@ -9,14 +9,20 @@
  * waits for it.  See "the way in" of common.c.
  *
  * The caller's terminal never gets into the machine: the command has a pty, or
- * with --no-tty pipes, in its place, and nspawn-enter carries the bytes.
+ * with --no-tty pipes, in its place, and nspawn-enter carries the bytes.  What
+ * is typed may be somebody else's: the shell's, or that of another program of
+ * the same pipeline.  So keys are read only in the foreground, only while the
+ * terminal's modes are those that we know, and mostly only when the command has
+ * read those before; and modes are changed only where they are those.
  */
 #include "common.h"
 
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <err.h>
@@ -50,12 +56,24 @@ struct settings {
 	bool		 quiet;
 };
 
-/* What takes the place of the caller's terminal. */
+/* Where a pty's input comes from, and who edits it. */
+enum manner {
+	MANNER_NONE,		/* there is no pty */
+	MANNER_RAW,		/* keys; the pty edits, our terminal is raw */
+	MANNER_LINES,		/* keys; our terminal edits, as the pty's modes
+				   ask for */
+	MANNER_STREAM,		/* standard input, which is no terminal */
+};
+
+/* The caller's terminals, and what takes their place. */
 struct terminal {
-	unsigned	replaced;	/* a set of the standard descriptors */
-	bool		pty;		/* by one, else by pipes */
-	int		outer;		/* the caller's terminal; -1: none */
-	struct termios	modes;		/* as the caller had it */
+	int		tty[STANDARD];	/* each opened again; -1: no terminal */
+	int		keys;		/* of those: what keys are read from */
+	int		screen;		/* and what shows a pty's output */
+	unsigned	pty;		/* a set: those that a pty replaces */
+	unsigned	pipes;		/* and those that pipes do */
+	enum manner	manner;
+	struct termios	modes;		/* that the pty was given */
 	struct winsize	size;
 	int		inner[STANDARD];	/* pipes' ends, its */
 	int		own[STANDARD];		/* and ours */
@@ -467,12 +485,12 @@ command_make(struct context *context)
 		.directory = settings->directory,
 		.defaults = context->defaults,
 		.variables = settings->variables, .complaint = complaint,
-		.terminal = terminal->pty ? terminal->replaced : 0,
+		.terminal = terminal->pty,
 	};
 	for (int fd = 0; fd < STANDARD; fd++)
 		command->fds[fd] = (command->terminal & 1u << fd) != 0 ? -1 :
 		    terminal->inner[fd] != -1 ? terminal->inner[fd] : fd;
-	if (terminal->outer != -1) {
+	if (terminal->keys != -1 || terminal->screen != -1) {
 		command->modes = &terminal->modes;
 		command->size = &terminal->size;
 	}
@@ -520,7 +538,7 @@ command_order(struct context *context)
 	entry_close(&entry);
 }
 
-/* ---- the terminal -------------------------------------------------- */
+/* ---- the caller's terminals ---------------------------------------- */
 
 /* The same terminal, to be read and written without being held up. */
 static int
@@ -534,6 +552,18 @@ terminal_reopen(int fd)
 	return again != -1 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+/* True if both are descriptors of one terminal, by whatever name. */
+static bool
+terminal_same(int a, int b)
+{
+	unsigned numbers[2];
+
+	/* The C libraries do not agree on the type of such a request. */
+	return syscall(SYS_ioctl, a, TIOCGDEV, &numbers[0]) == 0 &&
+	    syscall(SYS_ioctl, b, TIOCGDEV, &numbers[1]) == 0 &&
+	    numbers[0] == numbers[1];
+}
+
 /* Makes a pipe in the place of a standard descriptor; our end never waits. */
 static void
 terminal_pipe(struct terminal *terminal, int fd)
@@ -545,104 +575,215 @@ terminal_pipe(struct terminal *terminal, int fd)
 		err(ENTRY_STATUS_FAILED, "cannot make a pipe for the command");
 	terminal->own[fd] = ends[mine];
 	terminal->inner[fd] = ends[1 - mine];
+	terminal->pipes |= 1u << fd;
 }
 
-/* Looks at the standard descriptors and decides what replaces which. */
+/* Decides what takes the place of which terminal. */
+static void
+terminal_replace(struct terminal *terminal, enum tty tty)
+{
+	const int *ttys = terminal->tty;
+
+	for (int fd = 0; fd < STANDARD; fd++) {
+		/* A pty's output is shown in one place. */
+		bool apart = fd == STDERR_FILENO && ttys[1] != -1 &&
+		    !terminal_same(ttys[1], ttys[fd]);
+
+		if (tty == TTY_ALWAYS)
+			terminal->pty |= 1u << fd;
+		else if (ttys[fd] != -1 && (tty == TTY_NEVER || apart))
+			terminal_pipe(terminal, fd);
+		else if (ttys[fd] != -1)
+			terminal->pty |= 1u << fd;
+	}
+}
+
+/* Decides where keys come from, and where what is written goes. */
+static void
+terminal_decide(struct terminal *terminal, enum tty tty)
+{
+	const int *ttys = terminal->tty;
+	bool always = tty == TTY_ALWAYS;
+
+	terminal->screen = ttys[1] != -1 || always ? ttys[1] :
+	    ttys[2] != -1 ? ttys[2] : ttys[0];
+	terminal->keys = ttys[0] != -1 || always || terminal->pty == 0 ?
+	    ttys[0] : terminal->screen;
+	if (terminal->pty == 0)
+		terminal->manner = MANNER_NONE;
+	else if (ttys[0] != -1 && (ttys[1] != -1 || always))
+		terminal->manner = MANNER_RAW;
+	else
+		terminal->manner = always ? MANNER_STREAM : MANNER_LINES;
+}
+
+/*
+ * Makes the modes that the pty gets of those of the caller's terminal, which
+ * are somebody else's where they are not for lines.
+ */
+static void
+terminal_derive(struct terminal *terminal, const struct termios *modes)
+{
+	struct termios *m = &terminal->modes;
+	bool raw = terminal->manner == MANNER_RAW;
+
+	*m = *modes;
+	m->c_lflag |= ICANON | ISIG | IEXTEN;
+	m->c_iflag |= ICRNL;
+	if ((modes->c_lflag & ICANON) == 0)
+		m->c_lflag |= ECHO | ECHOE | ECHOK;
+	if (terminal->manner == MANNER_LINES)
+		m->c_lflag |= EXTPROC;
+	/* What is shown by a terminal that is not raw is processed there. */
+	if (terminal->screen != -1 &&
+	    (!raw || !terminal_same(terminal->keys, terminal->screen)))
+		m->c_oflag &= ~(tcflag_t)OPOST;
+	else
+		m->c_oflag |= OPOST;
+}
+
+/* Looks at the standard descriptors. */
 static void
 terminal_open(const struct settings *settings, struct terminal *terminal)
 {
-	*terminal = (struct terminal){ .outer = -1,
-	    .inner = { -1, -1, -1 }, .own = { -1, -1, -1 } };
-	for (int fd = 0; fd < STANDARD; fd++) {
-		if (!isatty(fd))
-			continue;
-		terminal->replaced |= 1u << fd;
-		if (terminal->outer == -1)
-			terminal->outer = terminal_reopen(fd);
-		if (settings->tty == TTY_NEVER)
-			terminal_pipe(terminal, fd);
-	}
-	if (terminal->outer != -1 &&
-	    (tcgetattr(terminal->outer, &terminal->modes) == -1 ||
-	    ioctl(terminal->outer, TIOCGWINSZ, &terminal->size) == -1))
+	struct termios modes;
+	int fd;
+
+	*terminal = (struct terminal){ .inner = { -1, -1, -1 },
+	    .own = { -1, -1, -1 } };
+	for (fd = 0; fd < STANDARD; fd++)
+		terminal->tty[fd] = isatty(fd) ? terminal_reopen(fd) : -1;
+	terminal_replace(terminal, settings->tty);
+	terminal_decide(terminal, settings->tty);
+	fd = terminal->screen != -1 ? terminal->screen : terminal->keys;
+	if (fd == -1)
+		return;
+	if (ioctl(fd, TIOCGWINSZ, &terminal->size) == -1 || tcgetattr(
+	    terminal->keys != -1 ? terminal->keys : fd, &modes) == -1)
 		err(ENTRY_STATUS_FAILED, "cannot look at the terminal");
-	if (settings->tty == TTY_ALWAYS)
-		terminal->replaced = (1u << STANDARD) - 1;
-	terminal->pty = terminal->replaced != 0 && settings->tty != TTY_NEVER;
+	terminal_derive(terminal, &modes);
 }
 
-static struct termios
-terminal_raw(const struct terminal *terminal)
-{
-	struct termios raw = terminal->modes;
+/* ---- the modes of the caller's terminal ---------------------------- */
 
-	cfmakeraw(&raw);
-	return raw;
-}
+/*
+ * What is known of them, in memory that the guard has, too.  Whoever finds
+ * others than the last ones leaves them alone: they are somebody else's.
+ */
+struct modes {
+	bool		known;
+	struct termios	first;		/* to be given back */
+	struct termios	before, last;	/* as we have set them; or first */
+};
 
-/* Says whether a program of this process group may read the terminal. */
+/* The guard of the modes: it gives them back when we cannot. */
+struct guard {
+	struct modes	*modes;
+	pid_t		 pid;		/* 0: it is not needed yet */
+	int		 alive;		/* while it is open the guard waits */
+};
+
 static bool
-terminal_foreground(const struct terminal *terminal)
+modes_same(const struct termios *a, const struct termios *b)
 {
-	pid_t group = tcgetpgrp(terminal->outer);
+	return a->c_lflag == b->c_lflag && a->c_iflag == b->c_iflag &&
+	    a->c_oflag == b->c_oflag;
+}
+
+/* True if a program of this process group may use the terminal. */
+static bool
+terminal_foreground(int fd)
+{
+	pid_t group = tcgetpgrp(fd);
 
 	return group == -1 || group == getpgrp();	/* -1: not ours */
 }
 
 /*
- * Gives the terminal back when nspawn-enter, its parent, has ended by whatever
- * signal: unless somebody else has set it up meanwhile.
+ * Gives the modes back when nspawn-enter, its parent, has ended by whatever
+ * signal.
  */
 static _Noreturn void
-terminal_guard(const struct terminal *terminal, int parent)
+guard_main(const struct modes *modes, int keys, int parent)
 {
-	struct termios raw = terminal_raw(terminal), now;
+	struct termios now;
 	char byte;
 
 	while (read(parent, &byte, 1) == -1 && errno == EINTR)
 		;
-	if (tcgetattr(terminal->outer, &now) == 0 &&
-	    now.c_lflag == raw.c_lflag && now.c_iflag == raw.c_iflag &&
-	    now.c_oflag == raw.c_oflag)
-		tcsetattr(terminal->outer, TCSANOW, &terminal->modes);
+	if (tcgetattr(keys, &now) == 0 && (modes_same(&now, &modes->last) ||
+	    modes_same(&now, &modes->before)))
+		tcsetattr(keys, TCSANOW, &modes->first);
 	_exit(EXIT_SUCCESS);
-}
-
-/* Leaves the caller's session, and takes no signal but KILL from now on. */
-static void
-detach(void)
-{
-	signals_block();
-	setsid();
 }
 
 /*
  * Starts the guard, in a session of its own: a signal to the whole job does not
  * reach it, and no job control holds it up.
  */
-static pid_t
-terminal_guard_start(const struct terminal *terminal, int *alive)
+static void
+guard_start(struct guard *guard, int keys)
 {
 	int ends[2];
-	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC) == -1 || (pid = fork()) == -1)
+	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1)
 		err(ENTRY_STATUS_FAILED,
 		    "cannot make a guard for the terminal");
-	if (pid == 0) {
-		detach();
+	if (guard->pid == 0) {
+		signals_block();
+		setsid();
 		close(ends[1]);
-		terminal_guard(terminal, ends[0]);
+		guard_main(guard->modes, keys, ends[0]);
 	}
 	close(ends[0]);
-	*alive = ends[1];
-	return pid;
+	guard->alive = ends[1];
 }
 
-/* ---- the relay ----------------------------------------------------- */
+/* Sets the modes, where they are the last ones. */
+static void
+modes_set(struct guard *guard, int keys, const struct termios *want)
+{
+	struct modes *modes = guard->modes;
+
+	if (modes_same(want, &modes->last))
+		return;
+	if (guard->pid == 0)
+		guard_start(guard, keys);
+	modes->before = modes->last;
+	modes->last = *want;
+	/* Output that needs other modes goes out before they change. */
+	if (tcsetattr(keys, want->c_oflag == modes->before.c_oflag ? TCSANOW :
+	    TCSADRAIN, want) == -1 || tcgetattr(keys, &modes->last) == -1)
+		modes->last = modes->before;
+}
+
+/* Gives the first modes back, where nobody else has set others. */
+static void
+modes_restore(struct guard *guard, int keys)
+{
+	struct termios now;
+
+	if (guard->modes->known && terminal_foreground(keys) &&
+	    tcgetattr(keys, &now) == 0 &&
+	    modes_same(&now, &guard->modes->last))
+		modes_set(guard, keys, &guard->modes->first);
+}
+
+/* Lets the guard go. */
+static void
+guard_end(struct guard *guard)
+{
+	int status;
+
+	fd_close(&guard->alive);
+	if (guard->pid != 0)
+		child_wait(guard->pid, &status);
+}
+
+/* ---- flows of bytes ------------------------------------------------ */
 
 #define CHUNK		4096
-#define DRAIN_MAX	262144	/* bytes: more than a pty or pipe holds */
+#define DRAIN_MAX	262144	/* bytes: more than a pty holds */
 
 /* Bytes on their way; -1: that end is closed. */
 struct flow {
@@ -651,67 +792,27 @@ struct flow {
 	char	data[CHUNK];
 };
 
+enum { INPUT, OUTPUT, ERRORS };		/* the flows, as descriptors are */
+
+/* ms, until we look again: whether the command has read what it has got, */
+#define PACE_MIN	10
+#define PACE_MAX	250
+/* and whether the terminal is ours to read. */
+#define FOREGROUND_TIME	500
+
 struct relay {
-	const struct context *context;
-	const struct terminal *terminal;
+	struct context	*context;
+	struct terminal	*terminal;
 	int		 signals;
-	int		 master;	/* of the pty; -1: none, or not yet */
-	pid_t		 guard;
-	int		 alive;		/* while it is open the guard waits */
-	bool		 raw;
-	bool		 foreground;
-	struct flow	 flows[STANDARD];	/* the first is the input */
+	int		 master, slave;	/* of the pty; -1: none, or not yet */
+	struct guard	 guard;
+	struct termios	 inside;	/* the pty's modes, now */
+	bool		 hung_up;	/* the input has ended for good */
+	bool		 unfinished;	/* its last line */
+	int		 pace;		/* ms */
+	int64_t		 end_deadline;	/* none is written before */
+	struct flow	 flows[STANDARD];
 };
-
-/* Makes the terminal raw, and as big, as long as we are in the foreground. */
-static void
-relay_attend(struct relay *relay)
-{
-	const struct terminal *terminal = relay->terminal;
-	struct winsize size;
-
-	if (terminal->outer == -1)
-		return;
-	relay->foreground = terminal_foreground(terminal);
-	if (relay->master == -1)
-		return;
-	struct termios raw = terminal_raw(terminal);
-
-	relay->raw = relay->foreground &&
-	    tcsetattr(terminal->outer, TCSADRAIN, &raw) == 0;
-	if (ioctl(terminal->outer, TIOCGWINSZ, &size) == 0)
-		ioctl(relay->master, TIOCSWINSZ, &size);
-}
-
-static void
-relay_restore(struct relay *relay)
-{
-	if (relay->raw)
-		tcsetattr(relay->terminal->outer, TCSADRAIN,
-		    &relay->terminal->modes);
-	relay->raw = false;
-}
-
-/* Takes up the work on the pty that has come. */
-static void
-relay_begin(struct relay *relay, int master)
-{
-	const struct terminal *terminal = relay->terminal;
-	int outer = terminal->outer;
-
-	relay->master = master;
-	/* Ours too, so that the master has no end while the command can run. */
-	if (fcntl(master, F_SETFL, O_NONBLOCK) == -1 || pty_peer(master) == -1)
-		err(ENTRY_STATUS_FAILED,
-		    "cannot use the terminal of the command");
-	relay->flows[0].from = outer != -1 ? outer : STDIN_FILENO;
-	relay->flows[0].to = master;
-	relay->flows[1].from = master;
-	relay->flows[1].to = outer != -1 ? outer : STDOUT_FILENO;
-	if (outer != -1)
-		relay->guard = terminal_guard_start(terminal, &relay->alive);
-	relay_attend(relay);
-}
 
 /* Signals the command; if the monitor has ended, it has, too. */
 static void
@@ -720,36 +821,14 @@ relay_command(const struct relay *relay, int signal)
 	monitor_signal(&relay->context->monitor, 0, signal);
 }
 
-/* The input has ended: what reads a pty is told by its own character. */
-static void
-flow_end(struct relay *relay, struct flow *flow)
-{
-	struct termios modes;
-
-	flow->from = -1;
-	if (flow != &relay->flows[0])
-		return;
-	if (relay->master == -1)
-		fd_close(&flow->to);
-	else if (tcgetattr(relay->master, &modes) == 0 &&
-	    modes.c_lflag & ICANON) {
-		flow->data[0] = (char)modes.c_cc[VEOF];
-		flow->start = 0;
-		flow->end = 1;
-	}
-}
-
-/* Reads what is there.  Says whether there was something. */
+/* True if a caller wants it all to outlive his terminal, as with nohup(1). */
 static bool
-flow_read(struct relay *relay, struct flow *flow)
+hang_up_is_ignored(void)
 {
-	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
+	struct sigaction action;
 
-	flow->start = 0;
-	flow->end = n > 0 ? (size_t)n : 0;
-	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
-		flow_end(relay, flow);
-	return n > 0;
+	return sigaction(SIGHUP, NULL, &action) == 0 &&
+	    action.sa_handler == SIG_IGN;
 }
 
 /*
@@ -767,22 +846,331 @@ flow_write(struct relay *relay, struct flow *flow)
 	else if (n == -1 && errno != EAGAIN && errno != EINTR) {
 		flow->from = flow->to = -1;
 		flow->start = flow->end = 0;
-		if (flow != &relay->flows[0])
+		if (flow != &relay->flows[INPUT] && !hang_up_is_ignored())
 			relay_command(relay, SIGHUP);
 	}
 }
 
-/* Says what a flow waits for. */
-static struct pollfd
-flow_poll(const struct relay *relay, const struct flow *flow)
+/* True if fd can be read at once. */
+static bool
+is_readable(int fd)
 {
-	bool input = flow == &relay->flows[0];
+	struct pollfd readable = { fd, POLLIN, 0 };
 
+	return poll(&readable, 1, 0) == 1;
+}
+
+/* ---- the pty ------------------------------------------------------- */
+
+/* Makes the pty as big as the caller's terminal. */
+static void
+pty_resize(const struct relay *relay)
+{
+	const struct terminal *terminal = relay->terminal;
+	struct winsize size;
+
+	if (ioctl(terminal->screen != -1 ? terminal->screen : terminal->keys,
+	    TIOCGWINSZ, &size) == 0)
+		ioctl(relay->master, TIOCSWINSZ, &size);
+}
+
+/* Takes up the work on the pty that has come. */
+static void
+pty_begin(struct relay *relay, int master)
+{
+	const struct terminal *terminal = relay->terminal;
+	int packets = 1;
+
+	relay->master = master;
+	/* Ours too, so that the master has no end while the command can run. */
+	relay->slave = pty_peer(master);
+	if (relay->slave == -1 || fcntl(master, F_SETFL, O_NONBLOCK) == -1 ||
+	    (terminal->manner == MANNER_LINES &&
+	    ioctl(master, TIOCPKT, &packets) == -1))
+		err(ENTRY_STATUS_FAILED,
+		    "cannot use the terminal of the command");
+	relay->flows[INPUT].from = terminal->keys != -1 ? terminal->keys :
+	    STDIN_FILENO;
+	relay->flows[INPUT].to = master;
+	relay->flows[OUTPUT].from = master;
+	relay->flows[OUTPUT].to = terminal->screen != -1 ? terminal->screen :
+	    STDOUT_FILENO;
+	pty_resize(relay);
+}
+
+/* The modes that the caller's terminal is to have for those of the pty. */
+static struct termios
+modes_like(const struct termios *first, const struct termios *inside)
+{
+	const tcflag_t keys = ICRNL | INLCR | IGNCR | IXON;
+	const tcflag_t line = ICANON | ECHO | ECHONL | ISIG | IEXTEN;
+	struct termios like = *first;
+
+	if ((inside->c_lflag & ICANON) == 0) {
+		like.c_iflag = (first->c_iflag & ~keys) |
+		    (inside->c_iflag & keys);
+		like.c_lflag = (first->c_lflag & ~line) |
+		    (inside->c_lflag & line);
+		like.c_cc[VMIN] = 1;
+		like.c_cc[VTIME] = 0;
+	} else if ((inside->c_lflag & ECHO) == 0)
+		like.c_lflag = (first->c_lflag & ~(tcflag_t)ECHO) |
+		    (inside->c_lflag & ECHONL);
+	return like;
+}
+
+/* Looks at the modes of a pty that leaves lines to the caller's terminal. */
+static void
+pty_look(struct relay *relay)
+{
+	if (tcgetattr(relay->master, &relay->inside) == -1)
+		relay->inside = relay->terminal->modes;
+	/* Without it the pty would echo and edit. */
+	if ((relay->inside.c_lflag & EXTPROC) == 0) {
+		relay->inside.c_lflag |= EXTPROC;
+		tcsetattr(relay->master, TCSANOW, &relay->inside);
+	}
+}
+
+/* True if a command has changed who sees what is typed, and when. */
+static bool
+pty_differs(const struct relay *relay)
+{
+	return ((relay->inside.c_lflag ^ relay->terminal->modes.c_lflag) &
+	    (ICANON | ECHO)) != 0;
+}
+
+/* Gives the pty the caller's modes, which were not known when it was made. */
+static void
+pty_adopt(struct relay *relay)
+{
+	struct terminal *terminal = relay->terminal;
+	struct termios old = terminal->modes, inside;
+
+	terminal_derive(terminal, &relay->guard.modes->first);
+	if (memcmp(&old, &terminal->modes, sizeof(old)) != 0 &&
+	    tcgetattr(relay->master, &inside) == 0 &&
+	    modes_same(&inside, &old))
+		tcsetattr(relay->master, TCSANOW, &terminal->modes);
+}
+
+/*
+ * Reads what the command has written.  In packets a byte before it tells what
+ * it is; what has happened to the modes is looked at anyway.
+ * Returns  as read(2)
+ */
+static ssize_t
+pty_read(const struct relay *relay, struct flow *flow)
+{
+	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
+	bool packet = relay->terminal->manner == MANNER_LINES;
+
+	flow->start = packet ? 1 : 0;
+	flow->end = n <= 0 || (packet && flow->data[0] != TIOCPKT_DATA) ?
+	    flow->start : (size_t)n;
+	return n;
+}
+
+/*
+ * Says that the input has ended by the character of the pty for that.  Before
+ * one that is read as such an unfinished line needs another, or its end; a
+ * command that edits lines itself may get it only with the next try.
+ */
+static void
+pty_write_end(struct relay *relay)
+{
+	struct flow *flow = &relay->flows[INPUT];
+	struct termios modes;
+	bool line;
+
+	if (tcgetattr(relay->slave, &modes) == -1)
+		return;
+	line = (modes.c_lflag & ICANON) != 0;
+	flow->start = flow->end = 0;
+	if (relay->unfinished && (modes.c_lflag & EXTPROC) == 0)
+		flow->data[flow->end++] = line ? (char)modes.c_cc[VEOF] : '\r';
+	flow->data[flow->end++] = (char)modes.c_cc[VEOF];
+	relay->unfinished = relay->unfinished && line;
+	/* Who does not want to end is not to be told all the time. */
+	relay->end_deadline = deadline_in(relay->pace);
+}
+
+/* ---- the relay ----------------------------------------------------- */
+
+/* What there is to be done about the input. */
+enum input {
+	INPUT_NONE,		/* nothing, until something else happens */
+	INPUT_WANTED,		/* it is to be read */
+	INPUT_UNREAD,		/* the command is to read what it has got */
+	INPUT_ELSEWHERE,	/* it is not ours to read now */
+};
+
+/*
+ * Takes the modes that are there for the caller's own, if they can be: those of
+ * a shell that reads a line are not, nor a pager's.
+ *   start    nobody else is likely to have set them
+ */
+static void
+modes_learn(struct relay *relay, const struct termios *now, bool start)
+{
+	struct modes *modes = relay->guard.modes;
+	bool raw = relay->terminal->manner == MANNER_RAW;
+	bool line = (now->c_lflag & ICANON) != 0;
+
+	/* What the pty is given now it would not get. */
+	if (!start && relay->master == -1 && relay->terminal->pty != 0)
+		return;
+	if ((line && (start || (now->c_lflag & ECHO) != 0)) ||
+	    (raw && !modes->known)) {
+		modes->first = modes->before = modes->last = *now;
+		modes->known = true;
+		if (relay->master != -1)
+			pty_adopt(relay);
+	}
+}
+
+/*
+ * Looks at the caller's terminal, and sets it as the pty asks for.
+ * Returns  true if its keys are ours
+ */
+static bool
+keys_attend(struct relay *relay, bool start)
+{
+	struct modes *modes = relay->guard.modes;
+	int keys = relay->terminal->keys;
+	struct termios now, want;
+
+	if (!terminal_foreground(keys) || tcgetattr(keys, &now) == -1)
+		return false;
+	if (modes->known && modes_same(&now, &modes->first))
+		modes->last = modes->first;
+	if (!modes->known || !modes_same(&now, &modes->last))
+		modes_learn(relay, &now, start);
+	if (!modes->known || !modes_same(&now, &modes->last))
+		return false;
+	want = modes->first;
+	if (relay->master != -1 && relay->terminal->manner == MANNER_RAW)
+		cfmakeraw(&want);
+	else if (relay->master != -1)
+		want = modes_like(&modes->first, &relay->inside);
+	modes_set(&relay->guard, keys, &want);
+	return true;
+}
+
+/* True if the command has not yet read what it has got. */
+static bool
+input_is_unread(const struct relay *relay)
+{
+	int count;
+
+	if (relay->slave != -1)
+		return is_readable(relay->slave);
+	return ioctl(relay->flows[INPUT].to, FIONREAD, &count) == 0 &&
+	    count > 0;
+}
+
+/* Looks at the caller's terminal, and what is to be done about the input. */
+static enum input
+input_attend(struct relay *relay)
+{
+	const struct terminal *terminal = relay->terminal;
+	const struct flow *flow = &relay->flows[INPUT];
+	bool lines = terminal->manner == MANNER_LINES, ours = false;
+
+	if (relay->master != -1 && lines)
+		pty_look(relay);
+	if (terminal->keys != -1)
+		ours = keys_attend(relay, false);
 	if (flow->start < flow->end)
-		return (struct pollfd){ flow->to, POLLOUT, 0 };
-	if (input && relay->terminal->outer != -1 && !relay->foreground)
-		return (struct pollfd){ -1, 0, 0 };
-	return (struct pollfd){ flow->from, POLLIN, 0 };
+		return INPUT_NONE;	/* it is to be written first */
+	if (relay->hung_up && relay->slave != -1 && flow->to != -1) {
+		if (is_readable(relay->slave) ||
+		    deadline_left(relay->end_deadline) != 0)
+			return INPUT_UNREAD;
+		pty_write_end(relay);
+		return INPUT_NONE;
+	}
+	if (flow->from == -1 || (lines &&
+	    terminal->tty[STDIN_FILENO] == -1 && !pty_differs(relay)))
+		return INPUT_NONE;
+	if (flow->from == terminal->keys && !ours)
+		return INPUT_ELSEWHERE;
+	return (lines || terminal->manner == MANNER_NONE) &&
+	    input_is_unread(relay) ? INPUT_UNREAD : INPUT_WANTED;
+}
+
+/* The input has ended: for now, by a key, or for good. */
+static void
+input_ended(struct relay *relay, bool hung_up)
+{
+	struct flow *flow = &relay->flows[INPUT];
+
+	if (relay->master == -1) {
+		flow->from = -1;
+		fd_close(&flow->to);
+	} else if (hung_up) {
+		flow->from = -1;
+		relay->hung_up = true;
+	} else
+		pty_write_end(relay);
+}
+
+/* Reads what there is of the input. */
+static void
+input_read(struct relay *relay, short events)
+{
+	struct flow *flow = &relay->flows[INPUT];
+	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
+
+	flow->start = flow->end = 0;
+	if (n > 0) {
+		flow->end = (size_t)n;
+		relay->unfinished = flow->data[n - 1] != '\n';
+		relay->pace = PACE_MIN;
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		input_ended(relay, n == -1 || (events & POLLHUP) != 0 ||
+		    flow->from != relay->terminal->keys);
+}
+
+/* Reads what there is of an output.  False where there is nothing. */
+static bool
+output_read(struct relay *relay, struct flow *flow)
+{
+	ssize_t n = flow->from == relay->master ? pty_read(relay, flow) :
+	    read(flow->from, flow->data, sizeof(flow->data));
+
+	if (flow->from != relay->master) {
+		flow->start = 0;
+		flow->end = n > 0 ? (size_t)n : 0;
+	}
+	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
+		flow->from = -1;
+	return n > 0;
+}
+
+/*
+ * Stops with the job.  Where keys are signals the command stops with us, as it
+ * would if it were one of the job.
+ */
+static void
+relay_stop(struct relay *relay)
+{
+	const struct terminal *terminal = relay->terminal;
+	bool alone = terminal->manner == MANNER_RAW;
+	sigset_t set;
+
+	if (!alone)
+		relay_command(relay, SIGSTOP);
+	if (terminal->keys != -1)
+		modes_restore(&relay->guard, terminal->keys);
+	/* By itself: where nobody could continue us it does nothing. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTSTP);
+	raise(SIGTSTP);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	if (!alone)
+		relay_command(relay, SIGCONT);
 }
 
 /* Takes the next signal.  True if the command gets it. */
@@ -795,17 +1183,26 @@ relay_signal(struct relay *relay)
 		return false;
 	switch (info.ssi_signo) {
 	case SIGTSTP:
-		relay_restore(relay);
-		raise(SIGSTOP);
+		relay_stop(relay);
 		return false;
 	case SIGCONT:
 	case SIGWINCH:
-		relay_attend(relay);
+		if (relay->master != -1)
+			pty_resize(relay);
 		return false;
 	default:
 		relay_command(relay, (int)info.ssi_signo);
 		return true;
 	}
+}
+
+/* Says what a flow waits for. */
+static struct pollfd
+flow_poll(const struct flow *flow, bool wanted)
+{
+	if (flow->start < flow->end)
+		return (struct pollfd){ flow->to, POLLOUT, 0 };
+	return (struct pollfd){ wanted ? flow->from : -1, POLLIN, 0 };
 }
 
 /* Hands on what can be handed on, after poll(2). */
@@ -819,8 +1216,10 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 			continue;
 		if (flow->start < flow->end)
 			flow_write(relay, flow);
+		else if (i == INPUT)
+			input_read(relay, fds[i].revents);
 		else
-			flow_read(relay, flow);
+			output_read(relay, flow);
 	}
 }
 
@@ -833,7 +1232,38 @@ relay_terminal(struct relay *relay, const struct entry_report *report, int fd)
 	if (report->foreign && !settings->quiet)
 		warnx("%s: warning: its /dev/pts gives no terminal; the command"
 		    " has one of the host's", settings->name);
-	relay_begin(relay, fd);
+	pty_begin(relay, fd);
+}
+
+/*
+ * Waits for the next event, and hands on signals and bytes.
+ * Returns  1 if there is a report, 0; -1
+ */
+static int
+relay_step(struct relay *relay)
+{
+	enum { CHANNEL, SIGNALS, FLOWS };
+	enum input input = input_attend(relay);
+	struct pollfd fds[FLOWS + STANDARD] = {
+		{ relay->context->monitor.channel, POLLIN, 0 },
+		{ relay->signals, POLLIN, 0 },
+	};
+	int n;
+
+	for (int i = 0; i < STANDARD; i++)
+		fds[FLOWS + i] = flow_poll(&relay->flows[i], i != INPUT ||
+		    input == INPUT_WANTED);
+	n = poll(fds, FLOWS + STANDARD, input == INPUT_UNREAD ? relay->pace :
+	    input == INPUT_ELSEWHERE ? FOREGROUND_TIME : -1);
+	if (n == -1)
+		return errno == EINTR ? 0 : -1;
+	if (n == 0 && input == INPUT_UNREAD)
+		relay->pace = 2 * relay->pace < PACE_MAX ? 2 * relay->pace :
+		    PACE_MAX;
+	if (fds[SIGNALS].revents != 0)
+		relay_signal(relay);
+	relay_flows(relay, fds + FLOWS);
+	return fds[CHANNEL].revents != 0;
 }
 
 /*
@@ -844,33 +1274,18 @@ relay_terminal(struct relay *relay, const struct entry_report *report, int fd)
 static int
 relay_run(struct relay *relay, struct entry_report *report)
 {
-	enum { CHANNEL, SIGNALS, FLOWS };
 	const struct monitor *monitor = &relay->context->monitor;
-	struct pollfd fds[FLOWS + STANDARD];
-	int fd;
+	int n, fd;
 
-	do {
-		fds[CHANNEL] = (struct pollfd){ monitor->channel, POLLIN, 0 };
-		fds[SIGNALS] = (struct pollfd){ relay->signals, POLLIN, 0 };
-		for (int i = 0; i < STANDARD; i++)
-			fds[FLOWS + i] = flow_poll(relay, &relay->flows[i]);
-		report->event = ENTRY_TERMINAL;
-		if (poll(fds, FLOWS + STANDARD, -1) == -1) {
-			if (errno == EINTR)
-				continue;
-			return -1;
-		}
-		if (fds[SIGNALS].revents != 0)
-			relay_signal(relay);
-		relay_flows(relay, fds + FLOWS);
-		if (fds[CHANNEL].revents == 0)
-			continue;
-		if (monitor_report(monitor, report, &fd) == -1)
-			return -1;
-		if (report->event == ENTRY_TERMINAL)
+	for (;;) {
+		n = relay_step(relay);
+		if (n == 1)
+			n = monitor_report(monitor, report, &fd) == -1 ? -1 : 1;
+		if (n == -1 || (n == 1 && report->event != ENTRY_TERMINAL))
+			return n == -1 ? -1 : 0;
+		if (n == 1)
 			relay_terminal(relay, report, fd);
-	} while (report->event == ENTRY_TERMINAL);
-	return 0;
+	}
 }
 
 /* Waits until flow can write, or a signal says not to. */
@@ -894,74 +1309,103 @@ flow_wait(struct relay *relay, const struct flow *flow)
 static void
 relay_drain(struct relay *relay)
 {
-	for (int i = 1; i < STANDARD; i++) {
+	for (int i = OUTPUT; i < STANDARD; i++) {
 		struct flow *flow = &relay->flows[i];
-		size_t done = 0;
+		int most = DRAIN_MAX, done = 0;
 
+		if (flow->from != -1 && flow->from != relay->master)
+			ioctl(flow->from, FIONREAD, &most);
 		do {
+			done += (int)flow->end;
 			while (flow->start < flow->end) {
 				if (!flow_wait(relay, flow))
 					return;
 				flow_write(relay, flow);
 			}
-			done += flow->end;
-		} while (flow->from != -1 && done < DRAIN_MAX &&
-		    flow_read(relay, flow));
+		} while (flow->from != -1 && done < most &&
+		    output_read(relay, flow));
 	}
 }
 
-/* Lets the guard go, who finds the terminal given back already. */
 static void
 relay_end(struct relay *relay)
 {
-	int status;
-
 	relay_drain(relay);
-	relay_restore(relay);
-	fd_close(&relay->alive);
-	if (relay->guard != 0)
-		child_wait(relay->guard, &status);
+	if (relay->terminal->keys != -1)
+		modes_restore(&relay->guard, relay->terminal->keys);
+	guard_end(&relay->guard);
+	fd_close(&relay->slave);
 	fd_close(&relay->master);
 }
 
-/* ---- nspawn-enter -------------------------------------------------- */
-
-/* Takes the signals of passed_signals as events, and those of a terminal. */
-static int
-signals_open(bool terminal)
+/* Connects the pipes that stand for terminals with these. */
+static void
+relay_open_pipes(struct relay *relay)
 {
-	sigset_t set;
+	struct terminal *terminal = relay->terminal;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < PASSED_SIGNALS; i++)
-		sigaddset(&set, passed_signals[i]);
-	if (terminal) {
-		sigaddset(&set, SIGWINCH);
-		sigaddset(&set, SIGTSTP);
-		sigaddset(&set, SIGCONT);
+	for (int fd = 0; fd < STANDARD; fd++) {
+		struct flow *flow = &relay->flows[fd];
+
+		fd_close(&terminal->inner[fd]);	/* a reader may wait */
+		flow->from = flow->to = -1;
+		if ((terminal->pipes & 1u << fd) == 0)
+			continue;
+		flow->from = fd == STDIN_FILENO ? terminal->tty[fd] :
+		    terminal->own[fd];
+		flow->to = fd == STDIN_FILENO ? terminal->own[fd] :
+		    terminal->tty[fd];
 	}
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* Gets the relay ready; of a pty it hears later. */
 static void
 relay_make(struct relay *relay, struct context *context, int signals)
 {
-	struct terminal *terminal = &context->terminal;
+	struct modes *modes = NULL;
 
-	*relay = (struct relay){ .context = context, .terminal = terminal,
-	    .signals = signals, .master = -1, .alive = -1 };
-	for (int fd = 0; fd < STANDARD; fd++) {
-		fd_close(&terminal->inner[fd]);	/* a reader may wait */
-		relay->flows[fd].from = relay->flows[fd].to = -1;
-		if (terminal->own[fd] == -1)
-			continue;
-		relay->flows[fd].from = fd == STDIN_FILENO ? terminal->outer :
-		    terminal->own[fd];
-		relay->flows[fd].to = fd == STDIN_FILENO ? terminal->own[fd] :
-		    terminal->outer;
-	}
+	if (context->terminal.keys != -1)
+		modes = mmap(NULL, sizeof(*modes), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (modes == MAP_FAILED)
+		err(ENTRY_STATUS_FAILED,
+		    "cannot allocate memory for the terminal's modes");
+	*relay = (struct relay){ .context = context,
+	    .terminal = &context->terminal, .signals = signals, .master = -1,
+	    .slave = -1, .guard = { .modes = modes, .alive = -1 },
+	    .pace = PACE_MIN };
+	relay_open_pipes(relay);
+	if (modes != NULL)
+		keys_attend(relay, true);
+}
+
+/* ---- nspawn-enter -------------------------------------------------- */
+
+/* Takes a signal as an event, too, unless the caller ignores it. */
+static void
+signal_add(sigset_t *set, int signal)
+{
+	struct sigaction action;
+
+	if (sigaction(signal, NULL, &action) == -1 ||
+	    action.sa_handler != SIG_IGN)
+		sigaddset(set, signal);
+}
+
+/* Takes as events what is meant for the command, and what concerns a job. */
+static int
+signals_open(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < PASSED_SIGNALS; i++)
+		signal_add(&set, passed_signals[i]);
+	signal_add(&set, SIGTSTP);
+	sigaddset(&set, SIGWINCH);
+	sigaddset(&set, SIGCONT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /*
@@ -971,7 +1415,7 @@ relay_make(struct relay *relay, struct context *context, int signals)
 static int
 enter(struct context *context)
 {
-	int signals = signals_open(context->terminal.outer != -1), n, error;
+	int signals = signals_open(), n, error;
 	static struct relay relay;
 	struct entry_report report;
 
@@ -979,7 +1423,6 @@ enter(struct context *context)
 		err(ENTRY_STATUS_FAILED, "cannot take signals as events");
 	command_order(context);
 	relay_make(&relay, context, signals);
-	relay_attend(&relay);
 	n = relay_run(&relay, &report);
 	error = errno;
 	relay_end(&relay);
@@ -998,11 +1441,23 @@ enter(struct context *context)
 }
 
 /*
+ * True if a key has ended the command that our own terminal, which was raw, did
+ * not make a signal of: it would have gone to all of our process group.
+ */
+static bool
+ended_by_key(const struct terminal *terminal, int signal)
+{
+	return terminal->manner == MANNER_RAW &&
+	    (signal == SIGINT || signal == SIGQUIT) &&
+	    tcgetpgrp(terminal->keys) == getpgrp();
+}
+
+/*
  * Ends as the command did, by its signal too, but without a core file of a
  * process that did nothing wrong.
  */
 static int
-exit_like(int status)
+exit_like(const struct terminal *terminal, int status)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t set;
@@ -1011,7 +1466,8 @@ exit_like(int status)
 		prlimit(0, RLIMIT_CORE, &none, NULL);
 		prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
 		signal(WTERMSIG(status), SIG_DFL);
-		raise(WTERMSIG(status));
+		kill(ended_by_key(terminal, WTERMSIG(status)) ? 0 : getpid(),
+		    WTERMSIG(status));
 		sigemptyset(&set);
 		sigaddset(&set, WTERMSIG(status));
 		sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -1046,5 +1502,5 @@ main(int argc, char **argv)
 	status = enter(&context);
 	machine_close(&context.machine);
 	host_close(&context.host);
-	return exit_like(status);
+	return exit_like(&context.terminal, status);
 }
