@@ -2886,6 +2886,61 @@ machine_frozen(const struct host *host, const struct machine *machine)
 	return frozen && process_alive(&machine->leader);
 }
 
+/* True if a cgroup has as many processes as it may have. */
+static bool
+cgroup_full(int cgroup)
+{
+	char max[32], current[32];
+	uint64_t most, have;
+
+	if (file_read(cgroup, "pids.max", max, sizeof(max)) == -1 ||
+	    file_read(cgroup, "pids.current", current, sizeof(current)) == -1)
+		return false;
+	max[strcspn(max, "\n")] = current[strcspn(current, "\n")] = '\0';
+	return number_parse(max, UINT32_MAX, &most) == 0 &&
+	    number_parse(current, UINT32_MAX, &have) == 0 && have >= most;
+}
+
+/* Cuts a cgroup's path down to the first that is full, from below. */
+static bool
+cgroup_line_full(const struct host *host, struct cgroup_line *line)
+{
+	bool full = false;
+	char *slash;
+
+	while (!full && (slash = strrchr(line->path, '/')) != NULL &&
+	    slash[1] != '\0') {
+		int cgroup = cgroup_open(host, line);
+
+		full = cgroup != -1 && cgroup_full(cgroup);
+		fd_close(&cgroup);
+		if (!full)
+			*slash = '\0';
+	}
+	return full;
+}
+
+bool
+machine_full(const struct host *host, const struct machine *machine,
+    char path[PATH_MAX])
+{
+	struct cgroup_line line;
+	struct stream stream;
+	bool full = false;
+
+	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
+	    &stream) == -1)
+		return false;
+	while (!full && cgroup_line_next(&stream, &line))
+		full = (line.hierarchy[0] == '\0' ||
+		    hierarchy_is(line.hierarchy, "pids")) &&
+		    cgroup_line_full(host, &line);
+	stream_close(&stream);
+	if (full)
+		memcpy(path, line.path, sizeof(line.path));
+	return full;
+}
+
 ssize_t
 machine_processes(int proc, const struct machine *machine, pid_t *pids,
     size_t size)
@@ -5766,6 +5821,26 @@ account_words(const char *who, const char *kind, const char *file, char *text,
 		    file);
 }
 
+enum entry_lack
+entry_lacks(const struct entry_report *report)
+{
+	int n = report->step - STEP_FIRST;
+
+	if (report->event != ENTRY_FAILED)
+		return ENTRY_LACKS_OTHER;
+	if (n >= 0 && n < STEPS && steps[n].apply == filters_fetch)
+		return report->error == EPERM || report->error == ESRCH ?
+		    ENTRY_LACKS_OTHER : ENTRY_LACKS_FILTERS;
+	if (report->error == EAGAIN && (n == 0 ||
+	    (n > 0 && n < STEPS && steps[n].apply == command_make)))
+		return ENTRY_LACKS_PROCESSES;
+	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
+	    (n < 0 && readings[report->step].read == entry_read_cgroups &&
+	    report->error != EBUSY))
+		return ENTRY_LACKS_CGROUPS;
+	return ENTRY_LACKS_OTHER;
+}
+
 /* What is known of a failure besides its errno.  False where it is nothing. */
 static bool
 step_explain(const struct entry_report *report, const struct command *command,
@@ -5788,30 +5863,15 @@ step_explain(const struct entry_report *report, const struct command *command,
 	else if (apply == command_make && error == ENOMEM)
 		snprintf(text, size, "cannot make a process in it: no memory,"
 		    " or it is just ending");
-	else if (apply == command_make && error == EAGAIN)
+	else if (entry_lacks(report) == ENTRY_LACKS_PROCESSES)
 		snprintf(text, size, "cannot make a process in it: a limit on"
-		    " processes is reached, RLIMIT_NPROC of its leader or"
-		    " TasksMax= of its unit");
+		    " processes is reached");
+	else if (apply == account_apply && error == EINVAL)
+		snprintf(text, size, "its user namespace does not have the"
+		    " user, or a group of it");
 	else
 		return false;
 	return true;
-}
-
-enum entry_lack
-entry_lacks(const struct entry_report *report)
-{
-	int n = report->step - STEP_FIRST;
-
-	if (report->event != ENTRY_FAILED)
-		return ENTRY_LACKS_OTHER;
-	if (n >= 0 && n < STEPS && steps[n].apply == filters_fetch)
-		return report->error == EPERM || report->error == ESRCH ?
-		    ENTRY_LACKS_OTHER : ENTRY_LACKS_FILTERS;
-	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
-	    (n < 0 && readings[report->step].read == entry_read_cgroups &&
-	    report->error != EBUSY))
-		return ENTRY_LACKS_CGROUPS;
-	return ENTRY_LACKS_OTHER;
 }
 
 const char *

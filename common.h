@@ -541,6 +541,14 @@ int cgroup_remove(int dir, const char *path);
 bool machine_frozen(const struct host *host, const struct machine *machine);
 
 /*
+ * True if the leader's cgroup, or one above it, has as many processes as it may
+ * have (TasksMax= of a unit).
+ *   path       its path in the hierarchy
+ */
+bool machine_full(const struct host *host, const struct machine *machine,
+    char path[PATH_MAX]);
+
+/*
  * Lists the processes of the leader's pid namespace, in the order of proc.
  *   size     of pids
  * Returns  how many there are, which may be more than size; 0 where the leader
@@ -875,6 +883,7 @@ void entry_close(struct entry *entry);
 enum entry_lack {
 	ENTRY_LACKS_FILTERS,	/* see unfiltered */
 	ENTRY_LACKS_CGROUPS,	/* see privileged */
+	ENTRY_LACKS_PROCESSES,	/* there are as many as there may be */
 	ENTRY_LACKS_OTHER,
 };
 

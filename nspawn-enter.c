@@ -92,7 +92,7 @@ struct context {
 
 enum {
 	KEY_NAMESPACE = 256, KEY_ONLY = 512, KEY_PRESERVE, KEY_PRIVILEGED,
-	KEY_NO_SECCOMP, KEY_FOREIGN, KEY_HELP, KEY_VERSION
+	KEY_NO_SECCOMP, KEY_FOREIGN, KEY_VERSION
 };
 
 #define OWN_OPTIONS	13
@@ -114,7 +114,7 @@ static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "quiet", 'q', NULL, "no warnings" },
 	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
 	    " another user" },
-	{ "help", KEY_HELP, NULL, "show this text" },
+	{ "help", 'h', NULL, "show this text" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 };
 
@@ -189,6 +189,8 @@ set_name(struct settings *settings, const char *name)
 		warnx("'%s' cannot be the name of a machine: it is made of 1 to"
 		    " %d letters, digits, '-' and '.'",
 		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		if (strchr(name, '@') != NULL)
+			warnx("the user of the machine is given by -u USER");
 		try_help();
 	}
 	settings->name = name;
@@ -308,13 +310,16 @@ set_option(struct settings *settings, const struct option_spec *options,
 	case KEY_FOREIGN:
 		settings->foreign = true;
 		break;
-	case KEY_HELP:
+	case 'h':
 		help(options);
 		exit(EXIT_SUCCESS);
 	case KEY_VERSION:
 		printf("nspawn-enter %s\n", VERSION);
 		exit(EXIT_SUCCESS);
 	default:
+		if (optopt == 'i')
+			warnx("no -i is needed: the command always has the"
+			    " caller's standard input");
 		try_help();
 	}
 }
@@ -496,18 +501,36 @@ command_make(struct context *context)
 	}
 }
 
+/* What would help, to be read after the reason. */
+static const char *
+hint(const struct context *context, const struct entry_report *report,
+    char *text, size_t size)
+{
+	char path[PATH_MAX];
+
+	switch (entry_lacks(report)) {
+	case ENTRY_LACKS_FILTERS:
+		return "; --no-seccomp leaves them out";
+	case ENTRY_LACKS_CGROUPS:
+		return "; --privileged leaves them out";
+	case ENTRY_LACKS_PROCESSES:
+		if (!machine_full(&context->host, &context->machine, path))
+			return ": RLIMIT_NPROC of its leader, or"
+			    " kernel.threads-max of the host";
+		snprintf(text, size, ": TasksMax= (pids.max) of %s", path);
+		return text;
+	default:
+		return "";
+	}
+}
+
 /* Says why there is no command, and ends. */
 static _Noreturn void
 command_failed(const struct context *context,
     const struct entry_report *report)
 {
-	static const char *const hints[] = {
-		[ENTRY_LACKS_FILTERS] = "; --no-seccomp leaves them out",
-		[ENTRY_LACKS_CGROUPS] = "; --privileged leaves them out",
-		[ENTRY_LACKS_OTHER] = "",
-	};
 	struct pollfd leader = { context->machine.leader.fd, POLLIN, 0 };
-	char text[1024];
+	char text[1024], more[1024];
 
 	/* A machine that is ending is in the way in many ways. */
 	if (poll(&leader, 1, ENDING_TIME) == 1)
@@ -515,7 +538,20 @@ command_failed(const struct context *context,
 		    context->settings.name);
 	errx(ENTRY_STATUS_FAILED, "%s: %s%s", context->settings.name,
 	    entry_strerror(report, &context->command, text, sizeof(text)),
-	    hints[entry_lacks(report)]);
+	    hint(context, report, more, sizeof(more)));
+}
+
+/* Says why there is no monitor, as errno has it, and ends. */
+static _Noreturn void
+monitor_failed(const struct settings *settings)
+{
+	if (errno == EAGAIN)
+		errx(ENTRY_STATUS_FAILED, "%s: cannot make a process for the"
+		    " monitor, since a limit of the caller's is reached:"
+		    " RLIMIT_NPROC, or TasksMax= of its unit", settings->name);
+	err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a sealed copy"
+	    " in memory; do /proc/self/exe and vm.memfd_noexec allow it?",
+	    settings->name);
 }
 
 /* Opens all that is needed of the leader, and has the command run. */
@@ -532,9 +568,7 @@ command_order(struct context *context)
 	context->monitor = MONITOR_NONE;
 	if (monitor_order(&context->monitor, 0, &entry,
 	    &context->command) == -1)
-		err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a"
-		    " sealed copy in memory; do /proc/self/exe and"
-		    " vm.memfd_noexec allow it?", settings->name);
+		monitor_failed(settings);
 	entry_close(&entry);
 }
 

@@ -88,7 +88,7 @@ struct settings {
 };
 
 enum {
-	KEY_STRICT = 512, KEY_DRY_RUN, KEY_FOREIGN, KEY_HELP, KEY_VERSION
+	KEY_STRICT = 512, KEY_DRY_RUN, KEY_FOREIGN, KEY_VERSION
 };
 
 static const struct option_spec options[] = {
@@ -104,7 +104,7 @@ static const struct option_spec options[] = {
 	    " another user" },
 	{ "verbose", 'v', NULL, "say each step" },
 	{ "quiet", 'q', NULL, "say nothing but errors" },
-	{ "help", KEY_HELP, NULL, "show this text" },
+	{ "help", 'h', NULL, "show this text" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 	{ NULL, 0, NULL, NULL },
 };
@@ -209,7 +209,7 @@ set_option(struct settings *settings, int key)
 	case KEY_FOREIGN:
 		settings->foreign = true;
 		break;
-	case KEY_HELP:
+	case 'h':
 		help();
 		exit(EXIT_SUCCESS);
 	case KEY_VERSION:

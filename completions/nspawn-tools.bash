@@ -49,11 +49,11 @@ _nspawn_options()
 		    --no-pid --no-cgroup --no-time --no-user --only= -u= \
 		    --user= -w= --chdir= -e= --setenv= --preserve-env -t --tty \
 		    -T --no-tty --privileged --no-seccomp -q --quiet \
-		    --foreign --help --version
+		    --foreign -h --help --version
 		;;
 	nspawn-stop)
 		printf '%s\n' -t= --timeout= -s= --signal= --strict --dry-run \
-		    --foreign -v --verbose -q --quiet --help --version
+		    --foreign -v --verbose -q --quiet -h --help --version
 		;;
 	esac
 }

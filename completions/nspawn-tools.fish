@@ -70,7 +70,7 @@ __nspawn_enter_option -l privileged \
 __nspawn_enter_option -l no-seccomp -d 'leave out the system call filters'
 __nspawn_enter_option -s q -l quiet -d 'no warnings'
 __nspawn_enter_option -l foreign -d 'also enter another user\'s machine'
-__nspawn_enter_option -l help -d 'show a short help'
+__nspawn_enter_option -s h -l help -d 'show a short help'
 __nspawn_enter_option -l version -d 'show the version'
 functions -e __nspawn_enter_option
 
@@ -83,5 +83,5 @@ complete -c nspawn-stop -l dry-run -d 'say what would be done'
 complete -c nspawn-stop -l foreign -d 'also stop another user\'s machine'
 complete -c nspawn-stop -s v -l verbose -d 'say each step'
 complete -c nspawn-stop -s q -l quiet -d 'nothing but errors'
-complete -c nspawn-stop -l help -d 'show a short help'
+complete -c nspawn-stop -s h -l help -d 'show a short help'
 complete -c nspawn-stop -l version -d 'show the version'

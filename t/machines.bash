@@ -127,7 +127,9 @@ job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
 	rm -f "$job_log"
-	on_host sh -c 'echo $$; exec "$@"' job "$@" >"$job_log" 2>&1 3>&- &
+	# A script's jobs in the background ignore these.
+	on_host sh -c 'echo $$; exec env --default-signal=INT,QUIT "$@"' \
+	    job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
 	until_true test -s "$job_log"
 	job_inner=$(head -n 1 "$job_log")
