@@ -14,6 +14,9 @@
  * the same pipeline.  So keys are read only in the foreground, only while the
  * terminal's modes are those that we know, and mostly only when the command has
  * read those before; and modes are changed only where they are those.
+ *
+ * Sections: options; the command; the caller's terminals; the modes of the
+ * caller's terminal; flows of bytes; the pty; the relay; nspawn-enter.
  */
 #include "common.h"
 
@@ -662,18 +665,17 @@ terminal_derive(struct terminal *terminal, const struct termios *modes)
 	bool raw = terminal->manner == MANNER_RAW;
 
 	*m = *modes;
-	m->c_lflag |= ICANON | ISIG | IEXTEN;
-	m->c_iflag |= ICRNL;
-	if ((modes->c_lflag & ICANON) == 0)
-		m->c_lflag |= ECHO | ECHOE | ECHOK;
+	if ((modes->c_lflag & ICANON) == 0) {
+		m->c_lflag |= ICANON | ISIG | IEXTEN | ECHO | ECHOE | ECHOK;
+		m->c_iflag |= ICRNL;
+		m->c_oflag |= OPOST;
+	}
 	if (terminal->manner == MANNER_LINES)
 		m->c_lflag |= EXTPROC;
 	/* What is shown by a terminal that is not raw is processed there. */
 	if (terminal->screen != -1 &&
 	    (!raw || !terminal_same(terminal->keys, terminal->screen)))
 		m->c_oflag &= ~(tcflag_t)OPOST;
-	else
-		m->c_oflag |= OPOST;
 }
 
 /* Looks at the standard descriptors. */
@@ -989,23 +991,6 @@ pty_adopt(struct relay *relay)
 }
 
 /*
- * Reads what the command has written.  In packets a byte before it tells what
- * it is; what has happened to the modes is looked at anyway.
- * Returns  as read(2)
- */
-static ssize_t
-pty_read(const struct relay *relay, struct flow *flow)
-{
-	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
-	bool packet = relay->terminal->manner == MANNER_LINES;
-
-	flow->start = packet ? 1 : 0;
-	flow->end = n <= 0 || (packet && flow->data[0] != TIOCPKT_DATA) ?
-	    flow->start : (size_t)n;
-	return n;
-}
-
-/*
  * Says that the input has ended by the character of the pty for that.  Before
  * one that is read as such an unfinished line needs another, or its end; a
  * command that edits lines itself may get it only with the next try.
@@ -1166,17 +1151,21 @@ input_read(struct relay *relay, short events)
 		    flow->from != relay->terminal->keys);
 }
 
-/* Reads what there is of an output.  False where there is nothing. */
+/*
+ * Reads what there is of an output.  Before each packet of a pty a byte tells
+ * what it is; what has happened to the modes is looked at anyway.
+ * Returns  false where there is nothing
+ */
 static bool
 output_read(struct relay *relay, struct flow *flow)
 {
-	ssize_t n = flow->from == relay->master ? pty_read(relay, flow) :
-	    read(flow->from, flow->data, sizeof(flow->data));
+	bool packet = flow->from == relay->master &&
+	    relay->terminal->manner == MANNER_LINES;
+	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
 
-	if (flow->from != relay->master) {
-		flow->start = 0;
-		flow->end = n > 0 ? (size_t)n : 0;
-	}
+	flow->start = packet ? 1 : 0;
+	flow->end = n <= 0 || (packet && flow->data[0] != TIOCPKT_DATA) ?
+	    flow->start : (size_t)n;
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		flow->from = -1;
 	return n > 0;
@@ -1311,15 +1300,16 @@ relay_run(struct relay *relay, struct entry_report *report)
 	const struct monitor *monitor = &relay->context->monitor;
 	int n, fd;
 
-	for (;;) {
-		n = relay_step(relay);
-		if (n == 1)
-			n = monitor_report(monitor, report, &fd) == -1 ? -1 : 1;
-		if (n == -1 || (n == 1 && report->event != ENTRY_TERMINAL))
-			return n == -1 ? -1 : 0;
-		if (n == 1)
-			relay_terminal(relay, report, fd);
+	while ((n = relay_step(relay)) != -1) {
+		if (n == 0)
+			continue;
+		if (monitor_report(monitor, report, &fd) == -1)
+			return -1;
+		if (report->event != ENTRY_TERMINAL)
+			return 0;
+		relay_terminal(relay, report, fd);
 	}
+	return -1;
 }
 
 /* Waits until flow can write, or a signal says not to. */
@@ -1336,6 +1326,18 @@ flow_wait(struct relay *relay, const struct flow *flow)
 	    !relay_signal(relay);
 }
 
+/* Writes all that was read.  False if a signal says not to. */
+static bool
+flow_flush(struct relay *relay, struct flow *flow)
+{
+	while (flow->start < flow->end) {
+		if (!flow_wait(relay, flow))
+			return false;
+		flow_write(relay, flow);
+	}
+	return true;
+}
+
 /*
  * Hands on what the command had still written; not what others write from now
  * on who keep its terminal or pipe open.
@@ -1345,19 +1347,16 @@ relay_drain(struct relay *relay)
 {
 	for (int i = OUTPUT; i < STANDARD; i++) {
 		struct flow *flow = &relay->flows[i];
-		int most = DRAIN_MAX, done = 0;
+		int left = DRAIN_MAX;
 
 		if (flow->from != -1 && flow->from != relay->master)
-			ioctl(flow->from, FIONREAD, &most);
-		do {
-			done += (int)flow->end;
-			while (flow->start < flow->end) {
-				if (!flow_wait(relay, flow))
-					return;
-				flow_write(relay, flow);
-			}
-		} while (flow->from != -1 && done < most &&
-		    output_read(relay, flow));
+			ioctl(flow->from, FIONREAD, &left);
+		if (!flow_flush(relay, flow))
+			return;
+		for (; flow->from != -1 && left > 0 &&
+		    output_read(relay, flow); left -= (int)flow->end)
+			if (!flow_flush(relay, flow))
+				return;
 	}
 }
 
