@@ -192,7 +192,7 @@ set_name(struct settings *settings, const char *name)
 		warnx("'%s' cannot be the name of a machine: it is made of 1 to"
 		    " %d letters, digits, '-' and '.'",
 		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
-		if (strchr(name, '@') != NULL)
+		if (strchr(clean, '@') != NULL)
 			warnx("the user of the machine is given by -u USER");
 		try_help();
 	}
@@ -520,7 +520,8 @@ hint(const struct context *context, const struct entry_report *report,
 		if (!machine_full(&context->host, &context->machine, path))
 			return ": RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
-		snprintf(text, size, ": TasksMax= (pids.max) of %s", path);
+		snprintf(text, size, ": TasksMax= (pids.max) of %.512s",
+		    path);
 		return text;
 	default:
 		return "";
@@ -626,11 +627,11 @@ terminal_replace(struct terminal *terminal, enum tty tty)
 		bool apart = fd == STDERR_FILENO && ttys[1] != -1 &&
 		    !terminal_same(ttys[1], ttys[fd]);
 
-		if (tty == TTY_ALWAYS)
-			terminal->pty |= 1u << fd;
-		else if (ttys[fd] != -1 && (tty == TTY_NEVER || apart))
+		if (tty != TTY_ALWAYS && ttys[fd] == -1)
+			continue;
+		if (tty == TTY_NEVER || (tty != TTY_ALWAYS && apart))
 			terminal_pipe(terminal, fd);
-		else if (ttys[fd] != -1)
+		else
 			terminal->pty |= 1u << fd;
 	}
 }
@@ -984,8 +985,7 @@ pty_adopt(struct relay *relay)
 	struct termios old = terminal->modes, inside;
 
 	terminal_derive(terminal, &relay->guard.modes->first);
-	if (memcmp(&old, &terminal->modes, sizeof(old)) != 0 &&
-	    tcgetattr(relay->master, &inside) == 0 &&
+	if (tcgetattr(relay->master, &inside) == 0 &&
 	    modes_same(&inside, &old))
 		tcsetattr(relay->master, TCSANOW, &terminal->modes);
 }
@@ -1007,7 +1007,8 @@ pty_write_end(struct relay *relay)
 	line = (modes.c_lflag & ICANON) != 0;
 	flow->start = flow->end = 0;
 	if (relay->unfinished && (modes.c_lflag & EXTPROC) == 0)
-		flow->data[flow->end++] = line ? (char)modes.c_cc[VEOF] : '\r';
+		flow->data[flow->end++] = (char)(line ? modes.c_cc[VEOF] :
+		    '\r');
 	flow->data[flow->end++] = (char)modes.c_cc[VEOF];
 	relay->unfinished = relay->unfinished && line;
 	/* Who does not want to end is not to be told all the time. */
