@@ -75,6 +75,7 @@ struct terminal {
 	int		screen;		/* and what shows a pty's output */
 	unsigned	pty;		/* a set: those that a pty replaces */
 	unsigned	pipes;		/* and those that pipes do */
+	bool		one;		/* terminal is both */
 	enum manner	manner;
 	struct termios	modes;		/* that the pty was given */
 	struct winsize	size;
@@ -647,6 +648,8 @@ terminal_decide(struct terminal *terminal, enum tty tty)
 	    ttys[2] != -1 ? ttys[2] : ttys[0];
 	terminal->keys = ttys[0] != -1 || always || terminal->pty == 0 ?
 	    ttys[0] : terminal->screen;
+	terminal->one = terminal->keys != -1 && terminal->screen != -1 &&
+	    terminal_same(terminal->keys, terminal->screen);
 	if (terminal->pty == 0)
 		terminal->manner = MANNER_NONE;
 	else if (ttys[0] != -1 && (ttys[1] != -1 || always))
@@ -663,7 +666,6 @@ static void
 terminal_derive(struct terminal *terminal, const struct termios *modes)
 {
 	struct termios *m = &terminal->modes;
-	bool raw = terminal->manner == MANNER_RAW;
 
 	*m = *modes;
 	if ((modes->c_lflag & ICANON) == 0) {
@@ -675,7 +677,7 @@ terminal_derive(struct terminal *terminal, const struct termios *modes)
 		m->c_lflag |= EXTPROC;
 	/* What is shown by a terminal that is not raw is processed there. */
 	if (terminal->screen != -1 &&
-	    (!raw || !terminal_same(terminal->keys, terminal->screen)))
+	    (terminal->manner != MANNER_RAW || !terminal->one))
 		m->c_oflag &= ~(tcflag_t)OPOST;
 }
 
@@ -1069,9 +1071,11 @@ keys_attend(struct relay *relay, bool start)
 	if (!modes->known || !modes_same(&now, &modes->last))
 		return false;
 	want = modes->first;
-	if (relay->master != -1 && relay->terminal->manner == MANNER_RAW)
+	if (relay->master != -1 && relay->terminal->manner == MANNER_RAW) {
 		cfmakeraw(&want);
-	else if (relay->master != -1)
+		if (!relay->terminal->one)
+			want.c_oflag = modes->first.c_oflag;
+	} else if (relay->master != -1)
 		want = modes_like(&modes->first, &relay->inside);
 	modes_set(&relay->guard, keys, &want);
 	return true;
