@@ -34,6 +34,14 @@ host_start_shared()
 	host machine "$HOST" scope webu -U
 }
 
+# machine_debian NAME [OPTION]...: one with the programs of the host, which all
+# tests of a file share.
+machine_debian()
+{
+	host machine "$HOST" scope "$@" --bind-ro=/usr \
+	    --bind-ro=/usr/lib64:/lib64 -- /usr/bin/sleep infinity
+}
+
 host_stop()
 {
 	host off "$HOST"

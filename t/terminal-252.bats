@@ -10,13 +10,6 @@ load machines
 
 MACHINES='web webu deb debu'
 
-# machine_debian NAME [OPTION]...: one with the programs of the host.
-machine_debian()
-{
-	host machine "$HOST" scope "$@" --bind-ro=/usr \
-	    --bind-ro=/usr/lib64:/lib64 -- /usr/bin/sleep infinity
-}
-
 setup_file()
 {
 	host_start_shared
