@@ -1244,10 +1244,11 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 			continue;
 		if (flow->start < flow->end)
 			flow_write(relay, flow);
-		else if (i == INPUT)
-			input_read(relay, fds[i].revents);
-		else
+		else if (i != INPUT)
 			output_read(relay, flow);
+		/* A key wakes all who wait for one; whose is it now? */
+		else if (input_attend(relay) == INPUT_WANTED)
+			input_read(relay, fds[i].revents);
 	}
 }
 
