@@ -83,9 +83,13 @@ rows()
 {
 	local i o e
 
-	for i in t o p f n c; do for o in t o p f n c; do for e in t o p f n c; do
-		"$1" "$i$o$e" "${@:2}"
-	done; done; done
+	for i in t o p f n c; do
+		for o in t o p f n c; do
+			for e in t o p f n c; do
+				"$1" "$i$o$e" "${@:2}"
+			done
+		done
+	done
 }
 
 # plan ROW OPTION MACHINE: the row as t/person makes it.
@@ -111,7 +115,7 @@ plan()
 	stderr ${what[${row:2:1}]}
 	hears said $signs.said
 	tells go $signs.go
-	run $TOP/t/host run $HOST sh -c 'exec "\$@"$close' sh \
+	run $TOP/t/host run $HOST /src/t/sit sh -c 'exec "\$@"$close' sh \
 	    $BIN/nspawn-enter $2 $3 sh /probe $row
 	await said has:.*'\\n'
 	END
@@ -151,7 +155,13 @@ put()
 	case ${2:$3:1} in
 	t) shown1+=,$1\\r ;;
 	o) shown2+=,$1\\r ;;
-	p | f) [ "$3" = 1 ] && stdout+=,$1$end || stderr+=,$1$end ;;
+	[pf])
+		if [ "$3" = 1 ]; then
+			stdout+=,$1$end
+		else
+			stderr+=,$1$end
+		fi
+		;;
 	esac
 }
 
@@ -189,7 +199,11 @@ expected()
 	# What a terminal inside has put out has its line ends.
 	[ "$option" != -t ] || end='\r'
 	# In the order of the alphabet, like what was seen.
-	[ "$option" = -t ] && put err "$row" 1 || put err "$row" 2
+	if [ "$option" = -t ]; then
+		put err "$row" 1
+	else
+		put err "$row" 2
+	fi
 	keys one "$row" "$option" t
 	put out "$row" 1
 	keys two "$row" "$option" o
