@@ -1157,6 +1157,26 @@ input_read(struct relay *relay, short events)
 }
 
 /*
+ * Takes away what the screen adds itself: a command may have set its terminal to
+ * end lines by \r\n, as less does.
+ */
+static void
+flow_strip(struct flow *flow, int screen)
+{
+	const tcflag_t adds = OPOST | ONLCR;
+	struct termios modes;
+	size_t end = flow->start;
+
+	if (tcgetattr(screen, &modes) == -1 || (modes.c_oflag & adds) != adds)
+		return;
+	for (size_t i = flow->start; i < flow->end; i++)
+		if (flow->data[i] != '\r' || i + 1 == flow->end ||
+		    flow->data[i + 1] != '\n')
+			flow->data[end++] = flow->data[i];
+	flow->end = end;
+}
+
+/*
  * Reads what there is of an output.  Before each packet of a pty a byte tells
  * what it is; what has happened to the modes is looked at anyway.
  * Returns  false where there is nothing
@@ -1173,6 +1193,8 @@ output_read(struct relay *relay, struct flow *flow)
 	    flow->start : (size_t)n;
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		flow->from = -1;
+	if (packet && (relay->inside.c_oflag & OPOST) != 0)
+		flow_strip(flow, flow->to);
 	return n > 0;
 }
 
