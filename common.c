@@ -1273,7 +1273,8 @@ signal_in(uint64_t set, int signal)
 
 /*
  * Writes the path of a process's file below proc; process 0 is the caller.  An
- * entry does it so often that it would notice a printf(3).
+ * entry does it fifty times, and a printf(3) would take longer than most of the
+ * calls that it is for.
  */
 static const char *
 proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
@@ -5836,7 +5837,7 @@ entry_lacks(const struct entry_report *report)
 		return ENTRY_LACKS_PROCESSES;
 	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
 	    (n < 0 && readings[report->step].read == entry_read_cgroups &&
-	    report->error != EBUSY))
+	    report->error != EBUSY && !error_is_short(report->error)))
 		return ENTRY_LACKS_CGROUPS;
 	return ENTRY_LACKS_OTHER;
 }

@@ -543,7 +543,8 @@ bool machine_frozen(const struct host *host, const struct machine *machine);
 /*
  * True if the leader's cgroup, or one above it, has as many processes as it may
  * have (TasksMax= of a unit).
- *   path       its path in the hierarchy
+ *   path       its path in the hierarchy, of which the machine may have chosen
+ *              a part: see printable()
  */
 bool machine_full(const struct host *host, const struct machine *machine,
     char path[PATH_MAX]);
@@ -863,8 +864,9 @@ struct entry_report {
 
 /*
  * Reads what a process must become to run command in machine, and opens what it
- * takes, before anything is joined.  What machine.status says is taken for
- * true; if the leader has changed, the command is not run.
+ * takes, before anything is joined.  The command is confined as the leader was
+ * when machine.status was read; if what that says has changed before the
+ * leader's filters are copied, the command is not run.
  *   report     on failure: for entry_strerror()
  * errors     ESRCH       when the leader has ended
  *            EOWNERDEAD  when only its first thread has ended

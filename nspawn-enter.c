@@ -60,12 +60,12 @@ struct settings {
 };
 
 /* Where a pty's input comes from, and who edits it. */
-enum manner {
-	MANNER_NONE,		/* there is no pty */
-	MANNER_RAW,		/* keys; the pty edits, our terminal is raw */
-	MANNER_LINES,		/* keys; our terminal edits, as the pty's modes
+enum source {
+	SOURCE_NONE,		/* there is no pty */
+	SOURCE_RAW,		/* keys; the pty edits, our terminal is raw */
+	SOURCE_LINES,		/* keys; our terminal edits, as the pty's modes
 				   ask for */
-	MANNER_STREAM,		/* standard input, which is no terminal */
+	SOURCE_STREAM,		/* standard input, which is no terminal */
 };
 
 /* The caller's terminals, and what takes their place. */
@@ -75,8 +75,8 @@ struct terminal {
 	int		screen;		/* and what shows a pty's output */
 	unsigned	pty;		/* a set: those that a pty replaces */
 	unsigned	pipes;		/* and those that pipes do */
-	bool		one;		/* terminal is both */
-	enum manner	manner;
+	bool		same;		/* the two are one terminal */
+	enum source	source;
 	struct termios	modes;		/* that the pty was given */
 	struct winsize	size;
 	int		inner[STANDARD];	/* pipes' ends, its */
@@ -92,6 +92,7 @@ struct context {
 	char		**defaults;	/* of the command's environment */
 	struct command	 command;
 	struct monitor	 monitor;
+	bool		 interrupted;	/* by the keys that were typed last */
 };
 
 enum {
@@ -510,7 +511,7 @@ static const char *
 hint(const struct context *context, const struct entry_report *report,
     char *text, size_t size)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], clean[512];
 
 	switch (entry_lacks(report)) {
 	case ENTRY_LACKS_FILTERS:
@@ -521,8 +522,8 @@ hint(const struct context *context, const struct entry_report *report,
 		if (!machine_full(&context->host, &context->machine, path))
 			return ": RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
-		snprintf(text, size, ": TasksMax= (pids.max) of %.512s",
-		    path);
+		snprintf(text, size, ": TasksMax= (pids.max) of %s",
+		    printable(path, clean, sizeof(clean)));
 		return text;
 	default:
 		return "";
@@ -554,9 +555,11 @@ monitor_failed(const struct settings *settings)
 		errx(ENTRY_STATUS_FAILED, "%s: cannot make a process for the"
 		    " monitor, since a limit of the caller's is reached:"
 		    " RLIMIT_NPROC, or TasksMax= of its unit", settings->name);
-	err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a sealed copy"
-	    " in memory; do /proc/self/exe and vm.memfd_noexec allow it?",
-	    settings->name);
+	if (errno == EACCES || errno == EPERM || errno == ENOENT)
+		err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a"
+		    " sealed copy in memory; do /proc/self/exe and"
+		    " vm.memfd_noexec allow it?", settings->name);
+	err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor", settings->name);
 }
 
 /* Opens all that is needed of the leader, and has the command run. */
@@ -625,12 +628,12 @@ terminal_replace(struct terminal *terminal, enum tty tty)
 
 	for (int fd = 0; fd < STANDARD; fd++) {
 		/* A pty's output is shown in one place. */
-		bool apart = fd == STDERR_FILENO && ttys[1] != -1 &&
+		bool elsewhere = fd == STDERR_FILENO && ttys[1] != -1 &&
 		    !terminal_same(ttys[1], ttys[fd]);
 
 		if (tty != TTY_ALWAYS && ttys[fd] == -1)
 			continue;
-		if (tty == TTY_NEVER || (tty != TTY_ALWAYS && apart))
+		if (tty == TTY_NEVER || (tty != TTY_ALWAYS && elsewhere))
 			terminal_pipe(terminal, fd);
 		else
 			terminal->pty |= 1u << fd;
@@ -648,14 +651,14 @@ terminal_decide(struct terminal *terminal, enum tty tty)
 	    ttys[2] != -1 ? ttys[2] : ttys[0];
 	terminal->keys = ttys[0] != -1 || always || terminal->pty == 0 ?
 	    ttys[0] : terminal->screen;
-	terminal->one = terminal->keys != -1 && terminal->screen != -1 &&
+	terminal->same = terminal->keys != -1 && terminal->screen != -1 &&
 	    terminal_same(terminal->keys, terminal->screen);
 	if (terminal->pty == 0)
-		terminal->manner = MANNER_NONE;
+		terminal->source = SOURCE_NONE;
 	else if (ttys[0] != -1 && (ttys[1] != -1 || always))
-		terminal->manner = MANNER_RAW;
+		terminal->source = SOURCE_RAW;
 	else
-		terminal->manner = always ? MANNER_STREAM : MANNER_LINES;
+		terminal->source = always ? SOURCE_STREAM : SOURCE_LINES;
 }
 
 /*
@@ -673,11 +676,12 @@ terminal_derive(struct terminal *terminal, const struct termios *modes)
 		m->c_iflag |= ICRNL;
 		m->c_oflag |= OPOST;
 	}
-	if (terminal->manner == MANNER_LINES)
+	m->c_lflag &= ~(tcflag_t)EXTPROC;
+	if (terminal->source == SOURCE_LINES)
 		m->c_lflag |= EXTPROC;
 	/* What is shown by a terminal that is not raw is processed there. */
 	if (terminal->screen != -1 &&
-	    (terminal->manner != MANNER_RAW || !terminal->one))
+	    (terminal->source != SOURCE_RAW || !terminal->same))
 		m->c_oflag &= ~(tcflag_t)OPOST;
 }
 
@@ -712,7 +716,8 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 struct modes {
 	bool		known;
 	struct termios	first;		/* to be given back */
-	struct termios	before, last;	/* as we have set them; or first */
+	struct termios	last;		/* as we have set them; or first */
+	struct termios	before;		/* as they are until they are set */
 };
 
 /* The guard of the modes: it gives them back when we cannot. */
@@ -750,7 +755,8 @@ guard_main(const struct modes *modes, int keys, int parent)
 
 	while (read(parent, &byte, 1) == -1 && errno == EINTR)
 		;
-	if (tcgetattr(keys, &now) == 0 && (modes_same(&now, &modes->last) ||
+	if (modes->known && tcgetattr(keys, &now) == 0 &&
+	    (modes_same(&now, &modes->last) ||
 	    modes_same(&now, &modes->before)))
 		tcsetattr(keys, TCSANOW, &modes->first);
 	_exit(EXIT_SUCCESS);
@@ -763,11 +769,17 @@ guard_main(const struct modes *modes, int keys, int parent)
 static void
 guard_start(struct guard *guard, int keys)
 {
-	int ends[2];
+	int ends[2] = { -1, -1 };
 
-	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1)
-		err(ENTRY_STATUS_FAILED,
-		    "cannot make a guard for the terminal");
+	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1) {
+		/* The command runs, and most ends need none. */
+		warn("cannot make a guard for the terminal; if nspawn-enter is"
+		    " killed, reset it by reset(1)");
+		fd_close(&ends[0]);
+		fd_close(&ends[1]);
+		guard->pid = -1;
+		return;
+	}
 	if (guard->pid == 0) {
 		signals_block();
 		setsid();
@@ -794,6 +806,7 @@ modes_set(struct guard *guard, int keys, const struct termios *want)
 	if (tcsetattr(keys, want->c_oflag == modes->before.c_oflag ? TCSANOW :
 	    TCSADRAIN, want) == -1 || tcgetattr(keys, &modes->last) == -1)
 		modes->last = modes->before;
+	modes->before = modes->last;
 }
 
 /* Gives the first modes back, where nobody else has set others. */
@@ -814,8 +827,10 @@ guard_end(struct guard *guard)
 {
 	int status;
 
+	if (guard->modes != NULL)
+		guard->modes->known = false;	/* nothing is left to do */
 	fd_close(&guard->alive);
-	if (guard->pid != 0)
+	if (guard->pid > 0)
 		child_wait(guard->pid, &status);
 }
 
@@ -834,8 +849,8 @@ struct flow {
 enum { INPUT, OUTPUT, ERRORS };		/* the flows, as descriptors are */
 
 /* ms, until we look again: whether the command has read what it has got, */
-#define PACE_MIN	10
-#define PACE_MAX	250
+#define INTERVAL_MIN	10
+#define INTERVAL_MAX	250
 /* and whether the terminal is ours to read. */
 #define FOREGROUND_TIME	500
 
@@ -846,9 +861,9 @@ struct relay {
 	int		 master, slave;	/* of the pty; -1: none, or not yet */
 	struct guard	 guard;
 	struct termios	 inside;	/* the pty's modes, now */
-	bool		 hung_up;	/* the input has ended for good */
+	bool		 input_over;	/* it has ended for good */
 	bool		 unfinished;	/* its last line */
-	int		 pace;		/* ms */
+	int		 interval;		/* ms */
 	int64_t		 end_deadline;	/* none is written before */
 	struct flow	 flows[STANDARD];
 };
@@ -872,7 +887,8 @@ hang_up_is_ignored(void)
 
 /*
  * Writes what goes at once.  Where nobody takes the output any more the command
- * is hung up, as by a terminal that is switched off.
+ * is hung up, as by a terminal that is switched off; what it writes then is
+ * dropped.
  */
 static void
 flow_write(struct relay *relay, struct flow *flow)
@@ -883,20 +899,13 @@ flow_write(struct relay *relay, struct flow *flow)
 	if (n > 0)
 		flow->start += (size_t)n;
 	else if (n == -1 && errno != EAGAIN && errno != EINTR) {
-		flow->from = flow->to = -1;
+		flow->to = -1;
 		flow->start = flow->end = 0;
-		if (flow != &relay->flows[INPUT] && !hang_up_is_ignored())
+		if (flow == &relay->flows[INPUT])
+			flow->from = -1;
+		else if (!hang_up_is_ignored())
 			relay_command(relay, SIGHUP);
 	}
-}
-
-/* True if fd can be read at once. */
-static bool
-is_readable(int fd)
-{
-	struct pollfd readable = { fd, POLLIN, 0 };
-
-	return poll(&readable, 1, 0) == 1;
 }
 
 /* ---- the pty ------------------------------------------------------- */
@@ -915,16 +924,16 @@ pty_resize(const struct relay *relay)
 
 /* Takes up the work on the pty that has come. */
 static void
-pty_begin(struct relay *relay, int master)
+pty_connect(struct relay *relay, int master)
 {
 	const struct terminal *terminal = relay->terminal;
 	int packets = 1;
 
 	relay->master = master;
-	/* Ours too, so that the master has no end while the command can run. */
+	/* To be looked at; and while it is open the master has no end. */
 	relay->slave = pty_peer(master);
 	if (relay->slave == -1 || fcntl(master, F_SETFL, O_NONBLOCK) == -1 ||
-	    (terminal->manner == MANNER_LINES &&
+	    (terminal->source == SOURCE_LINES &&
 	    ioctl(master, TIOCPKT, &packets) == -1))
 		err(ENTRY_STATUS_FAILED,
 		    "cannot use the terminal of the command");
@@ -935,6 +944,22 @@ pty_begin(struct relay *relay, int master)
 	relay->flows[OUTPUT].to = terminal->screen != -1 ? terminal->screen :
 	    STDOUT_FILENO;
 	pty_resize(relay);
+}
+
+/* True if the command has not yet read what it has got. */
+static bool
+pty_is_unread(struct relay *relay)
+{
+	struct pollfd slave = { relay->slave, POLLIN, 0 };
+
+	if (poll(&slave, 1, 0) != 1)
+		return false;
+	if ((slave.revents & POLLHUP) == 0)
+		return true;
+	/* After vhangup(2), as of login(1), who goes on has opened it again. */
+	fd_close(&relay->slave);
+	relay->slave = pty_peer(relay->master);
+	return false;
 }
 
 /* The modes that the caller's terminal is to have for those of the pty. */
@@ -960,7 +985,7 @@ modes_like(const struct termios *first, const struct termios *inside)
 
 /* Looks at the modes of a pty that leaves lines to the caller's terminal. */
 static void
-pty_look(struct relay *relay)
+pty_read_modes(struct relay *relay)
 {
 	if (tcgetattr(relay->master, &relay->inside) == -1)
 		relay->inside = relay->terminal->modes;
@@ -973,7 +998,7 @@ pty_look(struct relay *relay)
 
 /* True if a command has changed who sees what is typed, and when. */
 static bool
-pty_differs(const struct relay *relay)
+pty_wants_keys(const struct relay *relay)
 {
 	return ((relay->inside.c_lflag ^ relay->terminal->modes.c_lflag) &
 	    (ICANON | ECHO)) != 0;
@@ -1004,7 +1029,7 @@ pty_write_end(struct relay *relay)
 	struct termios modes;
 	bool line;
 
-	if (tcgetattr(relay->slave, &modes) == -1)
+	if (tcgetattr(relay->master, &modes) == -1)
 		return;
 	line = (modes.c_lflag & ICANON) != 0;
 	flow->start = flow->end = 0;
@@ -1014,7 +1039,7 @@ pty_write_end(struct relay *relay)
 	flow->data[flow->end++] = (char)modes.c_cc[VEOF];
 	relay->unfinished = relay->unfinished && line;
 	/* Who does not want to end is not to be told all the time. */
-	relay->end_deadline = deadline_in(relay->pace);
+	relay->end_deadline = deadline_in(relay->interval);
 }
 
 /* ---- the relay ----------------------------------------------------- */
@@ -1027,116 +1052,152 @@ enum input {
 	INPUT_ELSEWHERE,	/* it is not ours to read now */
 };
 
-/*
- * Takes the modes that are there for the caller's own, if they can be: those of
- * a shell that reads a line are not, nor a pager's.
- *   start    nobody else is likely to have set them
- */
+/* Takes the modes that are there now for the caller's own. */
 static void
-modes_learn(struct relay *relay, const struct termios *now, bool start)
+modes_take(struct relay *relay, const struct termios *now)
 {
 	struct modes *modes = relay->guard.modes;
-	bool raw = relay->terminal->manner == MANNER_RAW;
-	bool line = (now->c_lflag & ICANON) != 0;
 
-	/* What the pty is given now it would not get. */
-	if (!start && relay->master == -1 && relay->terminal->pty != 0)
-		return;
-	if ((line && (start || (now->c_lflag & ECHO) != 0)) ||
-	    (raw && !modes->known)) {
-		modes->first = modes->before = modes->last = *now;
-		modes->known = true;
-		if (relay->master != -1)
-			pty_adopt(relay);
-	}
+	modes->first = modes->last = modes->before = *now;
+	modes->known = true;
+	if (relay->master != -1)
+		pty_adopt(relay);
 }
 
 /*
- * Looks at the caller's terminal, and sets it as the pty asks for.
+ * Takes the modes at the start for the caller's own, if they can be: in the
+ * background they are the shell's, and those of a pager are not for lines.
+ */
+static void
+modes_take_first(struct relay *relay)
+{
+	const struct terminal *terminal = relay->terminal;
+	struct termios now;
+
+	if (terminal_foreground(terminal->keys) &&
+	    tcgetattr(terminal->keys, &now) == 0 &&
+	    ((now.c_lflag & ICANON) != 0 || terminal->source == SOURCE_RAW))
+		modes_take(relay, &now);
+}
+
+/*
+ * True if modes that we have not set can be the caller's own: they are for
+ * lines that are shown.
+ */
+static bool
+modes_are_callers(const struct relay *relay, const struct termios *now)
+{
+	const tcflag_t shown = ICANON | ECHO;
+
+	/* A pty that is being made has got others already. */
+	if (relay->master == -1 && relay->terminal->pty != 0)
+		return false;
+	return (now->c_lflag & shown) == shown ||
+	    (relay->terminal->source == SOURCE_RAW &&
+	    !relay->guard.modes->known);
+}
+
+/*
+ * Sets the modes of the caller's terminal as the pty asks for, unless they are
+ * somebody else's.
  * Returns  true if its keys are ours
  */
 static bool
-keys_attend(struct relay *relay, bool start)
+relay_sync_terminal(struct relay *relay)
 {
+	const struct terminal *terminal = relay->terminal;
 	struct modes *modes = relay->guard.modes;
-	int keys = relay->terminal->keys;
 	struct termios now, want;
 
-	if (!terminal_foreground(keys) || tcgetattr(keys, &now) == -1)
+	if (!terminal_foreground(terminal->keys) ||
+	    tcgetattr(terminal->keys, &now) == -1)
 		return false;
 	if (modes->known && modes_same(&now, &modes->first))
 		modes->last = modes->first;
+	else if ((!modes->known || !modes_same(&now, &modes->last)) &&
+	    modes_are_callers(relay, &now))
+		modes_take(relay, &now);
 	if (!modes->known || !modes_same(&now, &modes->last))
-		modes_learn(relay, &now, start);
-	if (!modes->known || !modes_same(&now, &modes->last))
-		return false;
+		return terminal->source == SOURCE_RAW;
 	want = modes->first;
-	if (relay->master != -1 && relay->terminal->manner == MANNER_RAW) {
+	if (relay->master != -1 && terminal->source == SOURCE_RAW) {
 		cfmakeraw(&want);
-		if (!relay->terminal->one)
+		if (!terminal->same)
 			want.c_oflag = modes->first.c_oflag;
 	} else if (relay->master != -1)
 		want = modes_like(&modes->first, &relay->inside);
-	modes_set(&relay->guard, keys, &want);
+	modes_set(&relay->guard, terminal->keys, &want);
 	return true;
 }
 
 /* True if the command has not yet read what it has got. */
 static bool
-input_is_unread(const struct relay *relay)
+input_is_unread(struct relay *relay)
 {
 	int count;
 
-	if (relay->slave != -1)
-		return is_readable(relay->slave);
+	if (relay->master != -1)
+		return pty_is_unread(relay);
 	return ioctl(relay->flows[INPUT].to, FIONREAD, &count) == 0 &&
 	    count > 0;
 }
 
 /* Looks at the caller's terminal, and what is to be done about the input. */
 static enum input
-input_attend(struct relay *relay)
+input_next(struct relay *relay)
 {
 	const struct terminal *terminal = relay->terminal;
 	const struct flow *flow = &relay->flows[INPUT];
-	bool lines = terminal->manner == MANNER_LINES, ours = false;
+	bool lines = terminal->source == SOURCE_LINES, ours = false;
 
 	if (relay->master != -1 && lines)
-		pty_look(relay);
+		pty_read_modes(relay);
 	if (terminal->keys != -1)
-		ours = keys_attend(relay, false);
+		ours = relay_sync_terminal(relay);
 	if (flow->start < flow->end)
 		return INPUT_NONE;	/* it is to be written first */
-	if (relay->hung_up && relay->slave != -1 && flow->to != -1) {
-		if (is_readable(relay->slave) ||
+	if (relay->input_over && flow->to != -1) {
+		if (pty_is_unread(relay) ||
 		    deadline_left(relay->end_deadline) != 0)
 			return INPUT_UNREAD;
 		pty_write_end(relay);
 		return INPUT_NONE;
 	}
 	if (flow->from == -1 || (lines &&
-	    terminal->tty[STDIN_FILENO] == -1 && !pty_differs(relay)))
+	    terminal->tty[STDIN_FILENO] == -1 && !pty_wants_keys(relay)))
 		return INPUT_NONE;
 	if (flow->from == terminal->keys && !ours)
 		return INPUT_ELSEWHERE;
-	return (lines || terminal->manner == MANNER_NONE) &&
+	return (lines || terminal->source == SOURCE_NONE) &&
 	    input_is_unread(relay) ? INPUT_UNREAD : INPUT_WANTED;
 }
 
 /* The input has ended: for now, by a key, or for good. */
 static void
-input_ended(struct relay *relay, bool hung_up)
+input_ended(struct relay *relay, bool input_over)
 {
 	struct flow *flow = &relay->flows[INPUT];
 
 	if (relay->master == -1) {
 		flow->from = -1;
 		fd_close(&flow->to);
-	} else if (hung_up) {
+	} else if (input_over) {
 		flow->from = -1;
-		relay->hung_up = true;
+		relay->input_over = true;
 	} else
 		pty_write_end(relay);
+}
+
+/* True if the pty makes a signal of a key that ends what runs. */
+static bool
+input_interrupts(const struct relay *relay, const struct flow *flow)
+{
+	struct termios modes;
+
+	return tcgetattr(relay->master, &modes) == 0 &&
+	    (modes.c_lflag & ISIG) != 0 &&
+	    (memchr(flow->data, modes.c_cc[VINTR], flow->end) != NULL ||
+	    memchr(flow->data, modes.c_cc[VQUIT], flow->end) != NULL);
 }
 
 /* Reads what there is of the input. */
@@ -1150,15 +1211,18 @@ input_read(struct relay *relay, short events)
 	if (n > 0) {
 		flow->end = (size_t)n;
 		relay->unfinished = flow->data[n - 1] != '\n';
-		relay->pace = PACE_MIN;
+		relay->interval = INTERVAL_MIN;
+		relay->context->interrupted =
+		    relay->terminal->source == SOURCE_RAW &&
+		    input_interrupts(relay, flow);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		input_ended(relay, n == -1 || (events & POLLHUP) != 0 ||
 		    flow->from != relay->terminal->keys);
 }
 
 /*
- * Takes away what the screen adds itself: a command may have set its terminal to
- * end lines by \r\n, as less does.
+ * Takes away what the screen adds itself: a command may have its terminal end
+ * lines by \r\n, as less does.
  */
 static void
 flow_strip(struct flow *flow, int screen)
@@ -1185,7 +1249,7 @@ static bool
 output_read(struct relay *relay, struct flow *flow)
 {
 	bool packet = flow->from == relay->master &&
-	    relay->terminal->manner == MANNER_LINES;
+	    relay->terminal->source == SOURCE_LINES;
 	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
 
 	flow->start = packet ? 1 : 0;
@@ -1195,6 +1259,8 @@ output_read(struct relay *relay, struct flow *flow)
 		flow->from = -1;
 	if (packet && (relay->inside.c_oflag & OPOST) != 0)
 		flow_strip(flow, flow->to);
+	if (flow->to == -1)
+		flow->start = flow->end = 0;
 	return n > 0;
 }
 
@@ -1206,7 +1272,7 @@ static void
 relay_stop(struct relay *relay)
 {
 	const struct terminal *terminal = relay->terminal;
-	bool alone = terminal->manner == MANNER_RAW;
+	bool alone = terminal->source == SOURCE_RAW;
 	sigset_t set;
 
 	if (!alone)
@@ -1221,6 +1287,23 @@ relay_stop(struct relay *relay)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (!alone)
 		relay_command(relay, SIGCONT);
+}
+
+/*
+ * Hands on a signal.  One that a key has made is for whatever is in the
+ * foreground of the pty, as the key would be.
+ * source   TIOCSIG of ioctl_tty(2)
+ */
+static void
+relay_hand_on(const struct relay *relay, const struct signalfd_siginfo *info)
+{
+	int signal = (int)info->ssi_signo;
+
+	relay->context->interrupted = false;
+	if (info->ssi_code != SI_KERNEL || relay->master == -1 ||
+	    relay->terminal->source != SOURCE_LINES ||
+	    ioctl(relay->master, TIOCSIG, signal) == -1)
+		relay_command(relay, signal);
 }
 
 /* Takes the next signal.  True if the command gets it. */
@@ -1241,7 +1324,7 @@ relay_signal(struct relay *relay)
 			pty_resize(relay);
 		return false;
 	default:
-		relay_command(relay, (int)info.ssi_signo);
+		relay_hand_on(relay, &info);
 		return true;
 	}
 }
@@ -1252,7 +1335,8 @@ flow_poll(const struct flow *flow, bool wanted)
 {
 	if (flow->start < flow->end)
 		return (struct pollfd){ flow->to, POLLOUT, 0 };
-	return (struct pollfd){ wanted ? flow->from : -1, POLLIN, 0 };
+	/* Its end is of interest in any case. */
+	return (struct pollfd){ flow->from, wanted ? POLLIN : 0, 0 };
 }
 
 /* Hands on what can be handed on, after poll(2). */
@@ -1269,21 +1353,23 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 		else if (i != INPUT)
 			output_read(relay, flow);
 		/* A key wakes all who wait for one; whose is it now? */
-		else if (input_attend(relay) == INPUT_WANTED)
+		else if (input_next(relay) == INPUT_WANTED)
 			input_read(relay, fds[i].revents);
+		else if ((fds[i].revents & (POLLHUP | POLLERR)) != 0)
+			input_ended(relay, true);
 	}
 }
 
 /* Takes up the command's terminal, which has been made. */
 static void
-relay_terminal(struct relay *relay, const struct entry_report *report, int fd)
+relay_pty_ready(struct relay *relay, const struct entry_report *report, int fd)
 {
 	const struct settings *settings = &relay->context->settings;
 
 	if (report->foreign && !settings->quiet)
 		warnx("%s: warning: its /dev/pts gives no terminal; the command"
 		    " has one of the host's", settings->name);
-	pty_begin(relay, fd);
+	pty_connect(relay, fd);
 }
 
 /*
@@ -1294,7 +1380,7 @@ static int
 relay_step(struct relay *relay)
 {
 	enum { CHANNEL, SIGNALS, FLOWS };
-	enum input input = input_attend(relay);
+	enum input input = input_next(relay);
 	struct pollfd fds[FLOWS + STANDARD] = {
 		{ relay->context->monitor.channel, POLLIN, 0 },
 		{ relay->signals, POLLIN, 0 },
@@ -1304,15 +1390,17 @@ relay_step(struct relay *relay)
 	for (int i = 0; i < STANDARD; i++)
 		fds[FLOWS + i] = flow_poll(&relay->flows[i], i != INPUT ||
 		    input == INPUT_WANTED);
-	n = poll(fds, FLOWS + STANDARD, input == INPUT_UNREAD ? relay->pace :
-	    input == INPUT_ELSEWHERE ? FOREGROUND_TIME : -1);
+	n = poll(fds, FLOWS + STANDARD, input == INPUT_UNREAD ?
+	    relay->interval : input == INPUT_ELSEWHERE ? FOREGROUND_TIME : -1);
 	if (n == -1)
 		return errno == EINTR ? 0 : -1;
-	if (n == 0 && input == INPUT_UNREAD)
-		relay->pace = 2 * relay->pace < PACE_MAX ? 2 * relay->pace :
-		    PACE_MAX;
-	if (fds[SIGNALS].revents != 0)
+	if (n == 0 && input == INPUT_UNREAD && relay->interval < INTERVAL_MAX)
+		relay->interval *= 2;
+	/* After a signal it may all be different. */
+	if (fds[SIGNALS].revents != 0) {
 		relay_signal(relay);
+		return 0;
+	}
 	relay_flows(relay, fds + FLOWS);
 	return fds[CHANNEL].revents != 0;
 }
@@ -1335,7 +1423,7 @@ relay_run(struct relay *relay, struct entry_report *report)
 			return -1;
 		if (report->event != ENTRY_TERMINAL)
 			return 0;
-		relay_terminal(relay, report, fd);
+		relay_pty_ready(relay, report, fd);
 	}
 	return -1;
 }
@@ -1434,10 +1522,10 @@ relay_make(struct relay *relay, struct context *context, int signals)
 	*relay = (struct relay){ .context = context,
 	    .terminal = &context->terminal, .signals = signals, .master = -1,
 	    .slave = -1, .guard = { .modes = modes, .alive = -1 },
-	    .pace = PACE_MIN };
+	    .interval = INTERVAL_MIN };
 	relay_open_pipes(relay);
 	if (modes != NULL)
-		keys_attend(relay, true);
+		modes_take_first(relay);
 }
 
 /* ---- nspawn-enter -------------------------------------------------- */
@@ -1506,11 +1594,11 @@ enter(struct context *context)
  * not make a signal of: it would have gone to all of our process group.
  */
 static bool
-ended_by_key(const struct terminal *terminal, int signal)
+ended_by_key(const struct context *context, int signal)
 {
-	return terminal->manner == MANNER_RAW &&
+	return context->interrupted &&
 	    (signal == SIGINT || signal == SIGQUIT) &&
-	    tcgetpgrp(terminal->keys) == getpgrp();
+	    tcgetpgrp(context->terminal.keys) == getpgrp();
 }
 
 /*
@@ -1518,7 +1606,7 @@ ended_by_key(const struct terminal *terminal, int signal)
  * process that did nothing wrong.
  */
 static int
-exit_like(const struct terminal *terminal, int status)
+exit_like(const struct context *context, int status)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t set;
@@ -1527,7 +1615,7 @@ exit_like(const struct terminal *terminal, int status)
 		prlimit(0, RLIMIT_CORE, &none, NULL);
 		prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
 		signal(WTERMSIG(status), SIG_DFL);
-		kill(ended_by_key(terminal, WTERMSIG(status)) ? 0 : getpid(),
+		kill(ended_by_key(context, WTERMSIG(status)) ? 0 : getpid(),
 		    WTERMSIG(status));
 		sigemptyset(&set);
 		sigaddset(&set, WTERMSIG(status));
@@ -1540,6 +1628,7 @@ static void
 prepare(void)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
+	signal(SIGPIPE, SIG_IGN);	/* of a command that reads no more */
 	if (fds_tidy() == -1)
 		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 }
@@ -1563,5 +1652,5 @@ main(int argc, char **argv)
 	status = enter(&context);
 	machine_close(&context.machine);
 	host_close(&context.host);
-	return exit_like(&context.terminal, status);
+	return exit_like(&context, status);
 }
