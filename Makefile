@@ -50,7 +50,8 @@ MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
-SMALL = -flto -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+SMALL = -flto -ffunction-sections -fdata-sections -fno-move-loop-invariants \
+	-fno-asynchronous-unwind-tables \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)

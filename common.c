@@ -3057,18 +3057,22 @@ init_of(int proc, const struct process *leader, const struct init **init)
 }
 
 int
-init_early(int proc, const struct process *leader, bool *early)
+init_starting(int proc, const struct process *leader, bool *starting)
 {
-	struct leader_facts facts;
+	char path[PATH_MAX], line[PATH_MAX];
+	const char *program;
 
-	if (leader_facts_read(proc, leader, &facts) == -1) {
-		if (errno != ESRCH)
-			return -1;
-		facts.program = NULL;
-	}
-	*early = facts.program != NULL &&
-	    strcmp(facts.program, "systemd-nspawn") == 0 &&
-	    !words_are(facts.line, "(sd-stubinit)", NULL);
+	*starting = false;
+	/* Who has ended does not start; nor who has a path that is too long. */
+	if (process_exe(proc, leader->pid, path, &program) == -1)
+		return error_is_end(errno) || errno == ENAMETOOLONG ? 0 : -1;
+	if (strcmp(program, "systemd-nspawn") != 0)
+		return 0;
+	memset(line, 0, sizeof(line));
+	if (proc_read(proc, leader->pid, "cmdline", line, sizeof(line)) == -1 &&
+	    errno != EFBIG)
+		return error_is_end(errno) ? 0 : -1;
+	*starting = !words_are(line, "(sd-stubinit)", NULL);
 	return 0;
 }
 
@@ -3606,19 +3610,22 @@ entry_verify_namespace(int proc, const struct entry *entry)
 	return -1;
 }
 
-/* The same if the leader is not confined any more as entry says. */
+/*
+ * Fails with EAGAIN while the leader is what systemd-nspawn makes the init of:
+ * it has yet to give up what the machine is not to have.
+ */
 static int
-entry_verify(int proc, const struct entry *entry)
+entry_read_start(const struct host *host, const struct command *command,
+    struct entry *entry)
 {
-	struct process_status status;
+	bool starting;
 
-	if (process_status_read(proc, entry->leader.pid, &status) == -1)
+	(void)command;
+	if (init_starting(host->proc, &entry->leader, &starting) == -1)
 		return -1;
-	if (status.bounding == entry->confinement.bounding &&
-	    status.no_new_privs == entry->confinement.no_new_privs)
-		return entry_verify_namespace(proc, entry);
-	errno = ESTALE;
-	return -1;
+	if (starting)
+		errno = EAGAIN;
+	return starting ? -1 : 0;
 }
 
 static int
@@ -3728,6 +3735,8 @@ static const struct {
 	int	(*read)(const struct host *host, const struct command *command,
 		    struct entry *entry);
 } readings[] = {
+	{ "see whether it has started", false,
+	    entry_read_start },
 	{ "open the namespaces of its leader", false,
 	    entry_read_namespaces },
 	{ "open the root directory of its leader", false,
@@ -4467,12 +4476,14 @@ label_apply(struct intermediate *i)
 
 /* Who traces the process, as far as we see it; 0: nobody. */
 static pid_t
-tracer_of(int proc, const struct process *process)
+tracer_of(const struct process *process)
 {
-	struct process_status status;
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct process_status status = { .tracer = 0 };
 
-	return process_status_read(proc, process->pid, &status) == 0 ?
-	    status.tracer : 0;
+	process_status_read(proc, process->pid, &status);
+	fd_close(&proc);
+	return status.tracer;
 }
 
 /* Of an intermediate, whose memory its children share: not on the stack. */
@@ -4486,31 +4497,49 @@ static int
 filters_fetch(struct intermediate *i)
 {
 	const struct process *leader = &i->order->entry.leader;
-	int proc, n, error, unseen = 0;
+	int n, error, unseen = 0;
 
 	if (!i->order->entry.confinement.filtered)
 		return 0;
-	proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	do {
 		int64_t look = deadline_in(TRACER_TIME);
 
 		n = filters_read(leader, look < i->deadline ? look :
 		    i->deadline, &intermediate_filters);
 		error = errno;
-		i->page->tracer = n == 0 ? 0 : tracer_of(proc, leader);
+		i->page->tracer = n == 0 ? 0 : tracer_of(leader);
 		unseen = i->page->tracer != 0 ? 0 : unseen + 1;
 	} while (n == -1 && error == EPERM && unseen < TRACER_LOOKS &&
 	    deadline_left(i->deadline) != 0);
-	/*
-	 * A filter that is older than a change of namespaces or privileges was
-	 * made by somebody who had those that we have in mind.
-	 */
-	if (n == 0) {
-		n = entry_verify(proc, &i->order->entry);
-		error = errno;
-	}
-	fd_close(&proc);
 	errno = error;
+	return n;
+}
+
+/*
+ * Fails if what was read of the leader is not of one moment.  The filters have
+ * been copied: those that are older than a change of namespaces or privileges
+ * were made by somebody who had what we have in mind.
+ */
+static int
+leader_verify(struct intermediate *i)
+{
+	const struct entry *entry = &i->order->entry;
+	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), n;
+	struct process_status now;
+
+	if (proc == -1)
+		return -1;
+	n = process_status_read(proc, entry->leader.pid, &now);
+	if (n == 0 && (now.bounding != entry->confinement.bounding ||
+	    now.no_new_privs != entry->confinement.no_new_privs ||
+	    (now.filtered != entry->confinement.filtered &&
+	    !i->order->command.unfiltered))) {
+		errno = ESTALE;
+		n = -1;
+	}
+	if (n == 0)
+		n = entry_verify_namespace(proc, entry);
+	fd_close(&proc);
 	return n;
 }
 
@@ -5061,6 +5090,7 @@ static const struct {
 	{ "reset the caller's securebits", securebits_reset, true },
 	{ "take over its leader's security label", label_apply, true },
 	{ "copy the system call filters of its leader", filters_fetch, true },
+	{ "make sure of what confines its leader", leader_verify, true },
 	{ "read its /etc/passwd", account_find, false },
 	{ "read its /etc/group", group_find, false },
 	{ "find the groups of the user", groups_find, false },
@@ -5891,6 +5921,9 @@ entry_strerror(const struct entry_report *report,
 		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		snprintf(text, size, "its leader has ended meanwhile");
+	else if (report->step < READINGS && report->error == EAGAIN)
+		snprintf(text, size, "is just starting: its leader still is"
+		    " systemd-nspawn itself");
 	else if (report->step < READINGS && report->error == EBUSY)
 		snprintf(text, size, "is frozen: nothing in it runs until it is"
 		    " thawed, see systemctl thaw");

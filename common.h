@@ -634,7 +634,7 @@ int init_of(int proc, const struct process *leader, const struct init **init);
  * Finds out whether a leader still is systemd-nspawn's own code, which is to
  * become the init: what it is sent is lost.
  */
-int init_early(int proc, const struct process *leader, bool *early);
+int init_starting(int proc, const struct process *leader, bool *starting);
 
 /* What becomes of a signal to a leader. */
 enum verdict {
@@ -871,6 +871,7 @@ struct entry_report {
  * errors     ESRCH       when the leader has ended
  *            EOWNERDEAD  when only its first thread has ended
  *            EBUSY       when the machine is frozen
+ *            EAGAIN      when it is just starting
  */
 int entry_read(const struct host *host, const struct machine *machine,
     const struct command *command, struct entry *entry,

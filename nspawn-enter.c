@@ -40,6 +40,8 @@
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
 #define ENDING_TIME	100	/* ms, for a leader that is just ending */
+#define START_TIME	10	/* ms, between looks at one that is starting */
+
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
 struct settings {
@@ -567,12 +569,20 @@ static void
 command_order(struct context *context)
 {
 	const struct settings *settings = &context->settings;
+	struct machine *machine = &context->machine;
+	int64_t deadline = deadline_in(ENTRY_TIME);
 	struct entry_report report;
 	struct entry entry;
 
-	if (entry_read(&context->host, &context->machine,
-	    &context->command, &entry, &report) == -1)
-		command_failed(context, &report);
+	while (entry_read(&context->host, machine, &context->command, &entry,
+	    &report) == -1) {
+		/* A machine that is just starting is waited for. */
+		if (report.error != EAGAIN || deadline_left(deadline) == 0)
+			command_failed(context, &report);
+		poll(NULL, 0, START_TIME);
+		process_status_read(context->host.proc, machine->leader.pid,
+		    &machine->status);
+	}
 	context->monitor = MONITOR_NONE;
 	if (monitor_order(&context->monitor, 0, &entry,
 	    &context->command) == -1)
@@ -863,6 +873,7 @@ struct relay {
 	struct termios	 inside;	/* the pty's modes, now */
 	bool		 input_over;	/* it has ended for good */
 	bool		 unfinished;	/* its last line */
+	bool		 modes_told;	/* of the pty, and nothing else */
 	int		 interval;		/* ms */
 	int64_t		 end_deadline;	/* none is written before */
 	struct flow	 flows[STANDARD];
@@ -962,12 +973,18 @@ pty_is_unread(struct relay *relay)
 	return false;
 }
 
-/* The modes that the caller's terminal is to have for those of the pty. */
+/*
+ * The modes that the caller's terminal is to have for those of the pty.  Where
+ * it is not standard input, what its keys mean to a pipeline stays.
+ */
 static struct termios
-modes_like(const struct termios *first, const struct termios *inside)
+modes_like(const struct relay *relay)
 {
+	const struct termios *first = &relay->guard.modes->first;
+	const struct termios *inside = &relay->inside;
 	const tcflag_t keys = ICRNL | INLCR | IGNCR | IXON;
-	const tcflag_t line = ICANON | ECHO | ECHONL | ISIG | IEXTEN;
+	const tcflag_t line = ICANON | ECHO | ECHONL | IEXTEN |
+	    (relay->terminal->tty[STDIN_FILENO] != -1 ? ISIG : 0);
 	struct termios like = *first;
 
 	if ((inside->c_lflag & ICANON) == 0) {
@@ -1125,7 +1142,7 @@ relay_sync_terminal(struct relay *relay)
 		if (!terminal->same)
 			want.c_oflag = modes->first.c_oflag;
 	} else if (relay->master != -1)
-		want = modes_like(&modes->first, &relay->inside);
+		want = modes_like(relay);
 	modes_set(&relay->guard, terminal->keys, &want);
 	return true;
 }
@@ -1188,16 +1205,19 @@ input_ended(struct relay *relay, bool input_over)
 		pty_write_end(relay);
 }
 
-/* True if the pty makes a signal of a key that ends what runs. */
+/*
+ * True if there is a key that would have ended what runs if the terminal were
+ * not raw.  Which that is, only the caller says.
+ */
 static bool
 input_interrupts(const struct relay *relay, const struct flow *flow)
 {
-	struct termios modes;
+	const struct termios *first = &relay->guard.modes->first;
 
-	return tcgetattr(relay->master, &modes) == 0 &&
-	    (modes.c_lflag & ISIG) != 0 &&
-	    (memchr(flow->data, modes.c_cc[VINTR], flow->end) != NULL ||
-	    memchr(flow->data, modes.c_cc[VQUIT], flow->end) != NULL);
+	return relay->terminal->source == SOURCE_RAW &&
+	    relay->guard.modes->known && (first->c_lflag & ISIG) != 0 &&
+	    (memchr(flow->data, first->c_cc[VINTR], flow->end) != NULL ||
+	    memchr(flow->data, first->c_cc[VQUIT], flow->end) != NULL);
 }
 
 /* Reads what there is of the input. */
@@ -1212,9 +1232,7 @@ input_read(struct relay *relay, short events)
 		flow->end = (size_t)n;
 		relay->unfinished = flow->data[n - 1] != '\n';
 		relay->interval = INTERVAL_MIN;
-		relay->context->interrupted =
-		    relay->terminal->source == SOURCE_RAW &&
-		    input_interrupts(relay, flow);
+		relay->context->interrupted = input_interrupts(relay, flow);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		input_ended(relay, n == -1 || (events & POLLHUP) != 0 ||
 		    flow->from != relay->terminal->keys);
@@ -1252,6 +1270,7 @@ output_read(struct relay *relay, struct flow *flow)
 	    relay->terminal->source == SOURCE_LINES;
 	ssize_t n = read(flow->from, flow->data, sizeof(flow->data));
 
+	relay->modes_told = packet && n == 1;
 	flow->start = packet ? 1 : 0;
 	flow->end = n <= 0 || (packet && flow->data[0] != TIOCPKT_DATA) ?
 	    flow->start : (size_t)n;
@@ -1387,6 +1406,10 @@ relay_step(struct relay *relay)
 	};
 	int n;
 
+	/* Who sets them all the time is not to have all of our time. */
+	if (relay->modes_told)
+		poll(NULL, 0, 1);
+	relay->modes_told = false;
 	for (int i = 0; i < STANDARD; i++)
 		fds[FLOWS + i] = flow_poll(&relay->flows[i], i != INPUT ||
 		    input == INPUT_WANTED);

@@ -427,7 +427,7 @@ plan_early(int proc, const struct target *target)
 
 	if (target->plan.signal == SIGNAL_NONE)
 		return 0;
-	if (!early && init_early(proc, leader, &early) == -1)
+	if (!early && init_starting(proc, leader, &early) == -1)
 		return -1;
 	age = early ? process_age(proc, leader->pid) : -1;
 	return age >= 0 && age < START_TIME && !ended(leader);

@@ -319,14 +319,14 @@ late_start(const struct host *host, char *tree, struct machine *machine)
 	struct machined none = { .hung = true };
 	int64_t deadline = deadline_in(30000);
 	pid_t suspects[2], pid = command_start(words, -1);
-	bool early;
+	bool starting;
 
 	for (;;) {
 		if (deadline_left(deadline) == 0)
 			errx(1, "the machine does not start");
 		if (machine_find(host, LATE, &none, machine, suspects) == 0) {
-			if (init_early(host->proc, &machine->leader, &early) ==
-			    0 && !early)
+			if (init_starting(host->proc, &machine->leader, &starting) ==
+			    0 && !starting)
 				return pid;
 			machine_close(machine);
 		}

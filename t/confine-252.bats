@@ -247,6 +247,35 @@ attacked()
 	on_host grep -q '^saw [1-9]' "$log"
 }
 
+# What the first of five commands may do in a machine that is just starting, and
+# what the others may.
+entered_at_start()
+{
+	on_host timeout 60 sh -s <<-END
+	systemd-nspawn -q -x -D /var/lib/machines/web -M late --register=no \
+	    --keep-unit '--system-call-filter=~keyctl' $1 /bin/sleep 4370 \
+	    </dev/null >/dev/null 2>&1 &
+	for n in 1 2 3 4 5; do
+		until $BIN/nspawn-enter -q late /bin/grep -E \
+		    '^(CapBnd|Seccomp):' /proc/self/status 2>/dev/null; do
+			:
+		done
+	done
+	kill \$!
+	wait
+	END
+}
+
+@test "a machine that is just starting is entered when it has started" {
+	# Before that its leader is systemd-nspawn, with all that root has.
+	for option in '' -U -a; do
+		run -0 entered_at_start "$option"
+		[ "${#lines[@]}" = 10 ]
+		[ "$(sort -u <<<"$output" | wc -l)" = 2 ]
+		[[ "$output" == *'Seccomp:'*2 ]]
+	done
+}
+
 @test "an attacker inside sees nothing of the host, 1,000 times" {
 	# A sanitized program has libraries, which are within reach.
 	ROUNDS=1000 attacked web /src/build/static/nspawn-enter web true

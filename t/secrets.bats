@@ -98,8 +98,8 @@ setup_file()
 }
 
 # Prints the beginning of a call.  $1: its name; $2, $3: standard input and
-# output; errors are the terminal's; $4: the machine; then the command.  That may
-# read from a FIFO, $tells.
+# output; errors are the terminal's; $4: the machine; then the command.
+# It may read from a FIFO, $tells.
 call()
 {
 	cat <<-END
@@ -296,9 +296,9 @@ keys_left()
 		[ "$in" != pipe ] || echo close
 		# What is put out after the keys, when the script waits for
 		# them, comes past who relays both.
-		printf '%s\n' "await 1 reading" "type 1 'keys\\r'" 'pending 1 5' \
-		    "tell go '\\n'" 'await 1 still' 'pending 1 5' \
-		    'note during' "type 1 '\\x03'" end
+		printf '%s\n' 'await 1 reading' "type 1 'keys\\r'" \
+		    'pending 1 5' "tell go '\\n'" 'await 1 still' \
+		    'pending 1 5' 'note during' "type 1 '\\x03'" end
 	done; done >"$BATS_TEST_TMPDIR/plan"
 	calls <"$BATS_TEST_TMPDIR/plan"
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/has")" = 6 ]
