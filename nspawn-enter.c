@@ -1240,7 +1240,8 @@ input_read(struct relay *relay, short events)
 
 /*
  * Takes away what the screen adds itself: a command may have its terminal end
- * lines by \r\n, as less does.
+ * lines by \r\n, as less does.  When it wrote them is not known, so this is for
+ * all of its output, where nobody can see a difference.
  */
 static void
 flow_strip(struct flow *flow, int screen)
@@ -1276,7 +1277,7 @@ output_read(struct relay *relay, struct flow *flow)
 	    flow->start : (size_t)n;
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		flow->from = -1;
-	if (packet && (relay->inside.c_oflag & OPOST) != 0)
+	if (packet)
 		flow_strip(flow, flow->to);
 	if (flow->to == -1)
 		flow->start = flow->end = 0;
