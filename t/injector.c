@@ -253,6 +253,15 @@ leader_end(struct injection *injection, pid_t caller)
 	kill(injection->leader, SIGKILL);
 }
 
+/* Lets go on who waits for the swap. */
+static void
+held_release(struct injection *injection)
+{
+	if (injection->held != 0)
+		ptrace(PTRACE_SYSCALL, injection->held, NULL, NULL);
+	injection->held = 0;
+}
+
 /* Gives the leader's number, which is free now, to another. */
 static void
 leader_swap(struct injection *injection)
@@ -262,9 +271,7 @@ leader_swap(struct injection *injection)
 	injection->other = leader_make(-1, injection->leader);
 	pid_namespace(injection->other, namespace);
 	dprintf(FOUND, "other %s\n", namespace);
-	if (injection->held != 0)
-		ptrace(PTRACE_SYSCALL, injection->held, NULL, NULL);
-	injection->held = 0;
+	held_release(injection);
 }
 
 /* Looks what has become of who has the leader's number now. */
@@ -403,6 +410,9 @@ follow(struct injection *injection, pid_t first)
 			continue;
 		}
 		injection->alive--;
+		/* Ended with the leader, whose end then waits for its reaper. */
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+			held_release(injection);
 		if (pid == first)
 			result = exit_status(status);
 	}
