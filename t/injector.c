@@ -45,6 +45,7 @@
 #define FOUND		3	/* a descriptor */
 #define TRACEES_MAX	64
 #define END_TIME	20	/* s, for all of them */
+#define HOLD_TIME	500000000	/* ns, for a leader to end */
 #define OPTIONS		(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | \
 			PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | \
 			PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
@@ -389,6 +390,28 @@ watch(pid_t pid)
 	ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
 }
 
+/*
+ * Waits for the next event of a process.  A leader ends only when those of its
+ * namespace have been reaped, and their reaper may be who is held: then it goes
+ * on before the swap.
+ */
+static pid_t
+await(struct injection *injection, int *status)
+{
+	const struct timespec time = { 0, HOLD_TIME };
+	sigset_t set;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	while ((pid = waitpid(-1, status, __WALL | (injection->held != 0 ?
+	    WNOHANG : 0))) == 0)
+		if (sigtimedwait(&set, NULL, &time) == -1 && errno == EAGAIN)
+			held_release(injection);
+	return pid;
+}
+
 /* Sees all of them to their end.  Returns the status of the first. */
 static int
 follow(struct injection *injection, pid_t first)
@@ -397,7 +420,7 @@ follow(struct injection *injection, pid_t first)
 	pid_t pid;
 
 	while (injection->alive > 0 &&
-	    (pid = waitpid(-1, &status, __WALL)) != -1) {
+	    (pid = await(injection, &status)) != -1) {
 		if (pid == injection->leader && injection->other != 0)
 			dprintf(FOUND, "it ends who has the leader's number\n");
 		else if (pid == injection->leader)
@@ -410,9 +433,6 @@ follow(struct injection *injection, pid_t first)
 			continue;
 		}
 		injection->alive--;
-		/* Ended with the leader, whose end then waits for its reaper. */
-		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-			held_release(injection);
 		if (pid == first)
 			result = exit_status(status);
 	}
