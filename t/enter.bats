@@ -237,6 +237,21 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	[ "$output" = $'1000\n/home/joe' ]
 }
 
+@test "a user is found at the end of a passwd and a group of any size" {
+	on_host sh -c 'cd /var/lib/machines/web/etc && cp passwd group /tmp
+	    seq -f "u%.0f:x:2000:2000:a user:/home:/bin/sh" 100000 >>passwd
+	    echo last:x:2001:2001::/:/bin/sh >>passwd
+	    seq 2010 3009 | sed "s/.*/g&:x:&:last/" >>group
+	    seq -f "h%.0f:x:3010:others,of,it" 100000 >>group
+	    echo end:x:3011:last >>group
+	    [ $(stat -c %s passwd) -gt 3000000 ]'
+	run -0 enter -u last web sh -c 'id -u; id -G | tr " " "\n" | sort -n'
+	[ "$output" = "$(printf '%s\n' 2001 2001; seq 2010 3009; echo 3011)" ]
+	run -0 enter -u last:end web id -g
+	[ "$output" = 3011 ]
+	on_host sh -c 'cp /tmp/passwd /tmp/group /var/lib/machines/web/etc'
+}
+
 @test "a user that the machine does not have is an error, and nothing runs" {
 	run -125 enter -u nobody9 web touch /has-run
 	[ "$output" = "nspawn-enter: web: has no user 'nobody9' in its\
