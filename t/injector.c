@@ -346,8 +346,8 @@ on_stop(struct injection *injection, pid_t pid, int status)
 		signal = 0;
 	} else if (event == PTRACE_EVENT_EXEC &&
 	    !is_program(injection, pid)) {
-		ptrace(PTRACE_DETACH, pid, NULL, NULL);
-		return false;
+		/* The end of one that has just been killed is yet to come. */
+		return ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1;
 	} else if (event != 0) {
 		if (event != PTRACE_EVENT_EXEC && event != PTRACE_EVENT_STOP &&
 		    ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child) == 0)
