@@ -1212,12 +1212,13 @@ input_ended(struct relay *relay, bool input_over)
 static bool
 input_interrupts(const struct relay *relay, const struct flow *flow)
 {
-	const struct termios *first = &relay->guard.modes->first;
+	const struct modes *modes = relay->guard.modes;
 
-	return relay->terminal->source == SOURCE_RAW &&
-	    relay->guard.modes->known && (first->c_lflag & ISIG) != 0 &&
-	    (memchr(flow->data, first->c_cc[VINTR], flow->end) != NULL ||
-	    memchr(flow->data, first->c_cc[VQUIT], flow->end) != NULL);
+	if (relay->terminal->source != SOURCE_RAW || !modes->known ||
+	    (modes->first.c_lflag & ISIG) == 0)
+		return false;
+	return memchr(flow->data, modes->first.c_cc[VINTR], flow->end) != NULL ||
+	    memchr(flow->data, modes->first.c_cc[VQUIT], flow->end) != NULL;
 }
 
 /* Reads what there is of the input. */
