@@ -1217,8 +1217,11 @@ input_interrupts(const struct relay *relay, const struct flow *flow)
 	if (relay->terminal->source != SOURCE_RAW || !modes->known ||
 	    (modes->first.c_lflag & ISIG) == 0)
 		return false;
-	return memchr(flow->data, modes->first.c_cc[VINTR], flow->end) != NULL ||
-	    memchr(flow->data, modes->first.c_cc[VQUIT], flow->end) != NULL;
+	for (size_t i = 0; i < flow->end; i++)
+		if ((cc_t)flow->data[i] == modes->first.c_cc[VINTR] ||
+		    (cc_t)flow->data[i] == modes->first.c_cc[VQUIT])
+			return true;
+	return false;
 }
 
 /* Reads what there is of the input. */
