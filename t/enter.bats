@@ -270,6 +270,43 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
+@test "a user that a user namespace does not have is named as the reason" {
+	for who in 70000:0 root:70000; do
+		for option in '' -t -T; do
+			# shellcheck disable=SC2086 # none, where it is empty
+			run -125 enter $option -u "$who" webu touch /has-run
+			[[ "$output" == 'nspawn-enter: webu: its user'\
+' namespace does not have the user'* ]]
+			[ "${#lines[@]}" = 1 ]
+			# shellcheck disable=SC2086 # as above
+			run -0 enter $option -u "$who" web true
+		done
+	done
+	run ! on_host test -e /var/lib/machines/webu/has-run
+}
+
+@test "a unit with filters of its own is told that it has them" {
+	for property in PrivateDevices=yes RestrictNamespaces=yes \
+	    LockPersonality=yes; do
+		run -125 on_host systemd-run --quiet --pipe --wait \
+		    --property="$property" "$BIN/nspawn-enter" web \
+		    touch /has-run
+		[[ "$output" == 'nspawn-enter: web: cannot copy the system'\
+' call filters of its leader: the caller has filters of its own'* ]]
+		[[ "$output" == *'enter from outside of that unit'* ]]
+	done
+	run ! on_host test -e /var/lib/machines/web/has-run
+}
+
+@test "a limit on the processes of a machine's user is named" {
+	machine scope few -U
+	on_host prlimit --pid "$(leader few)" --nproc=1:
+	run -125 enter few touch /has-run
+	[[ "$output" == 'nspawn-enter: few: cannot make a process in it: a'\
+' limit on processes is reached: RLIMIT_NPROC of its leader'* ]]
+	run ! on_host test -e /var/lib/machines/few/has-run
+}
+
 @test "a command starts where it is asked to" {
 	run -0 enter -w /tmp web pwd
 	[ "$output" = /tmp ]

@@ -249,6 +249,16 @@ counted()
 	[[ "$output" == "nspawn-enter: $NAME: "* ]]
 }
 
+@test "the limit that a machine's processes have reached is named" {
+	group=$(awk -F : '$2 == "pids" { print $3 }' "/proc/$LEADER/cgroup")
+	[[ "$group" == *"/$NAME" ]]
+	cat "$pids/pids.current" >"$pids/pids.max"
+	run -125 enter "$NAME" touch /entered
+	[ "$output" = "nspawn-enter: $NAME: cannot make a process in it: a\
+ limit on processes is reached: TasksMax= (pids.max) of $group" ]
+	[ ! -e "$tree/entered" ]
+}
+
 @test "a limit of the group's memory holds for a command" {
 	limit=$(group_of memory)/memory.limit_in_bytes
 	[ -e "$limit" ] || cannot 'no memory controller of version 1'

@@ -34,6 +34,9 @@ as_nobody()
 		[ "$stderr" = '' ]
 		run -0 "$BUILD/$program" web --help
 		[[ "${lines[0]}" == "Usage: $program "* ]]
+		run -0 --separate-stderr "$BUILD/$program" -h
+		[ "$output" = "$("$BUILD/$program" --help)" ]
+		[ "$stderr" = '' ]
 	done
 }
 
@@ -65,6 +68,24 @@ as_nobody()
 	refused nspawn-enter "'-x' cannot be the name" -- -x
 	refused nspawn-stop "'\\x1bc' cannot be the name" web $'\ec'
 	refused nspawn-stop "'a_b' cannot be the name" web a_b other
+}
+
+@test "what other programs take is answered by what to give here" {
+	run -125 "$BUILD/nspawn-enter" root@web true
+	[[ "${lines[0]}" == *"'root@web' cannot be the name of a machine"* ]]
+	[ "${lines[1]}" = \
+	    'nspawn-enter: the user of the machine is given by -u USER' ]
+	[ "${lines[2]}" = "Try 'nspawn-enter --help'." ]
+	for words in '-it web sh' '-i web' '-ti web sh'; do
+		# shellcheck disable=SC2086 # words
+		run -125 "$BUILD/nspawn-enter" $words
+		[ "${lines[-2]}" = 'nspawn-enter: no -i is needed: the command'\
+" always has the caller's standard input" ]
+		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
+	done
+	# Elsewhere they are but wrong.
+	refused nspawn-stop 'cannot be the name of a machine' root@web
+	refused nspawn-stop i -i web
 }
 
 @test "an option that there is not is refused" {
