@@ -357,17 +357,18 @@ keys_of_others()
 
 modes_of_others()
 {
-	local machine row
+	local machine signal row
 
-	for machine in web webu; do
-		row=$machine-background
+	# Who is stopped by the one gives the modes back, and by the other not.
+	for machine in web webu; do for signal in TSTP STOP; do
+		row=$machine-$signal
 		call "$row"
 		inside "$machine" "$row" bash --norc --noprofile --noediting -i
 		cat <<-END
 		type 1 'sh /tmp/noted $row nspawn-enter $machine sh /waits $row\r'
 		await said up
 		modes 1 raw
-		until $RUN sh -c 'kill -TSTP \$(cat /run/$row.pid)'
+		until $RUN sh -c 'kill -$signal \$(cat /run/$row.pid)'
 		await 1 Stopped
 		modes 1 first
 		type 1 'bg\r'
@@ -389,7 +390,7 @@ modes_of_others()
 		is after first
 		is status 0
 		END
-	done
+	done; done
 }
 
 @test "a call in the background leaves the modes of another alone" {
@@ -603,6 +604,10 @@ line_ends()
 	# Where ours is raw each is the command's terminal's, as at any other.
 	lines_shown crnl-terminal 'a\r\n' 'a\r\r\n'
 	for in in terminal null; do
+		lines_shown "as-it-is-nl-$in" 'a\nb' 'a\nb' "stdin $in" \
+		    'starts 1 -OPOST'
+		lines_shown "as-it-is-crnl-$in" 'a\r\nb' 'a\r\nb' \
+		    "stdin $in" 'starts 1 -OPOST'
 		call "less-$in" "stdin $in"
 		inside deb "less-$in" nspawn-enter deb less -Pasking /modes
 		printf '%s\n' 'await 1 asking' 'type 1 q' end 'is status 0' \
