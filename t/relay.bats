@@ -66,11 +66,15 @@ setup_file()
 
 scripts_make()
 {
-	# Two jobs in the foreground, and a line.
+	# What is said by a program that then waits, with no signal ignored:
+	# shells ignore some signals until they execute another.
+	script first <<<first
+	script second <<<second
+	# Two jobs in the foreground.
 	script jobs <<-'END'
 	set -m
 	trap : INT	# some shells end by that of a job
-	job='echo "$2" >/signs/$1.said; exec sleep 50'
+	job='exec cat "/$2" /signs/$1.go >/signs/$1.said'
 	sh -c "$job" sh "$1" first
 	echo "int $?" >/signs/$1.said
 	sh -c "$job" sh "$1" second
@@ -276,6 +280,8 @@ jobs_interrupted()
 	calls < <(jobs_interrupted)
 }
 
+WAITS_HERE='exec cat /first /signs/$1.go >/signs/$1.said'
+
 ended_by_itself()
 {
 	local machine signal row
@@ -292,9 +298,8 @@ ended_by_itself()
 		row=$machine-other-key
 		call "$row"
 		inside "$machine" "$row" sh /tmp/goes-on "$machine" \
-		    sh -c "'stty intr a; echo up >/signs/\$1.said; exec sleep 50'" \
-		    sh "$row"
-		printf '%s\n' 'await said up' 'type 1 a' end 'is status 0' \
+		    sh -c "'stty intr a; $WAITS_HERE'" sh "$row"
+		printf '%s\n' 'await said first' 'type 1 a' end 'is status 0' \
 		    'is shown1 *went\x20on\x20130\r\nbeside\r\n' 'is after first'
 	done
 }
@@ -311,8 +316,8 @@ ended_by_key()
 		row=$machine-${signal%:*}
 		call "$row"
 		inside "$machine" "$row" sh /tmp/goes-on "$machine" \
-		    sh -c "'echo up >/signs/\$1.said; exec sleep 50'" sh "$row"
-		printf '%s\n' 'await said up' "type 1 '\x${signal#*:}'" end \
+		    sh -c "'$WAITS_HERE'" sh "$row"
+		printf '%s\n' 'await said first' "type 1 '\x${signal#*:}'" end \
 		    "is status -${signal%:*}" 'isnt shown1 *went*' \
 		    'is after first'
 	done; done
