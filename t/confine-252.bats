@@ -268,8 +268,8 @@ entered_at_start()
 
 @test "a machine that is just starting is entered when it has started" {
 	# Before that its leader is systemd-nspawn, with all that root has.
-	for option in '' -U -a; do
-		run -0 entered_at_start "$option"
+	for kind in '' -U -a; do
+		run -0 entered_at_start "$kind"
 		[ "${#lines[@]}" = 10 ]
 		[ "$(sort -u <<<"$output" | wc -l)" = 2 ]
 		[[ "$output" == *'Seccomp:'*2 ]]
