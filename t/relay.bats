@@ -474,7 +474,7 @@ inputs_closed()
 		cat <<-'END'
 		await said up
 		type 1 'one\r'
-		await 1 one
+		await 1 'one\r\n'
 		taken 1
 		tell go '\n'
 		await 1 round
@@ -608,6 +608,10 @@ line_ends()
 	lines_shown crnl-null 'a\r\n' 'a\r\n' 'stdin null'
 	# Where ours is raw each is the command's terminal's, as at any other.
 	lines_shown crnl-terminal 'a\r\n' 'a\r\r\n'
+	# What is in a pipe is not a terminal's.
+	call crnl-pipe
+	inside web crnl-pipe nspawn-enter -T web printf "'a\r\n'"
+	printf '%s\n' end 'is status 0' 'is shown1 a\r\r\n'
 	for in in terminal null; do
 		lines_shown "as-it-is-nl-$in" 'a\nb' 'a\nb' "stdin $in" \
 		    'starts 1 -OPOST'
