@@ -5162,6 +5162,7 @@ struct job {
 	int64_t		 deadline;	/* of the stage */
 	int64_t		 entry_deadline;
 	int		 signal;	/* that ended the way in; 0: none */
+	bool		 stopped;	/* the command is to be, from its start */
 	bool		 reaped;	/* only its process group is left */
 };
 
@@ -5387,6 +5388,8 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	    deadline_in(EXEC_LOOK_TIME) : job->entry_deadline);
 	if (job->signal != 0)
 		command_signal(job, job->signal);
+	if (job->stopped)
+		command_signal(job, SIGSTOP);
 	if (jobs->channel == -1)
 		job_hang_up(job);
 	return true;
@@ -5598,7 +5601,9 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 			if (signal == SIGHUP || signal == SIGINT ||
 			    signal == SIGQUIT || signal == SIGTERM)
 				command_signal(job, SIGCONT);
-		} else if (job->signal == 0) {
+		} else if (signal == SIGSTOP || signal == SIGCONT)
+			job->stopped = signal == SIGSTOP;
+		else if (job->signal == 0) {
 			job->signal = signal;
 			job_kill(job);
 		}

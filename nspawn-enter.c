@@ -1657,6 +1657,7 @@ prepare(void)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	signal(SIGPIPE, SIG_IGN);	/* of a command that reads no more */
+	signal(SIGXFSZ, SIG_IGN);	/* LimitFSIZE= is for memory, too */
 	if (fds_tidy() == -1)
 		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 }

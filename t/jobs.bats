@@ -55,6 +55,10 @@ play_scripts()
 	play_typed stop
 }
 
+@test "a job that is stopped as it begins stops once, and goes on" {
+	play_typed stop_early
+}
+
 @test "a job that began in the background reads once it is in front" {
 	play_typed background
 }
