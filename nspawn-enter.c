@@ -748,9 +748,10 @@ modes_same(const struct termios *a, const struct termios *b)
 static bool
 terminal_foreground(int fd)
 {
-	pid_t group = tcgetpgrp(fd);
+	pid_t group = tcgetpgrp(fd), own = getpgid(0);
 
-	return group == -1 || group == getpgrp();	/* -1: not ours */
+	/* Who cannot tell has a terminal that is not its own. */
+	return group == -1 || own == -1 || group == own;
 }
 
 /*
@@ -801,44 +802,55 @@ guard_start(struct guard *guard, int keys)
 }
 
 /* Sets the modes, where they are the last ones. */
-static void
+static int
 modes_set(struct guard *guard, int keys, const struct termios *want)
 {
 	struct modes *modes = guard->modes;
+	int n;
 
 	if (modes_same(want, &modes->last))
-		return;
+		return 0;
 	if (guard->pid == 0)
 		guard_start(guard, keys);
 	modes->before = modes->last;
 	modes->last = *want;
 	/* Output that needs other modes goes out before they change. */
-	if (tcsetattr(keys, want->c_oflag == modes->before.c_oflag ? TCSANOW :
-	    TCSADRAIN, want) == -1 || tcgetattr(keys, &modes->last) == -1)
+	n = tcsetattr(keys, want->c_oflag == modes->before.c_oflag ? TCSANOW :
+	    TCSADRAIN, want);
+	if (n == -1)
 		modes->last = modes->before;
+	else if (tcgetattr(keys, &modes->last) == -1)
+		modes->last = *want;
 	modes->before = modes->last;
+	return n;
 }
 
-/* Gives the first modes back, where nobody else has set others. */
-static void
+/*
+ * Gives the first modes back, where nobody else has set others.  Fails if that
+ * is still to be done.
+ */
+static int
 modes_restore(struct guard *guard, int keys)
 {
+	const struct modes *modes = guard->modes;
 	struct termios now;
 
-	if (guard->modes->known && terminal_foreground(keys) &&
-	    tcgetattr(keys, &now) == 0 &&
-	    modes_same(&now, &guard->modes->last))
-		modes_set(guard, keys, &guard->modes->first);
+	if (!modes->known || !terminal_foreground(keys))
+		return 0;
+	if (tcgetattr(keys, &now) == -1)
+		return -1;
+	return !modes_same(&now, &modes->last) ? 0 :
+	    modes_set(guard, keys, &modes->first);
 }
 
-/* Lets the guard go. */
+/* Gives the modes back, or has the guard do it, and lets that go. */
 static void
-guard_end(struct guard *guard)
+guard_end(struct guard *guard, int keys)
 {
 	int status;
 
-	if (guard->modes != NULL)
-		guard->modes->known = false;	/* nothing is left to do */
+	if (keys != -1 && modes_restore(guard, keys) == 0)
+		guard->modes->known = false;
 	fd_close(&guard->alive);
 	if (guard->pid > 0)
 		child_wait(guard->pid, &status);
@@ -1508,9 +1520,7 @@ static void
 relay_end(struct relay *relay)
 {
 	relay_drain(relay);
-	if (relay->terminal->keys != -1)
-		modes_restore(&relay->guard, relay->terminal->keys);
-	guard_end(&relay->guard);
+	guard_end(&relay->guard, relay->terminal->keys);
 	fd_close(&relay->slave);
 	fd_close(&relay->master);
 }

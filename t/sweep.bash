@@ -28,7 +28,7 @@ sweep_prepare()
 			cat /tmp/out /tmp/err
 		}
 		# What must never be.
-		grep '^it ' /tmp/found
+		sed -n "s/^it /place $place, call $call: &/p" /tmp/found
 	done
 	[ "$place" -gt "${LEAST:-100}" ] || echo "only $place calls"
 	END
