@@ -10,9 +10,7 @@ load machines
 
 setup_file()
 {
-	host_start_shared
-	machine_debian deb
-	machine_debian debu -U
+	host_start_debian
 }
 
 # Runs a script in the host, whose standard output is a pipe: $output and

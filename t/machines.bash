@@ -42,6 +42,14 @@ machine_debian()
 	    --bind-ro=/usr/lib64:/lib64 -- /usr/bin/sleep infinity
 }
 
+# A host with those and two of Debian's programs.
+host_start_debian()
+{
+	host_start_shared
+	machine_debian deb
+	machine_debian debu -U
+}
+
 host_stop()
 {
 	host off "$HOST"

@@ -26,9 +26,7 @@ script()
 
 setup_file()
 {
-	host_start_shared
-	machine_debian deb
-	machine_debian debu -U
+	host_start_debian
 	# Where t/person speaks to what is inside.
 	TREES=/proc/$(host leader "$HOST")/root/var/lib/machines
 	RUN="$TOP/t/host run $HOST"

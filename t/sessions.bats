@@ -9,9 +9,7 @@ load machines
 
 setup_file()
 {
-	host_start_shared
-	machine_debian deb
-	machine_debian debu -U
+	host_start_debian
 	for name in deb debu; do
 		on_host sh -c "seq 1000 >/var/lib/machines/$name/rows"
 	done

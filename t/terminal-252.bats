@@ -12,9 +12,7 @@ MACHINES='web webu deb debu'
 
 setup_file()
 {
-	host_start_shared
-	machine_debian deb
-	machine_debian debu -U
+	host_start_debian
 }
 
 # Runs a command line of the host's shell at a terminal, where nobody types.
