@@ -1264,6 +1264,15 @@ signals_block(void)
 }
 
 bool
+signal_is_ignored(int signal)
+{
+	struct sigaction action;
+
+	return sigaction(signal, NULL, &action) == 0 &&
+	    action.sa_handler == SIG_IGN;
+}
+
+bool
 signal_in(uint64_t set, int signal)
 {
 	return (set >> (signal - 1) & 1) != 0;
@@ -5162,7 +5171,7 @@ struct job {
 	int64_t		 deadline;	/* of the stage */
 	int64_t		 entry_deadline;
 	int		 signal;	/* that ended the way in; 0: none */
-	bool		 stopped;	/* the command is to be, from its start */
+	bool		 stopped;	/* the command is to be, at first */
 	bool		 reaped;	/* only its process group is left */
 };
 

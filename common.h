@@ -348,6 +348,11 @@ bool signal_in(uint64_t set, int signal);
 void signals_block(void);
 
 /*
+ * True if the caller ignores a signal, as those do whom nohup(1) has started.
+ */
+bool signal_is_ignored(int signal);
+
+/*
  * Reads a /proc/PID/status, whose lines may be of any length.
  * errors   EINVAL  when a line is missing or is no such line; that of filters
  *                  is missing where the kernel has none

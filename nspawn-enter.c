@@ -886,7 +886,7 @@ struct relay {
 	bool		 input_over;	/* it has ended for good */
 	bool		 unfinished;	/* its last line */
 	bool		 modes_told;	/* of the pty, and nothing else */
-	int		 interval;		/* ms */
+	int		 interval;	/* ms */
 	int64_t		 end_deadline;	/* none is written before */
 	struct flow	 flows[STANDARD];
 };
@@ -898,20 +898,10 @@ relay_command(const struct relay *relay, int signal)
 	monitor_signal(&relay->context->monitor, 0, signal);
 }
 
-/* True if a caller wants it all to outlive his terminal, as with nohup(1). */
-static bool
-hang_up_is_ignored(void)
-{
-	struct sigaction action;
-
-	return sigaction(SIGHUP, NULL, &action) == 0 &&
-	    action.sa_handler == SIG_IGN;
-}
-
 /*
  * Writes what goes at once.  Where nobody takes the output any more the command
- * is hung up, as by a terminal that is switched off; what it writes then is
- * dropped.
+ * is hung up, as by a terminal that is switched off, unless the caller wants it
+ * to outlive that; what it writes then is dropped.
  */
 static void
 flow_write(struct relay *relay, struct flow *flow)
@@ -926,7 +916,7 @@ flow_write(struct relay *relay, struct flow *flow)
 		flow->start = flow->end = 0;
 		if (flow == &relay->flows[INPUT])
 			flow->from = -1;
-		else if (!hang_up_is_ignored())
+		else if (!signal_is_ignored(SIGHUP))
 			relay_command(relay, SIGHUP);
 	}
 }
@@ -1572,10 +1562,7 @@ relay_make(struct relay *relay, struct context *context, int signals)
 static void
 signal_add(sigset_t *set, int signal)
 {
-	struct sigaction action;
-
-	if (sigaction(signal, NULL, &action) == -1 ||
-	    action.sa_handler != SIG_IGN)
+	if (!signal_is_ignored(signal))
 		sigaddset(set, signal);
 }
 

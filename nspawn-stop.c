@@ -1112,13 +1112,11 @@ static int
 signals_open(void)
 {
 	static const int ending[] = { SIGHUP, SIGINT, SIGTERM };
-	struct sigaction action;
 	sigset_t set;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
-		if (sigaction(ending[i], NULL, &action) == 0 &&
-		    action.sa_handler != SIG_IGN)
+		if (!signal_is_ignored(ending[i]))
 			sigaddset(&set, ending[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC);
