@@ -325,8 +325,8 @@ late_start(const struct host *host, char *tree, struct machine *machine)
 		if (deadline_left(deadline) == 0)
 			errx(1, "the machine does not start");
 		if (machine_find(host, LATE, &none, machine, suspects) == 0) {
-			if (init_starting(host->proc, &machine->leader, &starting) ==
-			    0 && !starting)
+			if (init_starting(host->proc, &machine->leader,
+			    &starting) == 0 && !starting)
 				return pid;
 			machine_close(machine);
 		}
