@@ -72,6 +72,7 @@ scripts_make()
 	script jobs <<-'END'
 	set -m
 	trap : INT	# some shells end by that of a job
+	echo here >/dev/tty
 	job='exec cat "/$2" /signs/$1.go >/signs/$1.said'
 	sh -c "$job" sh "$1" first
 	echo "int $?" >/signs/$1.said
@@ -261,6 +262,7 @@ jobs_interrupted()
 		inside "$machine" "$row" nspawn-enter "$machine" \
 		    "$shell" /jobs "$row"
 		cat <<-'END'
+		await 1 here
 		await said first
 		type 1 '\x03'
 		await said 'int 130'
@@ -278,7 +280,9 @@ jobs_interrupted()
 	calls < <(jobs_interrupted)
 }
 
-WAITS_HERE='exec cat /first /signs/$1.go >/signs/$1.said'
+# What has been shown came by the relay, which then has set the modes: a key
+# that is typed earlier makes a signal for the caller's terminal.
+WAITS_HERE='echo here; exec cat /first /signs/$1.go >/signs/$1.said'
 
 ended_by_itself()
 {
@@ -297,7 +301,8 @@ ended_by_itself()
 		call "$row"
 		inside "$machine" "$row" sh /tmp/goes-on "$machine" \
 		    sh -c "'stty intr a; $WAITS_HERE'" sh "$row"
-		printf '%s\n' 'await said first' 'type 1 a' end 'is status 0' \
+		printf '%s\n' 'await 1 here' 'await said first' 'type 1 a' \
+		    end 'is status 0' \
 		    'is shown1 *went\x20on\x20130\r\nbeside\r\n' 'is after first'
 	done
 }
@@ -315,7 +320,8 @@ ended_by_key()
 		call "$row"
 		inside "$machine" "$row" sh /tmp/goes-on "$machine" \
 		    sh -c "'$WAITS_HERE'" sh "$row"
-		printf '%s\n' 'await said first' "type 1 '\x${signal#*:}'" end \
+		printf '%s\n' 'await 1 here' 'await said first' \
+		    "type 1 '\x${signal#*:}'" end \
 		    "is status -${signal%:*}" 'isnt shown1 *went*' \
 		    'is after first'
 	done; done
