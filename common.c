@@ -26,12 +26,17 @@
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Programs. */
+#define NSPAWN		"systemd-nspawn"
+#define BUSYBOX		"busybox"
 
 /* Values of the kernel's interface that older headers of a libc lack. */
 #ifndef CLONE_NEWTIME
@@ -107,6 +112,7 @@
 #define STEP_WORDS_SIZE		48
 
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
+#define PROGRAM_MAX		4194304	/* bytes that are read of one */
 #define PID_NAMESPACE_SIZE	32	/* of the link /proc/PID/ns/pid */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
@@ -117,6 +123,8 @@
 
 /* So often the parent of a process ends while it is looked at, at most. */
 #define PARENTS_MAX	16
+
+#define PRINT_PRIME	UINT64_C(1099511628211)	/* of the hash FNV-1a */
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
@@ -217,7 +225,7 @@ static const struct {
 } inits[] = {
 	{ .program = "systemd",
 	    .init = { "systemd", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
-	{ .program = "systemd-nspawn", .word = "(sd-stubinit)",
+	{ .program = NSPAWN, .word = "(sd-stubinit)",
 	    .init = { "systemd-nspawn's stub", INIT_SIGNAL,
 	    SIGNAL_RTMIN + 4 } },
 	{ .program = "runit", .caught = SIGPWR,
@@ -226,9 +234,11 @@ static const struct {
 	    .init = { "runit", INIT_COMMAND, SIGTERM } },
 	{ .program = "runsvdir",
 	    .init = { "runsvdir", INIT_NONE, SIGTERM } },
-	{ .program = "busybox", .word = "runsvdir",
+	{ .program = BUSYBOX, .word = "runsvdir",
 	    .init = { "busybox runsvdir", INIT_NONE, SIGTERM } },
-	{ .program = "busybox", .word = "init",
+	{ .program = BUSYBOX, .word = "init",
+	    .init = { "busybox init", INIT_SIGNAL, SIGUSR2 } },
+	{ .program = BUSYBOX, .word = "linuxrc",
 	    .init = { "busybox init", INIT_SIGNAL, SIGUSR2 } },
 	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
 	    .init = { "sysvinit", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
@@ -251,6 +261,11 @@ static const struct {
 #define INITS	(sizeof(inits) / sizeof(inits[0]))
 
 /* ---- text ---------------------------------------------------------- */
+
+#define NUMBER_SIZE	24	/* bytes: a sign, 20 digits and a NUL */
+#define DIGITS		"0123456789"
+#define BLANKS		" \t\n\r"
+#define MICROSECONDS	INT64_C(1000000)	/* of a second */
 
 static bool
 is_digit(char c)
@@ -344,61 +359,203 @@ number_parse(const char *text, uint64_t max, uint64_t *number)
 	return 0;
 }
 
-/* Says how many ms the unit behind a number is long, 0 for no unit. */
-static int64_t
-time_unit(const char *text)
+/* Writes a whole number, digits from the end on, and says where it begins. */
+static const char *
+number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 {
-	if (*text == '\0' || strcmp(text, "s") == 0)
-		return SECOND;
-	if (strcmp(text, "min") == 0)
-		return 60 * SECOND;
-	if (strcmp(text, "h") == 0)
-		return 3600 * SECOND;
-	return 0;
+	char *first = digits + NUMBER_SIZE - 1;
+
+	*first = '\0';
+	do
+		*--first = (char)('0' + n % 10);
+	while ((n /= 10) != 0);
+	if (negative)
+		*--first = '-';
+	return first;
 }
 
 /*
- * Gives the value of a fraction's digits in units, rounded up: 10 digits count,
- * so that with units of at most an hour nothing overflows.
+ * Takes the argument of one conversion, which stands behind a '%', and moves
+ * *format behind it.
+ *   most     bytes of what is returned that count
  */
-static int64_t
-fraction_of(const char *digits, size_t count, int64_t unit)
+static const char *
+conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
+    size_t *most)
 {
-	int64_t value = 0, scale = 1;
+	bool wide;
+	int64_t n;
 
-	for (size_t i = 0; i < count && i < 10; i++) {
-		value = value * 10 + (digits[i] - '0');
-		scale *= 10;
+	*most = SIZE_MAX;
+	if (**format == '.') {
+		*most = (size_t)va_arg(*args, int);
+		*format += 2;	/* ".*" */
 	}
-	return (value * unit + scale - 1) / scale;
+	wide = **format == 'z';
+	*format += wide;
+	switch (*(*format)++) {
+	case 's':
+		return va_arg(*args, const char *);
+	case 'c':
+		digits[0] = (char)va_arg(*args, int);
+		digits[1] = '\0';
+		return digits;
+	case 'd':
+		n = wide ? va_arg(*args, ssize_t) : va_arg(*args, int);
+		return number_format(n < 0 ? -(uint64_t)n : (uint64_t)n, n < 0,
+		    digits);
+	case 'u':
+		return number_format(wide ? va_arg(*args, size_t) :
+		    va_arg(*args, unsigned), false, digits);
+	default:
+		return "%";
+	}
+}
+
+size_t
+text_vformat(char *text, size_t size, const char *format, va_list args)
+{
+	size_t used = 0, length, most = SIZE_MAX;
+	char digits[NUMBER_SIZE];
+	va_list rest;
+
+	va_copy(rest, args);
+	while (*format != '\0') {
+		const char *part = format;
+
+		most = strcspn(format, "%");
+		format += most;
+		if (most == 0) {
+			format++;
+			part = conversion_take(&format, &rest, digits, &most);
+		}
+		length = strnlen(part, most);
+		if (length > size - 1 - used)
+			length = size - 1 - used;
+		memcpy(text + used, part, length);
+		used += length;
+	}
+	va_end(rest);
+	text[used] = '\0';
+	return used;
+}
+
+size_t
+text_format(char *text, size_t size, const char *format, ...)
+{
+	va_list args;
+	size_t length;
+
+	va_start(args, format);
+	length = text_vformat(text, size, format, args);
+	va_end(args);
+	return length;
+}
+
+/* The units of systemd.time(7); of those that begin alike the longest first. */
+static const struct {
+	char	name[8];
+	int64_t	length;		/* microseconds */
+} time_units[] = {
+	{ "seconds", MICROSECONDS }, { "second", MICROSECONDS },
+	{ "sec", MICROSECONDS }, { "s", MICROSECONDS },
+	{ "minutes", 60 * MICROSECONDS }, { "minute", 60 * MICROSECONDS },
+	{ "min", 60 * MICROSECONDS }, { "months", 2629800 * MICROSECONDS },
+	{ "month", 2629800 * MICROSECONDS }, { "M", 2629800 * MICROSECONDS },
+	{ "msec", 1000 }, { "ms", 1000 }, { "m", 60 * MICROSECONDS },
+	{ "hours", 3600 * MICROSECONDS }, { "hour", 3600 * MICROSECONDS },
+	{ "hr", 3600 * MICROSECONDS }, { "h", 3600 * MICROSECONDS },
+	{ "days", 86400 * MICROSECONDS }, { "day", 86400 * MICROSECONDS },
+	{ "d", 86400 * MICROSECONDS }, { "weeks", 604800 * MICROSECONDS },
+	{ "week", 604800 * MICROSECONDS }, { "w", 604800 * MICROSECONDS },
+	{ "years", 31557600 * MICROSECONDS },
+	{ "year", 31557600 * MICROSECONDS }, { "y", 31557600 * MICROSECONDS },
+	{ "usec", 1 }, { "us", 1 },
+	{ "\xc2\xb5s", 1 }, { "\xce\xbcs", 1 },	/* two forms of mu */
+};
+
+#define TIME_UNITS	(sizeof(time_units) / sizeof(time_units[0]))
+
+/* Takes the unit that text begins with, else seconds.  Says what is behind. */
+static const char *
+time_unit(const char *text, int64_t *unit)
+{
+	*unit = MICROSECONDS;
+	for (size_t i = 0; i < TIME_UNITS; i++) {
+		size_t length = strlen(time_units[i].name);
+
+		if (strncmp(text, time_units[i].name, length) == 0) {
+			*unit = time_units[i].length;
+			return text + length;
+		}
+	}
+	return text;
+}
+
+/* Takes a number with its unit, in microseconds, and moves *text behind it. */
+static int
+time_part(const char **text, int64_t *us)
+{
+	char whole[24] = "0";
+	size_t digits = strspn(*text, DIGITS);
+	bool dot = (*text)[digits] == '.';
+	const char *fraction = *text + digits + dot;
+	size_t places = dot ? strspn(fraction, DIGITS) : 0;
+	const char *end = fraction + places, *next;
+	int64_t unit;
+	uint64_t n;
+
+	next = time_unit(end + strspn(end, BLANKS), &unit);
+	if (dot ? places == 0 : digits == 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (next == end && *end != '\0') {
+		errno = EINVAL;
+		return -1;
+	}
+	if (digits >= sizeof(whole)) {
+		errno = ERANGE;
+		return -1;
+	}
+	if (digits > 0)
+		text_format(whole, sizeof(whole), "%.*s", (int)digits, *text);
+	if (number_parse(whole, (uint64_t)(TIME_MAX * 1000 / unit), &n) == -1)
+		return -1;
+	*us = (int64_t)n * unit;
+	for (size_t i = 0; i < places; i++)
+		*us += (unit /= 10) * (fraction[i] - '0');
+	*text = next;
+	return 0;
 }
 
 int
 time_parse(const char *text, int64_t *ms)
 {
-	char whole[24];
-	size_t digits = strspn(text, "0123456789");
-	const char *fraction = text + digits + (text[digits] == '.');
-	size_t places = text[digits] == '.' ?
-	    strspn(fraction, "0123456789") : 0;
-	int64_t unit = time_unit(fraction + places);
-	uint64_t n;
+	static const char infinity[] = "infinity";
+	int64_t sum = 0, part;
 
-	if (strcmp(text, "infinity") == 0) {
+	text += strspn(text, BLANKS);
+	errno = EINVAL;
+	if (*text == '\0')
+		return -1;
+	if (strncmp(text, infinity, sizeof(infinity) - 1) == 0) {
+		text += sizeof(infinity) - 1;
+		if (text[strspn(text, BLANKS)] != '\0')
+			return -1;
 		*ms = INT64_MAX;
 		return 0;
 	}
-	errno = EINVAL;
-	if (unit == 0 || digits == 0 || (text[digits] == '.' && places == 0))
-		return -1;
-	errno = ERANGE;
-	if (digits >= sizeof(whole))
-		return -1;
-	memcpy(whole, text, digits);
-	whole[digits] = '\0';
-	if (number_parse(whole, (uint64_t)(TIME_MAX / unit), &n) == -1)
-		return -1;
-	*ms = (int64_t)n * unit + fraction_of(fraction, places, unit);
+	for (; *text != '\0'; text += strspn(text, BLANKS)) {
+		if (time_part(&text, &part) == -1)
+			return -1;
+		sum += part;
+		if (sum > TIME_MAX * 1000) {
+			errno = ERANGE;
+			return -1;
+		}
+	}
+	*ms = (sum + 999) / 1000;
 	return 0;
 }
 
@@ -446,14 +603,14 @@ signal_name(int signal, char name[SIGNAL_NAME_SIZE])
 {
 	if (signal > 0 && (size_t)signal < SIGNAL_NAMES &&
 	    signal_names[signal][0] != '\0')
-		snprintf(name, SIGNAL_NAME_SIZE, "SIG%s", signal_names[signal]);
+		text_format(name, SIGNAL_NAME_SIZE, "SIG%s", signal_names[signal]);
 	else if (signal == SIGNAL_RTMIN)
-		snprintf(name, SIGNAL_NAME_SIZE, "SIGRTMIN");
+		text_format(name, SIGNAL_NAME_SIZE, "SIGRTMIN");
 	else if (signal > SIGNAL_RTMIN && signal <= SIGNAL_RTMAX)
-		snprintf(name, SIGNAL_NAME_SIZE, "SIGRTMIN+%d",
+		text_format(name, SIGNAL_NAME_SIZE, "SIGRTMIN+%d",
 		    signal - SIGNAL_RTMIN);
 	else
-		snprintf(name, SIGNAL_NAME_SIZE, "%d", signal);
+		text_format(name, SIGNAL_NAME_SIZE, "%d", signal);
 	return name;
 }
 
@@ -477,6 +634,8 @@ printable(const char *text, char *clean, size_t size)
 }
 
 /* ---- options ------------------------------------------------------- */
+
+#define OPTION_WIDTH	24	/* columns of its two forms in --help */
 
 int
 option_next(int argc, char **argv, const struct option_spec *table)
@@ -502,16 +661,20 @@ void
 option_help(FILE *stream, const struct option_spec *table)
 {
 	for (; table->name != NULL; table++) {
-		char form[40];
+		char form[48] = "      ";
+		size_t used = strlen(form);
 
-		snprintf(form, sizeof(form), "--%s%s%s", table->name,
-		    table->arg == NULL ? "" : "=",
-		    table->arg == NULL ? "" : table->arg);
 		if (table->key <= UCHAR_MAX)
-			fprintf(stream, "  -%c, ", table->key);
-		else
-			fprintf(stream, "      ");
-		fprintf(stream, "%-18s %s\n", form, table->help);
+			text_format(form, sizeof(form), "  -%c, ", table->key);
+		used += text_format(form + used, sizeof(form) - used,
+		    "--%s%s%s", table->name, table->arg == NULL ? "" : "=",
+		    table->arg == NULL ? "" : table->arg);
+		fputs(form, stream);
+		for (; used < OPTION_WIDTH; used++)
+			putc(' ', stream);
+		putc(' ', stream);
+		fputs(table->help, stream);
+		putc('\n', stream);
 	}
 }
 
@@ -665,7 +828,7 @@ file_open_in_root(int root, const char *path)
 		return -1;
 	/* To open a device, or a FIFO, may do something or hold us up. */
 	if (fstat(found, &st) == 0 && S_ISREG(st.st_mode)) {
-		snprintf(again, sizeof(again), "/proc/self/fd/%d", found);
+		text_format(again, sizeof(again), "/proc/self/fd/%d", found);
 		file = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	} else
 		errno = EINVAL;
@@ -819,6 +982,27 @@ directory_close(struct directory *directory)
 	fd_close(&directory->fd);
 }
 
+/* ---- memory -------------------------------------------------------- */
+
+void *
+memory_map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED |
+	    MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+void
+memory_unmap(void *memory, size_t size)
+{
+	int error = errno;
+
+	if (memory != NULL)
+		munmap(memory, size);
+	errno = error;
+}
+
 /* ---- helper -------------------------------------------------------- */
 
 int
@@ -862,7 +1046,10 @@ struct program {
 	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
 };
 
-/* Becomes the program.  Returns only if that fails. */
+/*
+ * Becomes the program, which ignores nothing that we do for ourselves.  Returns
+ * only if that fails.
+ */
 static void
 program_exec(const struct program *program)
 {
@@ -873,6 +1060,8 @@ program_exec(const struct program *program)
 		if (fd == -1 || dup2(fd, i) == -1)
 			return;
 	}
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	/* execve(2) never changes the words. */
 	execvpe(program->name, (char *const *)(uintptr_t)program->argv,
 	    program->environment);
@@ -998,6 +1187,15 @@ process_open(pid_t pid, struct process *process)
 		return -1;
 	*process = (struct process){ .pid = pid, .fd = fd };
 	return 0;
+}
+
+/* Takes hold of a process once more. */
+static int
+process_copy(const struct process *process, struct process *copy)
+{
+	copy->pid = process->pid;
+	copy->fd = fcntl(process->fd, F_DUPFD_CLOEXEC, 0);
+	return copy->fd == -1 ? -1 : 0;
 }
 
 bool
@@ -1360,10 +1558,9 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 	struct stream stream;
 	ssize_t n = -1;
 	/* No more than is written to takes memory. */
-	gid_t *list = mmap(NULL, GROUPS_MAX * sizeof(*list), PROT_READ |
-	    PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	gid_t *list = memory_map(GROUPS_MAX * sizeof(*list));
 
-	if (list == MAP_FAILED)
+	if (list == NULL)
 		return -1;
 	if (proc_stream(proc, pid, "status", &stream) == 0) {
 		if (line_find(&stream, "Groups") == 0)
@@ -1382,11 +1579,7 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 void
 groups_free(gid_t *groups)
 {
-	int error = errno;
-
-	if (groups != NULL)
-		munmap(groups, GROUPS_MAX * sizeof(*groups));
-	errno = error;
+	memory_unmap(groups, GROUPS_MAX * sizeof(*groups));
 }
 
 #define HIERARCHY_SIZE	256	/* the names of all controllers */
@@ -1518,39 +1711,39 @@ part_is(const char *part, size_t length, const char *word)
 	return strlen(word) == length && memcmp(part, word, length) == 0;
 }
 
-/* The names that the unit of a machine may have. */
-struct unit_names {
-	char	names[4][UNIT_NAME_MAX];
-};
-
-static void
-unit_names_make(const char *name, struct unit_names *units)
+/* True if text is the escaped form of name, and suffix. */
+static bool
+escaped_is(const char *text, const char *name, const char *suffix)
 {
 	char escaped[4 * MACHINE_NAME_MAX + 1] = "";
-	const struct {
-		const char *prefix, *name, *suffix;
-	} forms[] = {
-		{ "machine-", escaped, ".scope" },
-		{ "", name, ".scope" },
-		{ "systemd-nspawn@", name, ".service" },
-		{ "systemd-nspawn@", escaped, ".service" },	/* long ago */
-	};
+	size_t length;
 
 	unit_name_escape(name, escaped, sizeof(escaped));
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
-		snprintf(units->names[i], UNIT_NAME_MAX, "%s%s%s",
-		    forms[i].prefix, forms[i].name, forms[i].suffix);
+	length = strlen(escaped);
+	return strncmp(text, escaped, length) == 0 &&
+	    strcmp(text + length, suffix) == 0;
 }
 
 /* True if a folder below the slices is the unit of the machine. */
 static bool
-folder_is_unit(const char *folder, const struct unit_names *units)
+folder_is_unit(const char *folder, const char *name)
 {
+	static const char machine[] = "machine-", nspawn[] = "systemd-nspawn@";
+	const size_t length = strlen(name);
+
 	folder += *folder == '_';	/* systemd's own escape */
-	for (size_t i = 0; i < sizeof(units->names) / UNIT_NAME_MAX; i++)
-		if (strcmp(folder, units->names[i]) == 0)
-			return true;
-	return false;
+	if (strncmp(folder, machine, sizeof(machine) - 1) == 0 &&
+	    escaped_is(folder + sizeof(machine) - 1, name, ".scope"))
+		return true;
+	if (strncmp(folder, name, length) == 0 &&
+	    strcmp(folder + length, ".scope") == 0)
+		return true;
+	if (strncmp(folder, nspawn, sizeof(nspawn) - 1) != 0)
+		return false;
+	folder += sizeof(nspawn) - 1;
+	return (strncmp(folder, name, length) == 0 &&
+	    strcmp(folder + length, ".service") == 0) ||
+	    escaped_is(folder, name, ".service");	/* long ago */
 }
 
 static bool
@@ -1676,12 +1869,8 @@ path_base(const char *path)
 bool
 unit_is_machines(const char *path, const char *name)
 {
-	struct unit_names units;
-
-	if (!machine_name_valid(name))
-		return false;
-	unit_names_make(name, &units);
-	return folder_is_unit(path_base(path), &units);
+	return machine_name_valid(name) &&
+	    folder_is_unit(path_base(path), name);
 }
 
 /*
@@ -1714,6 +1903,19 @@ text_copy(const char *text, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
+/* Says what --settings= means. */
+static enum settings_mode
+settings_mode(const char *value)
+{
+	static const char no[][6] = { "no", "n", "false", "f", "off", "0" };
+
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		if (strcasecmp(value, no[i]) == 0)
+			return SETTINGS_NONE;
+	return strcmp(value, "override") == 0 ? SETTINGS_OVERRIDE :
+	    SETTINGS_YES;
+}
+
 /* Keeps what concerns us of an option; letter is 0 where it is a long one. */
 static void
 nspawn_option_keep(const char *option, char letter, const char *value,
@@ -1731,6 +1933,12 @@ nspawn_option_keep(const char *option, char letter, const char *value,
 		    sizeof(words->kill_signal));
 	else if (letter == 'x' || strcmp(option, "ephemeral") == 0)
 		words->ephemeral = true;
+	else if (strcmp(option, "settings=") == 0)
+		words->settings = settings_mode(value);
+	else if (strcmp(option, "oci-bundle=") == 0)
+		words->oci_bundle = true;
+	else if (strcmp(option, "keep-unit") == 0)
+		words->keep_unit = true;
 	words->image = words->image || image;
 }
 
@@ -1947,6 +2155,26 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 	return 0;
 }
 
+uint64_t
+process_print(int proc, pid_t pid)
+{
+	char path[PATH_MAX], line[PATH_MAX] = "";
+	uint64_t print = UINT64_C(14695981039346656037);
+	const char *program;
+
+	if (process_exe(proc, pid, path, &program) == -1)
+		path[0] = '\0';
+	proc_read(proc, pid, "cmdline", line, sizeof(line));
+	for (const char *c = path; *c != '\0'; c++)
+		print = (print ^ (unsigned char)*c) * PRINT_PRIME;
+	/* Two words; NULs count, so that each of them does. */
+	for (size_t i = 0, words = 0; i < sizeof(line) && words < 2; i++) {
+		words += line[i] == '\0';
+		print = (print ^ (unsigned char)line[i]) * PRINT_PRIME;
+	}
+	return print;
+}
+
 /*
  * Finds out whether a process is a systemd-nspawn of the caller's pid
  * namespace.
@@ -1956,19 +2184,56 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 static int
 process_is_nspawn(int proc, pid_t pid, const char *name)
 {
-	static const char nspawn[] = "systemd-nspawn";
 	char path[PATH_MAX];
 	const char *program;
 
-	if (strcmp(name, nspawn) != 0)
+	if (strcmp(name, NSPAWN) != 0)
 		return 0;
 	if (process_exe(proc, pid, path, &program) == -1)
 		return errno == ENOENT ? 0 : -1;	/* it is ending */
-	return strcmp(program, nspawn) != 0 ? 0 :
+	return strcmp(program, NSPAWN) != 0 ? 0 :
 	    namespace_same(proc, pid, "ns/pid");
 }
 
-/* Reads the command line of a systemd-nspawn. */
+/* Puts the directory of a process before a path that begins nowhere. */
+static void
+path_complete(int proc, pid_t pid, char path[PATH_MAX])
+{
+	char link[PROC_PATH_SIZE], whole[PATH_MAX];
+	ssize_t n = readlinkat(proc, proc_path(link, pid, "cwd"), whole,
+	    sizeof(whole) - 1);
+
+	if (n == -1)
+		return;
+	text_format(whole + n, sizeof(whole) - (size_t)n, "/%s", path);
+	memcpy(path, whole, sizeof(whole));
+}
+
+/* Takes "." and double slashes out of a path, and the slash at its end. */
+static void
+path_simplify(char *path)
+{
+	char *end = path, *part = path;
+
+	while (*part != '\0') {
+		size_t length = strcspn(part, "/");
+
+		if (length > 0 && !part_is(part, length, ".")) {
+			if (end > path || *path == '/')
+				*end++ = '/';
+			memmove(end, part, length);
+			end += length;
+		}
+		part += length;
+		part += *part == '/';
+	}
+	*end = '\0';
+}
+
+/*
+ * Reads the command line of a systemd-nspawn.  Where neither a name nor a path
+ * is given it means the directory that it is in.
+ */
 static int
 nspawn_words_read(int proc, pid_t pid, struct nspawn_words *words)
 {
@@ -1979,28 +2244,32 @@ nspawn_words_read(int proc, pid_t pid, struct nspawn_words *words)
 		return -1;
 	n = nspawn_words_parse(&stream, words);
 	stream_close(&stream);
-	return n;
+	if (n == -1 || (words->path[0] == '\0' && words->machine[0] != '\0'))
+		return n;
+	if (words->path[0] != '/')
+		path_complete(proc, pid, words->path);
+	path_simplify(words->path);
+	return 0;
 }
 
-/* The ways in which a machine is looked for. */
+/* What tells that a leader is the one of a machine. */
 enum {
-	WAY_UNIT = 1,		/* its leader is in a unit that has its name */
-	WAY_SUPERVISOR = 2,	/* its supervisor's command line names it */
+	WAY_UNIT = 1,		/* it is in a unit that has the name */
+	WAY_SUPERVISOR = 2,	/* its supervisor's command line has it */
 	WAY_MACHINED = 4,	/* machined says so */
 };
 
-/* What is looked for, and what one way after the other has found of it. */
+/* What is looked for, and what was found up to now. */
 struct search {
 	const struct host	*host;
-	const char		*name;
-	struct unit_names	 units;
 	struct machined		*machined;
-	unsigned		 ways;		/* that are being tried */
-	struct machine		 found;	/* by all ways that were tried */
-	bool			 twins;	/* found is one of two */
-	pid_t			*suspects;
+	struct wanted		*wanted;
+	size_t			 count;
+	int			 fd_max;	/* none above it is kept */
 	unsigned		 depth;		/* of a leader */
-	bool			 unsure;	/* a way may have missed one */
+	unsigned		 ways;		/* that count now */
+	const struct wanted	*told;		/* of whom machined speaks */
+	bool			 missed;	/* units that may hide one */
 	int			 error;		/* what ends it: an errno */
 	int			 doubt;		/* why "none" is no answer */
 };
@@ -2058,7 +2327,7 @@ look_leader(const struct search *search, pid_t pid, struct look *look)
 	    look->status.depth == search->depth;
 	if (look->is_leader)
 		return 0;
-	if (search->ways != WAY_MACHINED || look_namespace(search, look) == 0)
+	if (search->told == NULL || look_namespace(search, look) == 0)
 		errno = ESRCH;
 	return -1;
 }
@@ -2081,21 +2350,44 @@ look_unit(const struct search *search, struct look *look)
 }
 
 /*
- * Judges a leader by the unit that it is in, and by what the command line of
- * its supervisor says.
+ * Judges whether a leader is the one of a machine, by the unit that it is in
+ * and by what the command line of its supervisor says.
  */
 static bool
 look_names(const struct search *search, const struct look *look,
-    enum naming naming)
+    const struct wanted *wanted, enum naming naming)
 {
 	/*
 	 * The scope of a registered web and that of an unregistered
 	 * machine-web have one name: what the supervisor says decides.
 	 */
-	return search->ways == WAY_MACHINED ||
+	return search->told == wanted ||
 	    ((search->ways & WAY_UNIT) != 0 && naming != NAMES_OTHER &&
-	    folder_is_unit(path_base(look->unit), &search->units)) ||
+	    folder_is_unit(path_base(look->unit), wanted->name)) ||
 	    ((search->ways & WAY_SUPERVISOR) != 0 && naming == NAMES_IT);
+}
+
+/* True if the leader may be one that is wanted, whatever its parent is. */
+static bool
+look_matters(const struct search *search, const struct look *look)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    look_names(search, look, &search->wanted[i], NAMES_NONE))
+			return true;
+	return false;
+}
+
+/* True if a command line names one that is wanted. */
+static bool
+words_matter(const struct search *search, const struct nspawn_words *words)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    nspawn_words_name(words, search->wanted[i].name) ==
+		    NAMES_IT)
+			return true;
+	return false;
 }
 
 /* Reads of the parent what a supervisor has. */
@@ -2109,8 +2401,8 @@ look_supervisor(const struct search *search, struct look *look)
 	if (nspawn_words_read(proc, pid, &look->words) == -1)
 		return -1;
 	/* This rules out most, where there are many machines. */
-	if (!look->hidden && !look_names(search, look, NAMES_NONE) &&
-	    nspawn_words_name(&look->words, search->name) != NAMES_IT) {
+	if (!look->hidden && !look_matters(search, look) &&
+	    !words_matter(search, &look->words)) {
 		process_close(&look->parent);
 		return 0;
 	}
@@ -2181,51 +2473,14 @@ look_owner(const struct search *search, struct look *look)
 }
 
 /*
- * Takes hold of the machine whose leader a process is, if it is the one that is
- * looked for.
- * errors   as look_leader(); ESRCH also when it is another's
- */
-static int
-look_at(const struct search *search, pid_t pid, struct look *look)
-{
-	enum naming naming = NAMES_NONE;
-	bool named;
-	int n = 1;
-
-	if (look_leader(search, pid, look) == -1 ||
-	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
-		return -1;
-	/* Of others it does not matter, and not everybody may know. */
-	named = look_names(search, look, NAMES_NONE);
-	if (named && look_namespace(search, look) == -1)
-		return -1;
-	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
-		n = look_parent(search, look);
-	if (n == 1)
-		errno = EAGAIN;
-	if (n != 0)
-		return -1;
-	if (look->supervised)
-		naming = nspawn_words_name(&look->words, search->name);
-	if (!look_names(search, look, naming)) {
-		errno = look->hidden && naming == NAMES_NONE ? ENAMETOOLONG :
-		    ESRCH;
-		return -1;
-	}
-	if ((!named && look_namespace(search, look) == -1) ||
-	    look_owner(search, look) == -1)
-		return -1;
-	return process_alive(&look->leader) ? 0 : -1;
-}
-
-/*
- * Adds the machine of a look, which is found's or closed then.  One of a
- * stranger never stands in the way of one that is root's or the caller's.
+ * Adds the machine of a look to what was found of one that is wanted.  One of
+ * a stranger never stands in the way of one that is root's or the caller's.
  */
 static void
-search_add(struct search *search, struct look *look)
+wanted_add(struct search *search, struct wanted *wanted,
+    const struct look *look)
 {
-	struct machine *found = &search->found;
+	struct machine *found = &wanted->machine;
 	struct machine machine = { look->leader, PROCESS_NONE, look->owner,
 	    look->status };
 
@@ -2233,20 +2488,83 @@ search_add(struct search *search, struct look *look)
 	    (!machine_foreign(found) || machine_foreign(&machine))) {
 		if (found->leader.pid != machine.leader.pid &&
 		    machine_foreign(found) == machine_foreign(&machine)) {
-			search->twins = true;
-			search->suspects[0] = found->leader.pid;
-			search->suspects[1] = machine.leader.pid;
+			wanted->suspects[0] = found->leader.pid;
+			wanted->suspects[1] = machine.leader.pid;
 		}
 		return;
 	}
-	look->leader.fd = -1;
-	if (look->supervised) {
-		machine.supervisor = look->parent;
-		look->parent.fd = -1;
+	/* Two of them may be wanted under this name and another. */
+	if (process_copy(&look->leader, &machine.leader) == -1 ||
+	    (look->supervised &&
+	    process_copy(&look->parent, &machine.supervisor) == -1))
+		search->error = errno;
+	else if (machine.leader.fd > search->fd_max ||
+	    machine.supervisor.fd > search->fd_max) {
+		machine_close(&machine);
+		wanted->open = false;
+		wanted->error = EMFILE;
 	}
 	machine_close(found);
 	*found = machine;
-	search->twins = false;
+	wanted->suspects[1] = 0;
+}
+
+/*
+ * Adds the machine whose leader is looked at to each of those wanted that it
+ * is.
+ * errors   ENAMETOOLONG  when it hides whose it is
+ */
+static int
+look_add(struct search *search, const struct look *look)
+{
+	bool hides = false;
+
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+		enum naming naming = look->supervised ?
+		    nspawn_words_name(&look->words, wanted->name) : NAMES_NONE;
+
+		if (!wanted->open)
+			continue;
+		if (look_names(search, look, wanted, naming))
+			wanted_add(search, wanted, look);
+		else if (look->hidden && naming == NAMES_NONE)
+			hides = true;
+	}
+	errno = ENAMETOOLONG;
+	return hides ? -1 : 0;
+}
+
+/*
+ * Looks at a process, and adds the machine whose leader it is, if that is one
+ * of those that are looked for.
+ * errors   as look_leader()
+ */
+static int
+look_at(struct search *search, pid_t pid, struct look *look)
+{
+	bool matters;
+	int n = 1;
+
+	if (look_leader(search, pid, look) == -1 ||
+	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
+		return -1;
+	/* Of others it does not matter, and not everybody may know. */
+	matters = look_matters(search, look);
+	if (matters && look_namespace(search, look) == -1)
+		return -1;
+	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
+		n = look_parent(search, look);
+	if (n == 1)
+		errno = ESTALE;
+	if (n != 0)
+		return -1;
+	if (!matters && look->parent.fd == -1 && !look->hidden)
+		return 0;
+	if ((!matters && look_namespace(search, look) == -1) ||
+	    look_owner(search, look) == -1 || !process_alive(&look->leader))
+		return -1;
+	return look_add(search, look);
 }
 
 /*
@@ -2262,32 +2580,23 @@ search_failed(struct search *search, int error)
 		search->error = error;
 }
 
-/* Says whether nothing else needs to be tried. */
-static bool
-search_over(const struct search *search)
-{
-	return search->error != 0 || (search->found.leader.fd != -1 &&
-	    !machine_foreign(&search->found));
-}
-
 /*
- * Adds the machine whose leader a process is, if it is the one that is looked
- * for.
- * Returns  whether it is the leader of this or another machine
+ * Looks at a process in search of machines.
+ * Returns  whether it is the leader of one, whatever that is called
  */
 static bool
-search_try(struct search *search, pid_t pid)
+search_look(struct search *search, pid_t pid)
 {
 	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
+	int error;
 
-	int n = look_at(search, pid, &look), error = errno;
-
-	if (n == 0)
-		search_add(search, &look);
-	else if (look.leader.fd != -1 && !process_alive(&look.leader))
-		search_failed(search, errno);	/* whatever could not be read */
-	else
+	if (look_at(search, pid, &look) == -1) {
+		error = errno;
+		/* Of who has ended nothing can be read. */
+		if (look.leader.fd != -1 && !process_alive(&look.leader))
+			error = errno;
 		search_failed(search, error);
+	}
 	look_close(&look);
 	return look.is_leader;
 }
@@ -2313,7 +2622,7 @@ cgroup_try(struct search *search, int dir, const char *path)
 	    (line = strsep(&rest, "\n")) != NULL;)
 		/* 0 is a process that our pid namespace does not see. */
 		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
-		    search_try(search, (pid_t)pid))
+		    search_look(search, (pid_t)pid))
 			return true;
 	return false;
 }
@@ -2326,22 +2635,33 @@ unit_try(struct search *search, int dir, const char *unit)
 	static const char *const places[] = { "payload", "payload/init.scope" };
 	char path[PATH_MAX + 64];
 
-	snprintf(path, sizeof(path), "%s/payload", unit);
+	text_format(path, sizeof(path), "%s/payload", unit);
 	if (file_exists(dir, path) == -1 && error_is_end(errno))
 		return;
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s/cgroup.procs", unit,
+		text_format(path, sizeof(path), "%s/%s/cgroup.procs", unit,
 		    places[i]);
 		if (cgroup_try(search, dir, path))
 			return;
 	}
-	search->unsure = true;	/* it may be elsewhere in the payload */
+	search->missed = true;	/* it may be elsewhere in the payload */
+}
+
+/* True if a folder is the unit of a machine that is looked for. */
+static bool
+folder_matters(const struct search *search, const char *folder)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    folder_is_unit(folder, search->wanted[i].name))
+			return true;
+	return false;
 }
 
 /*
- * Tries the units in a slice and in those below it: the ones that are named
- * after the machine, or with WAY_SUPERVISOR all.  Slices nest as often as their
- * names have a '-', see systemd.slice(5).
+ * Tries the units in a slice and in those below it that are named after a
+ * machine.  Slices nest as often as their names have a '-', see
+ * systemd.slice(5).
  */
 static void
 slice_try(struct search *search, int dir, const char *path)
@@ -2351,7 +2671,7 @@ slice_try(struct search *search, int dir, const char *path)
 
 	if (directory_open(dir, path, &slice) == -1) {
 		if (errno == EACCES)
-			search->unsure = true;
+			search->missed = true;
 		else
 			search_failed(search, errno);
 		return;
@@ -2364,8 +2684,7 @@ slice_try(struct search *search, int dir, const char *path)
 			continue;
 		if (part_is_slice(unit, strlen(unit)))
 			slice_try(search, slice.fd, unit);
-		else if (search->ways != WAY_UNIT ||
-		    folder_is_unit(unit, &search->units))
+		else if (folder_matters(search, unit))
 			unit_try(search, slice.fd, unit);
 	}
 	if (search->error == 0 && errno != 0)
@@ -2415,17 +2734,13 @@ proc_try(struct search *search)
 	while (search->error == 0 && (pid = proc_next(&dir)) != 0)
 		if (!known || !proc_pid_namespace(proc, pid, theirs) ||
 		    strcmp(own, theirs) != 0)
-			search_try(search, pid);
+			search_look(search, pid);
 	if (search->error == 0)
 		search->error = errno;
 	directory_close(&dir);
 }
 
-/*
- * Runs machinectl, as long as machined has not hung.
- * Returns  as run()
- */
-static int
+int
 machined_run(const char *const argv[], struct machined *machined, char *output,
     size_t size)
 {
@@ -2439,6 +2754,54 @@ machined_run(const char *const argv[], struct machined *machined, char *output,
 	if (status == -1 && errno == ETIMEDOUT)
 		machined->hung = true;
 	return status;
+}
+
+/* Finds the value of a line NAME=VALUE, before the first empty one. */
+static const char *
+property_find(const char *lines, const char *name)
+{
+	size_t length = strlen(name);
+
+	while (*lines != '\0' && *lines != '\n') {
+		if (strncmp(lines, name, length) == 0 && lines[length] == '=')
+			return lines + length + 1;
+		lines += strcspn(lines, "\n");
+		lines += *lines == '\n';
+	}
+	return NULL;
+}
+
+bool
+property_is(const char *lines, const char *name, const char *value)
+{
+	const char *found = property_find(lines, name);
+
+	return found != NULL && part_is(found, strcspn(found, "\n"), value);
+}
+
+uint64_t
+property_number(const char *lines, const char *name)
+{
+	const char *found = property_find(lines, name);
+	char text[NUMBER_SIZE];
+	uint64_t n = 0;
+
+	if (found != NULL) {
+		text_format(text, sizeof(text), "%.*s",
+		    (int)strcspn(found, "\n"), found);
+		number_parse(text, INT_MAX, &n);
+	}
+	return n;
+}
+
+const char *
+properties_next(const char *lines)
+{
+	while (*lines != '\0' && *lines != '\n') {
+		lines += strcspn(lines, "\n");
+		lines += *lines == '\n';
+	}
+	return lines + (*lines == '\n');
 }
 
 /*
@@ -2471,85 +2834,175 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 }
 
 /*
- * The unit that is named after the machine.  systemd puts units nowhere but
- * directly into slices, so the hierarchy shows all of them; where there is no
- * hierarchy, /proc tells the same of each process.
+ * Begins another way, which is for those that have not been found, and for all
+ * where what was tried may have missed one of two.
+ */
+static bool
+search_begin(struct search *search, unsigned ways)
+{
+	bool any = false;
+
+	search->ways = ways;
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+
+		wanted->open = wanted->error == 0 && (search->missed ||
+		    wanted->machine.leader.fd == -1 ||
+		    machine_foreign(&wanted->machine));
+		any = any || wanted->open;
+	}
+	return any && search->error == 0;
+}
+
+/*
+ * The units that are named after the machines.  systemd puts units nowhere but
+ * directly into slices, so the hierarchy shows all of them.
  */
 static void
 find_by_unit(struct search *search)
 {
-	search->ways = WAY_UNIT;
-	search->unsure = search->host->cgroup == -1;
-	if (!search->unsure)
+	if (!search_begin(search, WAY_UNIT))
+		return;
+	search->missed = search->host->cgroup == -1;
+	if (!search->missed)
 		slice_try(search, search->host->cgroup, ".");
-	if (search->unsure && search->error == 0)
-		proc_try(search);
 }
 
 /*
- * A supervisor whose command line names the machine, if its unit is directly in
- * a slice.
- */
-static void
-find_by_supervisor(struct search *search)
-{
-	search->ways = WAY_SUPERVISOR;
-	search->unsure = false;
-	if (search->host->cgroup != -1)
-		slice_try(search, search->host->cgroup, ".");
-	/* What was found may be one of two. */
-	if (search->unsure && search->error == 0 && search_over(search))
-		proc_try(search);
-}
-
-/*
- * Both once more, for a supervisor anywhere, and for a hierarchy that has
- * another root than the paths in /proc, as in a container it may.
+ * All processes: what is in such a unit but could not be found there, and whose
+ * supervisor's command line names a machine.
  */
 static void
 find_in_proc(struct search *search)
 {
-	search->ways = WAY_UNIT | WAY_SUPERVISOR;
-	proc_try(search);
+	if (search_begin(search, WAY_UNIT | WAY_SUPERVISOR))
+		proc_try(search);
+	search->missed = false;
 }
 
 /* What machinectl says; another way may tell where it cannot be run. */
 static void
 find_by_machined(struct search *search)
 {
-	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
 	pid_t pid;
 
-	search->ways = WAY_MACHINED;
-	if (machined_leader(search->name, search->machined, &pid) == -1) {
-		if (errno != ESRCH)
-			search->doubt = errno;
-		return;
+	search_begin(search, WAY_MACHINED);
+	for (size_t i = 0; search->error == 0 && i < search->count; i++) {
+		struct look look = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+		struct wanted *wanted = &search->wanted[i];
+
+		if (!wanted->open)
+			continue;
+		if (machined_leader(wanted->name, search->machined,
+		    &pid) == -1) {
+			if (errno != ESRCH)
+				search->doubt = errno;
+			continue;
+		}
+		search->told = wanted;
+		if (look_at(search, pid, &look) == -1 &&
+		    !error_is_end(errno)) {
+			wanted->suspects[0] = pid;
+			wanted->error = errno;
+		}
+		look_close(&look);
 	}
-	if (look_at(search, pid, &look) == 0)
-		search_add(search, &look);
-	else if (!error_is_end(errno)) {
-		search->suspects[0] = pid;
-		search->error = errno;
-	}
-	look_close(&look);
+	search->told = NULL;
 }
 
-/* Gives what was found to the caller, or says why nothing is. */
+/*
+ * Takes hold of a process if it is a systemd-nspawn whose command line names a
+ * machine that is looked for.  What it makes to prepare a leader is none.
+ * errors   ESRCH  when it is something else, or has ended
+ */
 static int
-search_end(struct search *search, struct machine *machine)
+look_nspawn(const struct search *search, pid_t pid, struct look *look)
 {
-	if (search->error == 0 && search->twins)
-		search->error = ENOTUNIQ;
-	if (search->error == 0 && search->found.leader.fd != -1) {
-		*machine = search->found;
-		return 0;
+	int proc = search->host->proc;
+	struct process_status status;
+	const char *program;
+
+	if (process_exe(proc, pid, look->unit, &program) == -1 ||
+	    strcmp(program, NSPAWN) != 0 ||
+	    namespace_same(proc, pid, "ns/pid") != 1) {
+		errno = ESRCH;	/* a process of the kernel has no program */
+		return -1;
 	}
-	machine_close(&search->found);
+	if (process_open(pid, &look->parent) == -1 ||
+	    nspawn_words_read(proc, pid, &look->words) == -1 ||
+	    process_status_read(proc, pid, &status) == -1 ||
+	    !process_alive(&look->parent))
+		return -1;
+	look->owner = status.uid;
+	errno = ESRCH;
+	return words_matter(search, &look->words) &&
+	    (process_exe(proc, status.ppid, look->unit, &program) == -1 ||
+	    strcmp(program, NSPAWN) != 0) ? 0 : -1;
+}
+
+/* Adds the supervisor of a look to those wanted that have nothing better. */
+static void
+supervisor_add(struct search *search, const struct look *look)
+{
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+		struct machine *machine = &wanted->machine;
+
+		if (!wanted->open || machine->leader.fd != -1 ||
+		    machine->supervisor.fd != -1 || nspawn_words_name(
+		    &look->words, wanted->name) != NAMES_IT)
+			continue;
+		machine->owner = look->owner;
+		if (process_copy(&look->parent, &machine->supervisor) == -1)
+			search->error = errno;
+	}
+}
+
+/*
+ * A machine that has a supervisor and no leader: it is being started, or starts
+ * again.
+ */
+static void
+find_starting(struct search *search)
+{
+	struct directory dir;
+	pid_t pid;
+
+	if (!search_begin(search, WAY_SUPERVISOR))
+		return;
+	if (directory_open(search->host->proc, ".", &dir) == -1) {
+		search->error = errno;
+		return;
+	}
+	while (search->error == 0 && (pid = proc_next(&dir)) != 0) {
+		struct look look = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+
+		if (look_nspawn(search, pid, &look) == 0)
+			supervisor_add(search, &look);
+		else
+			search_failed(search, errno);
+		look_close(&look);
+	}
 	if (search->error == 0)
-		search->error = search->doubt;
-	errno = search->error != 0 ? search->error : ESRCH;
-	return -1;
+		search->error = errno;
+	directory_close(&dir);
+}
+
+/* Gives what was found of a machine to the caller, or says why nothing is. */
+static void
+wanted_end(const struct search *search, struct wanted *wanted)
+{
+	if (search->error != 0)
+		wanted->error = search->error;
+	else if (wanted->suspects[1] != 0)
+		wanted->error = ENOTUNIQ;
+	else if (wanted->error == 0 && wanted->machine.leader.fd == -1)
+		wanted->error = wanted->machine.supervisor.fd != -1 ? EAGAIN :
+		    search->doubt != 0 ? search->doubt : ESRCH;
+	if (wanted->error != 0 && wanted->error != EAGAIN)
+		machine_close(&wanted->machine);
 }
 
 /* True if it takes longer to look at all processes than to ask machined. */
@@ -2562,31 +3015,52 @@ host_busy(const struct host *host)
 	return fstat(host->proc, &st) == 0 && st.st_nlink > SCAN_MAX;
 }
 
+void
+machines_find(const struct host *host, struct machined *machined,
+    struct wanted *wanted, size_t count, size_t fds_kept)
+{
+	struct search search = { .host = host, .machined = machined,
+	    .wanted = wanted, .count = count };
+	struct process_status own;
+	struct rlimit limit;
+	bool busy;
+
+	if (process_status_read(host->proc, 0, &own) == -1 ||
+	    prlimit(0, RLIMIT_NOFILE, NULL, &limit) == -1)
+		search.error = errno;
+	search.depth = own.depth + 1;
+	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
+	    (int)(limit.rlim_cur - fds_kept) - 1;
+	for (size_t i = 0; i < count; i++)
+		wanted[i] = (struct wanted){ .name = wanted[i].name,
+		    .machine = MACHINE_NONE };
+	find_by_unit(&search);
+	busy = host_busy(host) && !search.missed;
+	if (busy)
+		find_by_machined(&search);
+	find_in_proc(&search);
+	if (!busy)
+		find_by_machined(&search);
+	find_starting(&search);
+	for (size_t i = 0; i < count; i++)
+		wanted_end(&search, &wanted[i]);
+}
+
 int
 machine_find(const struct host *host, const char *name,
     struct machined *machined, struct machine *machine, pid_t suspects[2])
 {
-	bool busy = host_busy(host);
-	void (*const ways[])(struct search *) = {
-		find_by_unit,
-		find_by_supervisor,
-		busy ? find_by_machined : find_in_proc,
-		busy ? find_in_proc : find_by_machined,
-	};
-	struct search search = {
-		.host = host, .name = name, .machined = machined,
-		.found = MACHINE_NONE, .suspects = suspects,
-	};
-	struct process_status own;
+	struct wanted wanted = { .name = name };
 
-	if (process_status_read(host->proc, 0, &own) == -1)
-		return -1;
-	search.depth = own.depth + 1;
-	unit_names_make(name, &search.units);
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]) &&
-	    !search_over(&search); i++)
-		ways[i](&search);
-	return search_end(&search, machine);
+	machines_find(host, machined, &wanted, 1, 0);
+	if (wanted.error == 0) {
+		*machine = wanted.machine;
+		return 0;
+	}
+	machine_close(&wanted.machine);
+	memcpy(suspects, wanted.suspects, sizeof(wanted.suspects));
+	errno = wanted.error;
+	return -1;
 }
 
 const char *
@@ -2594,26 +3068,30 @@ machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
 {
 	switch (error) {
 	case ESRCH:
-		snprintf(text, size, "no such machine is running");
+		text_format(text, size, "no such machine is running");
+		break;
+	case EAGAIN:
+		text_format(text, size, "is starting, or between two starts:"
+		    " its systemd-nspawn runs, and it has no leader");
 		break;
 	case ETIMEDOUT:
-		snprintf(text, size, "cannot tell whether it is running: "
+		text_format(text, size, "cannot tell whether it is running: "
 		    "/proc does not show it, and machinectl did not answer");
 		break;
 	case ENOTUNIQ:
-		snprintf(text, size, "two machines have that name: "
+		text_format(text, size, "two machines have that name: "
 		    "their leaders are %d and %d", suspects[0], suspects[1]);
 		break;
 	case ENOTSUP:
-		snprintf(text, size, "is no container: its leader %d is in "
+		text_format(text, size, "is no container: its leader %d is in "
 		    "our own pid namespace", suspects[0]);
 		break;
 	case ENOSYS:
-		snprintf(text, size, "cannot hold on to its leader: "
+		text_format(text, size, "cannot hold on to its leader: "
 		    "pidfd_open(2) needs Linux 5.3 or later");
 		break;
 	default:
-		snprintf(text, size, "cannot find its leader: %s",
+		text_format(text, size, "cannot find its leader: %s",
 		    strerror(error));
 	}
 	return text;
@@ -2625,44 +3103,74 @@ machine_foreign(const struct machine *machine)
 	return machine->owner != 0 && machine->owner != geteuid();
 }
 
-/*
- * Says whether machined may know a machine: for each it has a file of that
- * name, in which libsystemd looks the machine up, see sd_machine_get_class(3).
- */
-static bool
+bool
 machined_may_know(const char *name)
 {
 	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
 
-	snprintf(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
+	text_format(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
 	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
 }
 
-/* Sends it through machined, if that knows the leader by this name. */
-static int
-machined_signal(const struct machine *machine, const char *name, int signal,
-    struct machined *machined)
+/*
+ * Takes the answers of machinectl, which come in the order of the names.
+ * Returns  how many there are
+ */
+static size_t
+leaders_take(const char *lines, const char *const names[], size_t count,
+    pid_t leaders[])
 {
-	char option[32], output[8];
-	const char *const argv[] = {
-		"machinectl", "kill", name, "--kill-who=leader", option, NULL
-	};
-	pid_t leader;
+	size_t i;
 
-	if (!machined_may_know(name) ||
-	    machined_leader(name, machined, &leader) == -1 ||
-	    leader != machine->leader.pid || !process_alive(&machine->leader))
-		return -1;
-	snprintf(option, sizeof(option), "--signal=%d", signal);
-	return machined_run(argv, machined, output, sizeof(output)) == 0 ? 0 :
-	    -1;
+	for (i = 0; i < count && property_is(lines, "Name", names[i]); i++) {
+		leaders[i] = (pid_t)property_number(lines, "Leader");
+		lines = properties_next(lines);
+	}
+	return i;
+}
+
+int
+machined_leaders(const char *const names[], size_t count,
+    struct machined *machined, pid_t leaders[])
+{
+	static const char *const words[] = {
+		"machinectl", "show", "-p", "Name", "-p", "Leader",
+	};
+	const size_t used = sizeof(words) / sizeof(words[0]);
+	const size_t size = (count + 1) * (MACHINE_NAME_MAX + 32);
+	const size_t argv_size = (used + count + 1) * sizeof(char *);
+	const char **argv = memory_map(argv_size);
+	char *output = memory_map(size);
+	int status = argv == NULL || output == NULL ? -1 : 1;
+
+	memset(leaders, 0, count * sizeof(*leaders));
+	/* One that it does not know ends it: the next call is for the rest. */
+	for (size_t i = 0; status > 0 && i < count; i++) {
+		memcpy(argv, words, sizeof(words));
+		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
+		argv[used + count - i] = NULL;
+		status = machined_run(argv, machined, output, size);
+		if (status != -1)
+			i += leaders_take(output, names + i, count - i,
+			    leaders + i);
+	}
+	memory_unmap(output, size);
+	memory_unmap(argv, argv_size);
+	return status == -1 ? -1 : 0;
 }
 
 int
 machine_signal(const struct machine *machine, const char *name, int signal,
     struct machined *machined)
 {
-	if (machined_signal(machine, name, signal, machined) == 0)
+	char option[32], output[8];
+	const char *const argv[] = {
+		"machinectl", "kill", name, "--kill-who=leader", option, NULL
+	};
+
+	text_format(option, sizeof(option), "--signal=%d", signal);
+	if (name != NULL && process_alive(&machine->leader) &&
+	    machined_run(argv, machined, output, sizeof(output)) == 0)
 		return 0;
 	return process_signal(&machine->leader, signal);
 }
@@ -2952,34 +3460,43 @@ machine_full(const struct host *host, const struct machine *machine,
 }
 
 ssize_t
-machine_processes(int proc, const struct machine *machine, pid_t *pids,
-    size_t size)
+machines_processes(int proc, const struct machine *const machines[],
+    size_t count, pid_t *pids, size_t size)
 {
-	char theirs[PID_NAMESPACE_SIZE], its[PID_NAMESPACE_SIZE];
+	const size_t room = (count + 1) * PID_NAMESPACE_SIZE;
+	char (*theirs)[PID_NAMESPACE_SIZE] = memory_map(room);
+	char its[PID_NAMESPACE_SIZE];
 	struct directory dir;
-	ssize_t count = 0;
+	ssize_t found = 0;
+	size_t known = 0;
 	pid_t pid;
 
-	if (directory_open(proc, ".", &dir) == -1)
+	if (theirs == NULL)
 		return -1;
-	if (!proc_pid_namespace(proc, machine->leader.pid, theirs) ||
-	    !process_alive(&machine->leader)) {
-		count = error_is_end(errno) ? 0 : -1;
-		goto out;
+	for (size_t i = 0; i < count; i++)
+		if (proc_pid_namespace(proc, machines[i]->leader.pid,
+		    theirs[known]) && process_alive(&machines[i]->leader))
+			known++;
+	if (directory_open(proc, ".", &dir) == -1) {
+		memory_unmap(theirs, room);
+		return -1;
 	}
 	while ((pid = proc_next(&dir)) != 0) {
-		if (!proc_pid_namespace(proc, pid, its) ||
-		    strcmp(its, theirs) != 0)
+		bool in = false;
+
+		if (!proc_pid_namespace(proc, pid, its))
 			continue;
-		if ((size_t)count < size)
-			pids[count] = pid;
-		count++;
+		for (size_t i = 0; i < known && !in; i++)
+			in = strcmp(its, theirs[i]) == 0;
+		if (in && (size_t)found < size)
+			pids[found] = pid;
+		found += in;
 	}
 	if (errno != 0)
-		count = -1;
-out:
+		found = -1;
 	directory_close(&dir);
-	return count;
+	memory_unmap(theirs, room);
+	return found;
 }
 
 void
@@ -2992,19 +3509,20 @@ machine_close(struct machine *machine)
 /* ---- init ---------------------------------------------------------- */
 
 /*
- * True if a command line begins with word, whatever folder is named and even
- * where busybox is called by its own name, and goes on with argument.
+ * True if a command line begins with word, whatever folder is named, with the
+ * '-' of a login shell or not, and even where busybox is called by its own
+ * name, or busybox.static and the like; and goes on with argument.
  *   line     two words, each ended with a NUL
  */
 static bool
 words_are(const char *line, const char *word, const char *argument)
 {
-	const char *first = line, *second;
+	const char *first = path_base(line + (*line == '-')), *second;
 
-	if (strcmp(path_base(first), "busybox") == 0)
-		first += strlen(first) + 1;
+	if (strncmp(first, BUSYBOX, sizeof(BUSYBOX) - 1) == 0)
+		first = path_base(first + strlen(first) + 1);
 	second = first + strlen(first) + 1;
-	return (word == NULL || strcmp(path_base(first), word) == 0) &&
+	return (word == NULL || strcmp(first, word) == 0) &&
 	    (argument == NULL || strcmp(second, argument) == 0);
 }
 
@@ -3043,7 +3561,8 @@ leader_facts_read(int proc, const struct process *leader,
 }
 
 int
-init_of(int proc, const struct process *leader, const struct init **init)
+init_of(int proc, const struct process *leader, const char *program,
+    const struct init **init)
 {
 	struct leader_facts facts;
 	size_t i;
@@ -3053,6 +3572,8 @@ init_of(int proc, const struct process *leader, const struct init **init)
 			return -1;
 		facts.program = NULL;
 	}
+	if (program[0] != '\0' && facts.program != NULL)
+		facts.program = program;
 	for (i = facts.program == NULL ? INITS : 0; i < INITS; i++)
 		if (strcmp(facts.program, inits[i].program) == 0 &&
 		    words_are(facts.line, inits[i].word, inits[i].argument) &&
@@ -3075,7 +3596,7 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	/* Who has ended does not start; nor who has a path that is too long. */
 	if (process_exe(proc, leader->pid, path, &program) == -1)
 		return error_is_end(errno) || errno == ENAMETOOLONG ? 0 : -1;
-	if (strcmp(program, "systemd-nspawn") != 0)
+	if (strcmp(program, NSPAWN) != 0)
 		return 0;
 	memset(line, 0, sizeof(line));
 	if (proc_read(proc, leader->pid, "cmdline", line, sizeof(line)) == -1 &&
@@ -3173,23 +3694,356 @@ signal_awaited(int proc, const struct process *process, int signal)
 	return n;
 }
 
+/* Finds a text in bytes, among which there may be NULs. */
+static bool
+bytes_contain(const char *bytes, size_t length, const char *text)
+{
+	const char *end = bytes + length, *next = bytes;
+	size_t size = strlen(text);
+
+	while ((size_t)(end - next) >= size && (next = memchr(next, *text,
+	    (size_t)(end - next) - size + 1)) != NULL) {
+		if (memcmp(next, text, size) == 0)
+			return true;
+		next++;
+	}
+	return false;
+}
+
+/* Inits that are known under other names by a text in their program. */
+static const struct {
+	char	program[8], text[20];
+} programs[] = {
+	{ BUSYBOX, "BusyBox v" },
+	{ "systemd", "systemd.crash_chvt" },
+	{ "finit", "finit.conf" },
+	{ "runit", "- runit: " },
+};
+
+#define PROGRAMS	(sizeof(programs) / sizeof(programs[0]))
+
+/* Finds out which program a regular file is, by what is in it. */
+static void
+program_find(int fd, char program[PROGRAM_SIZE])
+{
+	const size_t tail = sizeof(programs[0].text);
+	size_t kept = 0, seen = 0;
+	char buffer[65536];
+	struct stat st;
+	ssize_t n;
+
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
+		return;
+	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
+	    buffer + kept, sizeof(buffer) - kept)) > 0) {
+		seen += (size_t)n;
+		kept += (size_t)n;
+		for (size_t i = 0; i < PROGRAMS; i++)
+			if (bytes_contain(buffer, kept, programs[i].text))
+				text_copy(programs[i].program, program,
+				    PROGRAM_SIZE);
+		if (kept > tail) {	/* a text may go on in what follows */
+			memmove(buffer, buffer + kept - tail, tail);
+			kept = tail;
+		}
+	}
+}
+
+/* Reads which program a leader is, where its name does not tell that. */
+static void
+leader_program(int proc, const struct process *leader,
+    char program[PROGRAM_SIZE])
+{
+	char path[PATH_MAX], link[PROC_PATH_SIZE];
+	const char *name = "";
+	int fd;
+
+	program[0] = '\0';
+	if (process_exe(proc, leader->pid, path, &name) == -1)
+		return;
+	/* sysvinit has that name, and whatever else is installed as it. */
+	for (size_t i = 0; i < INITS; i++)
+		if (strcmp(inits[i].program, name) == 0 &&
+		    strcmp(name, "init") != 0)
+			return;
+	fd = openat(proc, proc_path(link, leader->pid, "exe"),
+	    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd != -1)
+		program_find(fd, program);
+	fd_close(&fd);
+}
+
+/* Reads a whole number as systemd does: decimal, hexadecimal or octal. */
+static int
+signal_digits(const char *text)
+{
+	int base = 10, n = 0;
+
+	text += *text == '+';
+	if (text[0] == '0' && text[1] != '\0') {
+		base = text[1] == 'x' || text[1] == 'X' ? 16 : 8;
+		text += base == 16 ? 2 : 1;
+	}
+	if (*text == '\0')
+		return -1;
+	for (; *text != '\0'; text++) {
+		int digit = is_digit(*text) ? *text - '0' :
+		    *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 :
+		    *text >= 'A' && *text <= 'F' ? *text - 'A' + 10 : base;
+
+		if (digit >= base || n > SIGNAL_RTMAX)
+			return -1;
+		n = n * base + digit;
+	}
+	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
+}
+
+/* Reads a signal as systemd does, which knows no names in small letters. */
+static int
+nspawn_signal(const char *text)
+{
+	int n = signal_digits(text);
+
+	for (const char *c = text; n == -1 && *c != '\0'; c++)
+		if (*c >= 'a' && *c <= 'z')
+			return -1;
+	return n != -1 ? n : signal_number(text);
+}
+
+#define SETTINGS_LINE	1024	/* bytes */
+#define SETTINGS_MAX	65536	/* lines that are read */
+
+/* Takes blanks from both ends of a line. */
+static char *
+line_strip(char *line)
+{
+	size_t length;
+
+	line += strspn(line, BLANKS);
+	for (length = strlen(line); length > 0 &&
+	    strchr(BLANKS, line[length - 1]) != NULL; length--)
+		line[length - 1] = '\0';
+	return line;
+}
+
+/*
+ * Takes the next line of a settings file, with those that go on behind a
+ * backslash; comments among them do not count.  False at the end.
+ */
+static bool
+settings_line(struct stream *stream, char line[SETTINGS_LINE])
+{
+	size_t used = 0, length, slashes;
+	bool more = true, on = true, cut = false;
+	char *part, text[SETTINGS_LINE];
+
+	line[0] = '\0';
+	while (more && on) {
+		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
+		cut = cut || stream->cut;
+		part = text + strspn(text, BLANKS);
+		if (*part == '#' || *part == ';')
+			continue;
+		length = strlen(part);
+		for (slashes = 0; slashes < length &&
+		    part[length - 1 - slashes] == '\\'; slashes++)
+			;
+		on = slashes % 2 != 0;
+		if (on)
+			part[length - 1] = ' ';
+		used += text_format(line + used, SETTINGS_LINE - used, "%s",
+		    part);
+	}
+	if (cut || used == SETTINGS_LINE - 1)
+		line[0] = '\0';	/* no signal's name is so long */
+	return more;
+}
+
+/* Takes a line of the section Exec: true if it is of a signal. */
+static bool
+settings_signal(char *line, int *signal)
+{
+	char *value = strchr(line, '=');
+
+	if (value == NULL)
+		return false;
+	*value = '\0';
+	*signal = nspawn_signal(line_strip(value + 1));
+	return *signal != -1 && strcmp(line_strip(line), "KillSignal") == 0;
+}
+
 int
-machine_kill_signal(int proc, const struct machine *machine, int *signal)
+nspawn_settings_parse(struct stream *stream, int *signal)
+{
+	static const char mark[] = "\xef\xbb\xbf";	/* of UTF-8 */
+	char text[SETTINGS_LINE], *line;
+	bool exec = false, more = true;
+	int n;
+
+	*signal = 0;
+	for (size_t lines = 0; more && lines < SETTINGS_MAX; lines++) {
+		more = settings_line(stream, text);
+		line = text;
+		if (lines == 0 && strncmp(line, mark, sizeof(mark) - 1) == 0)
+			line += sizeof(mark) - 1;
+		line = line_strip(line);
+		if (*line == '[')
+			exec = strcmp(line, "[Exec]") == 0;
+		else if (exec && settings_signal(line, &n))
+			*signal = n;
+	}
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
+}
+
+/* Finds the name of a machine's settings file, as systemd-nspawn makes it. */
+static void
+settings_name(const struct nspawn_words *words,
+    char name[MACHINE_NAME_MAX + 2])
+{
+	size_t used = 0;
+
+	if (words->machine[0] != '\0') {
+		text_copy(words->machine, name, MACHINE_NAME_MAX + 2);
+		return;
+	}
+	for (const char *c = path_base(words->path); *c != '\0' &&
+	    used < MACHINE_NAME_MAX && (!words->image ||
+	    strcmp(c, ".raw") != 0); c++)
+		if (is_alnum(*c) || *c == '-' || *c == '.')
+			name[used++] = *c;
+	name[used] = '\0';
+}
+
+/*
+ * Opens the settings file of a machine: of the places where it may be, the
+ * first that has one counts.
+ * errors   ENOENT  when none has
+ * source   systemd.nspawn(5)
+ */
+static int
+settings_open(int proc, pid_t pid, const struct nspawn_words *words)
+{
+	static const char *const folders[] = {
+		"/etc/systemd/nspawn", "/run/systemd/nspawn", NULL,
+		/* Where a machine is looked for that has a name alone. */
+		"/etc/machines", "/run/machines", "/var/lib/machines",
+		"/usr/local/lib/machines", "/usr/lib/machines",
+	};
+	const size_t most = sizeof(folders) / sizeof(folders[0]);
+	char name[MACHINE_NAME_MAX + 2];
+	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
+	const char *beside = words->path;
+	int root = openat(proc, proc_path(path, pid, "root"),
+	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
+
+	if (root == -1)
+		return -1;
+	settings_name(words, name);
+	errno = ENOENT;
+	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
+	    errno == ENOENT; i++) {
+		const char *folder = folders[i] == NULL ? beside : folders[i];
+		int length = (int)(folder == beside ? path_base(beside) -
+		    beside : (ptrdiff_t)strlen(folder));
+
+		text_format(path, sizeof(path), "%.*s/%s.nspawn", length,
+		    folder, name);
+		fd = file_open_in_root(root, path);
+	}
+	fd_close(&root);
+	return fd;
+}
+
+/* True if a process or the host has run short of what a call needs. */
+static bool
+error_is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* Reads the signal of a machine's settings file; 0 where it has none. */
+static int
+settings_read(int proc, const struct process *supervisor, int *signal)
+{
+	struct nspawn_words words;
+	struct stream stream;
+	int fd, n;
+
+	*signal = 0;
+	if (supervisor->fd == -1)
+		return 0;
+	if (nspawn_words_read(proc, supervisor->pid, &words) == -1)
+		return error_is_end(errno) ? 0 : -1;
+	if (words.settings == SETTINGS_NONE || words.oci_bundle)
+		return 0;
+	fd = settings_open(proc, supervisor->pid, &words);
+	if (fd == -1)	/* what cannot be read was none when it started */
+		return error_is_shortage(errno) ? -1 : 0;
+	stream_of_fd(fd, &stream);
+	n = nspawn_settings_parse(&stream, signal);
+	stream_close(&stream);
+	return n;
+}
+
+int
+machine_ask(int proc, const struct machine *machine, struct answer *answer,
+    struct process *child)
+{
+	pid_t pid, parent = getpid();
+
+	*answer = (struct answer){ .error = EIO };
+	pid = sys_fork();
+	if (pid == -1)
+		return -1;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			sys_exit(EXIT_FAILURE);
+		leader_program(proc, &machine->leader, answer->program);
+		answer->error = settings_read(proc, &machine->supervisor,
+		    &answer->kill_signal) == -1 ? errno : 0;
+		sys_exit(EXIT_SUCCESS);
+	}
+	if (process_open(pid, child) == 0)
+		return 0;
+	int error = errno, status;
+
+	kill(pid, SIGKILL);
+	child_wait(pid, &status);
+	errno = error;
+	return -1;
+}
+
+int
+machine_kill_signal(int proc, const struct machine *machine, int file,
+    int unit, int *signal)
 {
 	const struct process *supervisor = &machine->supervisor;
 	struct nspawn_words words;
+	int told = 0;
 
 	if (supervisor->fd == -1 ||
 	    nspawn_words_read(proc, supervisor->pid, &words) == -1 ||
 	    !process_alive(supervisor)) {
 		if (supervisor->fd != -1 && !error_is_end(errno))
 			return -1;
-		words.kill_signal[0] = '\0';
+		memset(&words, 0, sizeof(words));
 	}
-	*signal = words.kill_signal[0] == '\0' ? 0 :
-	    signal_number(words.kill_signal);
-	if (*signal == SIGKILL || *signal == SIGSTOP)
-		*signal = -1;
+	if (words.kill_signal[0] != '\0')
+		told = nspawn_signal(words.kill_signal);
+	if (told == 0 || words.settings == SETTINGS_OVERRIDE) {
+		if (file != 0)
+			told = file;
+		/* The first two it has also where it was told nothing. */
+		if (words.keep_unit || unit == 0)
+			;
+		else if (unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
+			told = unit;
+		else if (told != unit)
+			told = 0;
+	}
+	*signal = told == SIGKILL || told == SIGSTOP ? -1 : told;
 	return 0;
 }
 
@@ -3325,7 +4179,7 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 {
 	char file[32];
 
-	snprintf(file, sizeof(file), "attr/%scurrent", module);
+	text_format(file, sizeof(file), "attr/%scurrent", module);
 	if (proc_read(proc, pid, file, label, LABEL_SIZE) == -1) {
 		label[0] = '\0';
 		/* EINVAL: no module cares. */
@@ -3347,13 +4201,16 @@ label_for_exec(const char *shown, char label[LABEL_SIZE])
 	bool profile = mode != NULL && mode > shown && mode[-1] == ' ' &&
 	    shown[length - 1] == ')';
 	bool apparmor = profile || strcmp(shown, "unconfined") == 0;
-	int n = snprintf(label, LABEL_SIZE, "%s%.*s", apparmor ? "exec " : "",
-	    (int)(profile ? (size_t)(mode - 1 - shown) : length), shown);
+	const char *prefix = apparmor ? "exec " : "";
 
-	if (n < LABEL_SIZE)
-		return 0;
-	errno = ENAMETOOLONG;
-	return -1;
+	if (profile)
+		length = (size_t)(mode - 1 - shown);
+	if (strlen(prefix) + length >= LABEL_SIZE) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	text_format(label, LABEL_SIZE, "%s%.*s", prefix, (int)length, shown);
+	return 0;
 }
 
 int
@@ -4294,7 +5151,7 @@ command_fail(const struct intermediate *i, const char *what, const char *name,
 	const char *complaint = i->order->command.complaint;
 	char line[2 * PATH_MAX], clean[PATH_MAX];
 
-	snprintf(line, sizeof(line), "%s: cannot %s%s: %s\n",
+	text_format(line, sizeof(line), "%s: cannot %s%s: %s\n",
 	    complaint == NULL ? "" : complaint, what,
 	    printable(name, clean, sizeof(clean)), strerror(errno));
 	if (write(STDERR_FILENO, line, strlen(line)) == -1)
@@ -4315,7 +5172,7 @@ command_exec(const struct intermediate *i)
 		execvp(name, argv);
 	else {
 		name = shell;
-		snprintf(login, sizeof(login), "-%s", path_base(shell));
+		text_format(login, sizeof(login), "-%s", path_base(shell));
 		execl(shell, login, (char *)NULL);
 	}
 	if (errno == 0)		/* it was not even tried */
@@ -4413,9 +5270,9 @@ static int
 oom_score_write(int fd, int score)
 {
 	char text[16];
-	int length = snprintf(text, sizeof(text), "%d", score);
+	size_t length = text_format(text, sizeof(text), "%d", score);
 
-	return write(fd, text, (size_t)length) == -1 ? -1 : 0;
+	return write(fd, text, length) == -1 ? -1 : 0;
 }
 
 /* Where the machine has no memory left, this process is to be killed first. */
@@ -4581,8 +5438,8 @@ account_make(uid_t uid, const char *name, const char *home,
     struct account *account)
 {
 	*account = (struct account){ .uid = uid };
-	snprintf(account->name, sizeof(account->name), "%s", name);
-	snprintf(account->home, sizeof(account->home), "%s", home);
+	text_format(account->name, sizeof(account->name), "%s", name);
+	text_format(account->home, sizeof(account->home), "%s", home);
 }
 
 /*
@@ -4627,7 +5484,7 @@ account_find(struct intermediate *i)
 	if (n == -1 && errno == ENOENT)
 		n = account_make_for(command, who, account);
 	if (n == 0 && account->shell[0] == '\0')
-		snprintf(account->shell, sizeof(account->shell), "/bin/sh");
+		text_format(account->shell, sizeof(account->shell), "/bin/sh");
 	return n;
 }
 
@@ -4781,7 +5638,7 @@ null_open(int root)
 	int fd = -1, found = sys_openat2(root, "dev/null", &how);
 	char path[32];
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", found);
+	text_format(path, sizeof(path), "/proc/self/fd/%d", found);
 	if (found != -1 && is_null(found))
 		fd = open(path, O_RDWR | O_CLOEXEC);
 	fd_close(&found);
@@ -4851,7 +5708,7 @@ variables_set_account(struct intermediate *i)
 	    ACCOUNT_VARIABLES - 1;
 
 	for (int n = 0; n < count; n++) {
-		snprintf(i->variables[n], sizeof(i->variables[n]), "%s=%s",
+		text_format(i->variables[n], sizeof(i->variables[n]), "%s=%s",
 		    variables[n].name, variables[n].value);
 		variable_set(i, i->variables[n], false);
 	}
@@ -5369,7 +6226,7 @@ is_own_image(const struct process *process)
 	ssize_t n, m;
 
 	/* Only the links are read: what they lead to may hang. */
-	snprintf(path, sizeof(path), "/proc/%d/exe", process->pid);
+	text_format(path, sizeof(path), "/proc/%d/exe", process->pid);
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
 	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
@@ -5756,7 +6613,7 @@ monitor_spawn(int channel, pid_t *pid)
 	fd_close(&self);
 	if (copy == -1)
 		return -1;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy);
+	text_format(path, sizeof(path), "/proc/self/fd/%d", copy);
 	n = program_start(&program, pid);
 	fd_close(&copy);
 	return n;
@@ -5818,7 +6675,7 @@ step_words(int step, char words[STEP_WORDS_SIZE])
 	if (step < NAMESPACE_STEP || step >= NAMESPACE_STEP + NAMESPACES)
 		return "enter it";
 	name = namespace_kinds[step - NAMESPACE_STEP].name;
-	snprintf(words, STEP_WORDS_SIZE, "join its %s namespace", name);
+	text_format(words, STEP_WORDS_SIZE, "join its %s namespace", name);
 	return words;
 }
 
@@ -5830,21 +6687,21 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 	    "cannot copy the system call filters of its leader";
 
 	if (report->tracer != 0)
-		snprintf(text, size, "%s, which the process %d traces; it can"
+		text_format(text, size, "%s, which the process %d traces; it can"
 		    " be entered when that has ended", cannot, report->tracer);
 	else if (report->error == EACCES && prctl(PR_GET_SECCOMP) != 0)
-		snprintf(text, size, "%s: the caller has filters of its own"
+		text_format(text, size, "%s: the caller has filters of its own"
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
 		    " and the like), and the kernel then shows no others; enter"
 		    " from outside of that unit", cannot);
 	else if (report->error == EACCES)
-		snprintf(text, size, "%s: they are shown only to the host's"
+		text_format(text, size, "%s: they are shown only to the host's"
 		    " CAP_SYS_ADMIN", cannot);
 	else if (report->error == EPERM)
-		snprintf(text, size, "%s: %s; does a process outside of our"
+		text_format(text, size, "%s: %s; does a process outside of our"
 		    " pid namespace trace it?", cannot, strerror(EPERM));
 	else
-		snprintf(text, size, "%s: %s", cannot,
+		text_format(text, size, "%s: %s", cannot,
 		    strerror(report->error));
 }
 
@@ -5858,11 +6715,11 @@ account_words(const char *who, const char *kind, const char *file, char *text,
 
 	printable(who, clean, sizeof(clean));
 	if (number_parse(who, ACCOUNT_ID_MAX, &id) == 0)
-		snprintf(text, size, "has no %s %s in its %s; with a group, as"
+		text_format(text, size, "has no %s %s in its %s; with a group, as"
 		    " in %s:GROUP, the number will do", kind, clean, file,
 		    clean);
 	else
-		snprintf(text, size, "has no %s '%s' in its %s", kind, clean,
+		text_format(text, size, "has no %s '%s' in its %s", kind, clean,
 		    file);
 }
 
@@ -5903,16 +6760,16 @@ step_explain(const struct entry_report *report, const struct command *command,
 		account_words(command->group, "group", "/etc/group", text,
 		    size);
 	else if (apply == terminal_own && error == ENOENT)
-		snprintf(text, size, "its user namespace does not have the"
+		text_format(text, size, "its user namespace does not have the"
 		    " user");
 	else if (apply == command_make && error == ENOMEM)
-		snprintf(text, size, "cannot make a process in it: no memory,"
+		text_format(text, size, "cannot make a process in it: no memory,"
 		    " or it is just ending");
 	else if (entry_lacks(report) == ENTRY_LACKS_PROCESSES)
-		snprintf(text, size, "cannot make a process in it: a limit on"
+		text_format(text, size, "cannot make a process in it: a limit on"
 		    " processes is reached");
 	else if (apply == account_apply && error == EINVAL)
-		snprintf(text, size, "its user namespace does not have the"
+		text_format(text, size, "its user namespace does not have the"
 		    " user, or a group of it");
 	else
 		return false;
@@ -5927,35 +6784,35 @@ entry_strerror(const struct entry_report *report,
 	const char *words = step_words(report->step, buffer);
 
 	if (report->event == ENTRY_HELD)
-		snprintf(text, size, "the command has ended, but a tracer in"
+		text_format(text, size, "the command has ended, but a tracer in"
 		    " the machine holds it, and nobody knows its status");
 	else if (report->event == ENTRY_LATE)
-		snprintf(text, size, "was not entered within %d s; something in"
+		text_format(text, size, "was not entered within %d s; something in"
 		    " it hangs: cannot %s",
 		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
-		snprintf(text, size, "its leader has ended meanwhile");
+		text_format(text, size, "its leader has ended meanwhile");
 	else if (report->step < READINGS && report->error == EAGAIN)
-		snprintf(text, size, "is just starting: its leader still is"
+		text_format(text, size, "is just starting: its leader still is"
 		    " systemd-nspawn itself");
 	else if (report->step < READINGS && report->error == EBUSY)
-		snprintf(text, size, "is frozen: nothing in it runs until it is"
+		text_format(text, size, "is frozen: nothing in it runs until it is"
 		    " thawed, see systemctl thaw");
 	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
-		snprintf(text, size, "cannot %s: not all hierarchies are"
+		text_format(text, size, "cannot %s: not all hierarchies are"
 		    " mounted here", words);
 	else if (report->error == ESTALE)
-		snprintf(text, size, "its leader has changed what confines it"
+		text_format(text, size, "its leader has changed what confines it"
 		    " meanwhile; try again");
 	else if (report->error == EOWNERDEAD)
-		snprintf(text, size, "cannot be entered: the first thread of"
+		text_format(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");
 	else if (report->error == 0)
-		snprintf(text, size, "cannot %s: ended by %s", words,
+		text_format(text, size, "cannot %s: ended by %s", words,
 		    signal_name(WTERMSIG(report->status), name));
 	else if (!step_explain(report, command, text, size))
-		snprintf(text, size, "cannot %s: %s", words,
+		text_format(text, size, "cannot %s: %s", words,
 		    strerror(report->error));
 	return text;
 }

@@ -20,6 +20,7 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,12 +65,24 @@ int unit_name_escape(const char *text, char *escaped, size_t size);
 int number_parse(const char *text, uint64_t max, uint64_t *number);
 
 /*
- * Reads a span of time: seconds with an optional fraction, and an optional
- * unit "s", "min" or "h" right behind; or "infinity".  A span of less than a
- * millisecond that is not 0 becomes one.
- *   ms       milliseconds; INT64_MAX for infinity
+ * Writes a text as snprintf(3) does, with %s, %.*s, %c, %d, %u, %zd, %zu and %%
+ * alone; what does not fit is cut.  printf(3) itself is a tenth of a static
+ * program, most of it for floating point.
+ *   size     of text, at least 1
+ * Returns  the length of text
+ */
+size_t text_format(char *text, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+size_t text_vformat(char *text, size_t size, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
+/*
+ * Reads a span of time: a sum of numbers, with fractions or without, each with
+ * a unit of systemd.time(7), seconds where there is none; or "infinity".
+ *   ms       milliseconds, rounded up; INT64_MAX for infinity
  * errors   EINVAL  when text is no span of time
  *          ERANGE  when it is more than about 31 years
+ * source   systemd.time(7), "Parsing Time Spans"
  */
 int time_parse(const char *text, int64_t *ms);
 
@@ -245,6 +258,19 @@ bool stream_line(struct stream *stream, int delimiter);
  */
 void stream_close(struct stream *stream);
 
+/* ---- memory -------------------------------------------------------- */
+
+/*
+ * Gives memory that is all 0, and that children share.
+ * Returns  NULL where there is none
+ */
+void *memory_map(size_t size);
+
+/*
+ * Gives memory of memory_map() back; NULL is nothing.  Keeps errno.
+ */
+void memory_unmap(void *memory, size_t size);
+
 /* ---- helper -------------------------------------------------------- */
 
 /*
@@ -408,6 +434,13 @@ int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
 int64_t process_age(int proc, pid_t pid);
 
 /*
+ * Gives a number that stands for a process's program and the first two words
+ * of its command line: it is another when the process has become something
+ * else.
+ */
+uint64_t process_print(int proc, pid_t pid);
+
+/*
  * Says where a process sleeps in the kernel, as far as that tells.
  * Returns  place, which is empty where it does not sleep
  * source   proc_pid_wchan(5)
@@ -473,24 +506,35 @@ int host_open(const char *proc, const char *cgroup, struct host *host);
  */
 void host_close(struct host *host);
 
+/* A machine that is looked for by its name, and what came of it. */
+struct wanted {
+	const char	*name;
+	int		 error;		/* why there is none; 0: there is */
+	struct machine	 machine;
+	pid_t		 suspects[2];	/* see machine_find() */
+	bool		 open;		/* machines_find() still looks */
+};
+
 /*
  * Finds the running machine of that name, and takes hold of it.  In this
  * order, and the first that yields a leader which is root's or the caller's
  * ends it (a stranger's is taken when nothing else is found):
  *   1. PID 1 in the payload of the unit that is named after the machine;
- *   2. PID 1 in the payload of any unit, if its parent is a systemd-nspawn
- *      whose command line names the machine;
- *   3. among all processes, what 1 or 2 says of it wherever it is;
- *   4. what machinectl says, before 3 where there are very many processes.
- * In 1 and 2 the hierarchy of cgroups says which processes to look at, and proc
- * what they are; without it 1 looks at all of them and 2 is left out.  They see
- * every unit that is directly in a slice, and that is where systemd has all but
- * those of its users.  So 1 tells two machines of one name as surely as a look
- * at all processes; one that only a later way would show is not looked for.
+ *   2. among all processes, PID 1 in such a payload that the hierarchy of
+ *      cgroups did not show, or whose parent is a systemd-nspawn whose command
+ *      line names the machine;
+ *   3. what machinectl says, before 2 where there are very many processes.
+ * In 1 the hierarchy says which processes to look at, and proc what they are;
+ * without it 2 does the same.  It shows every unit that is directly in a slice,
+ * and that is where systemd has all but those of its users.  So 1 tells two
+ * machines of one name as surely as a look at all processes; one that only a
+ * later way would show is not looked for.
  * Its owner is the supervisor's real user; without a supervisor the one that
  * made the leader's user namespace, and root where it has none of its own.
  *   suspects on ENOTUNIQ the two leaders, on ENOTSUP the process in question
  * errors   ESRCH      when no machine of that name is running
+ *          EAGAIN     when it has a supervisor and no leader: it is starting,
+ *                     or has ended just now
  *          ETIMEDOUT  when machinectl hung and so nobody can tell
  *          ENOTUNIQ   when one way shows two machines of that name
  *          ENOTSUP    when it is no container: its leader is in the caller's
@@ -501,6 +545,16 @@ void host_close(struct host *host);
  */
 int machine_find(const struct host *host, const char *name,
     struct machined *machined, struct machine *machine, pid_t suspects[2]);
+
+/*
+ * Finds the machines of many names in one look at the host, as machine_find()
+ * does each.  The caller sets the names, and closes the machines: where the
+ * error is EAGAIN, too, which has a supervisor.
+ *   fds_kept   descriptors below the caller's limit that are left free: it is
+ *              EMFILE for a machine that would take one of them
+ */
+void machines_find(const struct host *host, struct machined *machined,
+    struct wanted *wanted, size_t count, size_t fds_kept);
 
 /*
  * Says in words what an error of machine_find() means.
@@ -515,12 +569,45 @@ const char *machine_strerror(int error, const pid_t suspects[2],
 bool machine_foreign(const struct machine *machine);
 
 /*
- * Sends a signal to the leader of machine: through machinectl(1) where that
- * means the same leader by name, else by the pidfd.
+ * Asks machined for the leaders of machines, all at once.
+ *   leaders  of each name; 0 where it does not know that
+ * errors   ETIMEDOUT  when machinectl hung
+ *          ENOENT     when there is none
+ */
+int machined_leaders(const char *const names[], size_t count,
+    struct machined *machined, pid_t leaders[]);
+
+/*
+ * True if machined may know a machine: for each it has a file of that name, in
+ * which libsystemd looks the machine up.
+ * source   sd_machine_get_class(3)
+ */
+bool machined_may_know(const char *name);
+
+/*
+ * Sends a signal to the leader of machine: through machinectl(1) by a name that
+ * machined has for this leader, else, and where that is NULL, by the pidfd.
  * errors   as process_signal()
  */
 int machine_signal(const struct machine *machine, const char *name,
     int signal, struct machined *machined);
+
+/*
+ * Runs systemctl(1) or machinectl(1), as long as neither has hung.
+ * Returns  as run()
+ */
+int machined_run(const char *const argv[], struct machined *machined,
+    char *output, size_t size);
+
+/*
+ * Finds a property in what systemctl(1) or machinectl(1) show: lines of
+ * NAME=VALUE up to an empty one, behind which comes what the next one has.
+ * Returns  true if it is there and is that; the number, 0 for none; what is
+ *          behind the empty line
+ */
+bool property_is(const char *lines, const char *name, const char *value);
+uint64_t property_number(const char *lines, const char *name);
+const char *properties_next(const char *lines);
 
 /*
  * Finds the scope that systemd made for machine alone, and drops when all of
@@ -555,13 +642,13 @@ bool machine_full(const struct host *host, const struct machine *machine,
     char path[PATH_MAX]);
 
 /*
- * Lists the processes of the leader's pid namespace, in the order of proc.
+ * Lists the processes of the leaders' pid namespaces, in the order of proc.
  *   size     of pids
- * Returns  how many there are, which may be more than size; 0 where the leader
- *          has ended; -1
+ * Returns  how many there are, which may be more than size; none are of a
+ *          leader that has ended; -1
  */
-ssize_t machine_processes(int proc, const struct machine *machine, pid_t *pids,
-    size_t size);
+ssize_t machines_processes(int proc, const struct machine *const machines[],
+    size_t count, pid_t *pids, size_t size);
 
 /*
  * Lets go of machine, which becomes empty.  Keeps errno.
@@ -584,6 +671,9 @@ int cgroup_unit(struct stream *stream, char path[PATH_MAX]);
  */
 bool unit_is_machines(const char *path, const char *name);
 
+/* Whether a settings file counts, see systemd.nspawn(5). */
+enum settings_mode { SETTINGS_YES, SETTINGS_OVERRIDE, SETTINGS_NONE };
+
 /* What a command line of systemd-nspawn says; empty: not said. */
 struct nspawn_words {
 	char	machine[MACHINE_NAME_MAX + 2];	/* one too long stays so */
@@ -591,6 +681,9 @@ struct nspawn_words {
 	bool	image;
 	bool	ephemeral;
 	char	kill_signal[SIGNAL_NAME_SIZE];
+	enum settings_mode settings;
+	bool	oci_bundle;	/* then no settings file is read */
+	bool	keep_unit;	/* no scope is made */
 };
 
 /*
@@ -630,10 +723,12 @@ struct init {
  * Says how the init that runs as a machine's leader is told to stop: by its
  * program's name, as the host sees it, its command line, and the signals that
  * it catches.
+ *   program  what its program is known to be, whatever its name; else empty
  *   init     its entry of a table, or NULL for a program that is in none, for
  *            a leader that has ended and one whose first thread has
  */
-int init_of(int proc, const struct process *leader, const struct init **init);
+int init_of(int proc, const struct process *leader, const char *program,
+    const struct init **init);
 
 /*
  * Finds out whether a leader still is systemd-nspawn's own code, which is to
@@ -664,12 +759,44 @@ int signal_verdict(int proc, const struct process *leader, int signal,
 int signal_awaited(int proc, const struct process *process, int signal);
 
 /*
- * Finds the signal that the caller of systemd-nspawn wanted, by --kill-signal.
- *   signal   its number; 0 where the supervisor's command line has none or is
- *            gone; -1 where it has one that no machine stops by: none, KILL,
- *            STOP
+ * Reads a settings file of systemd-nspawn.
+ *   signal   of the last KillSignal= that is one; 0 where there is none
+ * errors   stream->error
+ * source   systemd.nspawn(5)
  */
-int machine_kill_signal(int proc, const struct machine *machine, int *signal);
+int nspawn_settings_parse(struct stream *stream, int *signal);
+
+#define PROGRAM_SIZE	16
+
+/* What is read of a machine from files that may never answer. */
+struct answer {
+	int	error;		/* why there is none; EIO before the end */
+	int	kill_signal;	/* of its settings file; 0: none */
+	char	program[PROGRAM_SIZE];	/* its leader is; empty: unknown */
+};
+
+/*
+ * Starts a child that reads which program a machine's leader is, where its name
+ * does not tell that, and its settings file.  When child has ended the answer
+ * is there; whoever does not wait for that any longer kills it.
+ *   answer   in memory of memory_map()
+ *   child    for the caller to wait for by child_wait(), and to close
+ */
+int machine_ask(int proc, const struct machine *machine, struct answer *answer,
+    struct process *child);
+
+/*
+ * Finds the signal that systemd-nspawn was told to stop the machine by: by
+ * --kill-signal= of its command line or by KillSignal= of its settings file.
+ *   file     of the settings file, or 0
+ *   unit     KillSignal= of the scope that leader is in, which, if it made that,
+ *            has what it was told even where the file has changed, but also 15
+ *            or 37 where it was told nothing; 0: not known
+ *   signal   its number; 0 where it was told nothing, or is gone; -1 for one
+ *            that no machine stops by in order: KILL, STOP, nonsense
+ */
+int machine_kill_signal(int proc, const struct machine *machine, int file,
+    int unit, int *signal);
 
 /* ---- namespaces ---------------------------------------------------- */
 

@@ -372,13 +372,19 @@ find(const struct settings *settings, const struct host *host,
 	struct machined machined = {
 		.deadline = deadline_in(MACHINED_TIME),
 	};
+	int64_t deadline = deadline_in(ENTRY_TIME);
 	pid_t suspects[2];
 	char text[160];
 
-	if (machine_find(host, settings->name, &machined, machine,
-	    suspects) == -1)
-		errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
-		    machine_strerror(errno, suspects, text, sizeof(text)));
+	while (machine_find(host, settings->name, &machined, machine,
+	    suspects) == -1) {
+		/* One that is just starting is waited for. */
+		if (errno != EAGAIN || deadline_left(deadline) == 0)
+			errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
+			    machine_strerror(errno, suspects, text,
+			    sizeof(text)));
+		poll(NULL, 0, START_TIME);
+	}
 	if (machine_foreign(machine) && !settings->foreign)
 		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to"
 		    " root; --foreign enters it all the same", settings->name,

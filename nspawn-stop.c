@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -34,22 +33,27 @@ enum {
 };
 
 #define TIMEOUT_DEFAULT	"60"
-#define MACHINED_TIME	5000	/* ms, at most, for all of machinectl */
+#define MACHINED_TIME	5000	/* ms, at most, for systemctl and machinectl */
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
-#define START_LOOK	10	/* ms, between two looks at it */
-#define ENTRY_TIME	5000	/* ms, for the way into the machine */
+#define START_LOOK	10	/* ms, between two looks at it until then, */
+#define HELD_LOOK	250	/* and later */
+#define ENTRY_TIME	5000	/* ms, for what may hang in the machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
-#define REBOOT_LOOK	10	/* ms, at first, between two looks for one */
+#define LEADER_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
 #define EXTEND_TIME	5	/* s, that systemd waits longer each second */
 #define FORGOTTEN_TIME	1000	/* ms, for systemd to drop an empty scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
+#define SAID_TIME	1000	/* ms, at the end, for who reads slowly */
+#define SERVICE_TIME	90	/* s, that systemd gives a service of its own */
 #define NSPAWN_REBOOT	133	/* its status, if its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
-#define DESCRIPTORS_KEPT	64	/* at most, while machines are found */
+#define DESCRIPTORS_KEPT	64	/* at most, for all but machines */
 #define SCOPE_SIZE	1024
+#define SERVICE_SIZE	256	/* as long as a file's name may be */
 #define LINE_SIZE	1024	/* of what is told of all machines at once */
+#define SAID_SIZE	16384	/* of what could not be said yet */
 
 enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
 
@@ -62,16 +66,31 @@ struct plan {
 	bool			 refused;	/* --kill-signal=, as useless */
 };
 
+/* What is left of a machine, and keeps its name from being used again. */
+enum rest { REST_NONE, REST_SCOPE, REST_SUPERVISOR, REST_LEADER };
+
 struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: not to be waited for */
+	enum rest	 rest;		/* at the last look */
+	bool		 due;		/* for another one */
 	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
+	char		 service[SERVICE_SIZE];	/* of its supervisor; or empty */
+	bool		 restarted;	/* by its service, when it has ended */
+	bool		 registered;	/* machined knows it by its name */
+	int		 unit_signal;	/* KillSignal= of its scope, or 0 */
+	struct answer	*answer;	/* to what is asked by a child */
+	struct process	 child;
+	int64_t		 child_deadline;
+	uint64_t	 asked_of;	/* see leader_print() */
 	struct plan	 plan;
+	bool		 warned;	/* that it is held back */
 	bool		 told;
 	bool		 ordered;	/* a command, which does not run yet */
+	int64_t		 order_deadline;
 	bool		 failed;
-	int		 pace;		/* ms to the next look for a reboot */
-	int64_t		 look;		/* which is due then */
+	int		 pace;		/* ms to the next look for a leader */
+	int64_t		 look;		/* at it, or for one, which is due then */
 	int64_t		 forgotten;	/* when only its scope has been left */
 };
 
@@ -84,6 +103,7 @@ struct settings {
 	bool		 verbose;
 	bool		 quiet;
 	struct target	*targets;
+	struct wanted	*wanted;	/* room for them, in one look */
 	size_t		 count;
 };
 
@@ -92,7 +112,7 @@ enum {
 };
 
 static const struct option_spec options[] = {
-	{ "timeout", 't', "TIME", "wait: seconds, or with s, min or h, or"
+	{ "timeout", 't', "TIME", "wait: seconds, or a time like 1min30s, or"
 	    " infinity (" TIMEOUT_DEFAULT ")" },
 	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
 	    " only waits" },
@@ -109,18 +129,123 @@ static const struct option_spec options[] = {
 	{ NULL, 0, NULL, NULL },
 };
 
+/* ---- saying -------------------------------------------------------- */
+
+/*
+ * What could not be said when it was to be, since nobody reads.  As the
+ * descriptor that it is for, it is one for all of the process.
+ */
+static struct {
+	char	text[SAID_SIZE];
+	size_t	used;
+} unsaid;
+
+/* Writes what has not been said yet, in no more than so many ms. */
+static void
+say_rest(int ms)
+{
+	struct pollfd out = { STDERR_FILENO, POLLOUT, 0 };
+	int64_t deadline = deadline_in(ms);
+
+	while (unsaid.used > 0 &&
+	    poll(&out, 1, deadline_left(deadline)) == 1) {
+		size_t length = unsaid.used < PIPE_BUF ? unsaid.used : PIPE_BUF;
+		ssize_t n = write(STDERR_FILENO, unsaid.text, length);
+
+		if (n == -1 && errno == EAGAIN)
+			return;
+		if (n == -1)	/* nobody will ever hear it */
+			n = (ssize_t)unsaid.used;
+		unsaid.used -= (size_t)n;
+		memmove(unsaid.text, unsaid.text + n, unsaid.used);
+	}
+}
+
+/* Writes a text to stderr without being held up; what is too much is lost. */
+static void
+say_text(const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length > sizeof(unsaid.text) - unsaid.used)
+		length = sizeof(unsaid.text) - unsaid.used;
+	memcpy(unsaid.text + unsaid.used, text, length);
+	unsaid.used += length;
+	say_rest(0);
+}
+
+static void
+say_line(const char *format, va_list args, const char *reason)
+{
+	char line[PIPE_BUF];
+	size_t used = text_format(line, sizeof(line), "nspawn-stop: ");
+
+	used += text_vformat(line + used, sizeof(line) - used - 1, format,
+	    args);
+	if (reason != NULL)
+		used += text_format(line + used, sizeof(line) - used - 1,
+		    ": %s", reason);
+	line[used] = '\n';
+	line[used + 1] = '\0';
+	say_text(line);
+}
+
+/* Says a line. */
+static void __attribute__((format(printf, 1, 2)))
+say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, NULL);
+	va_end(args);
+}
+
+/* The same, and why. */
+static void __attribute__((format(printf, 2, 3)))
+say_error(int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, strerror(error));
+	va_end(args);
+}
+
+/* Ends, once all has been said. */
+static _Noreturn void
+leave(int status)
+{
+	if (fflush(stdout) == EOF || ferror(stdout)) {
+		say_error(errno, "cannot write to standard output");
+		status = STATUS_USAGE;
+	}
+	say_rest(SAID_TIME);
+	exit(status);
+}
+
+/* Says why nothing can go on, and ends. */
+static _Noreturn void
+fail(int status, const char *what)
+{
+	say_error(errno, "%s", what);
+	leave(status);
+}
+
+/* ---- options ------------------------------------------------------- */
+
 static void
 help(void)
 {
-	printf("Usage: nspawn-stop [OPTION]... MACHINE...\n\n"
+	fputs("Usage: nspawn-stop [OPTION]... MACHINE...\n\n"
 	    "Tells the leader (PID 1) of each systemd-nspawn machine to stop"
 	    " and waits until\nthe machine has ended.  Kills nothing when"
-	    " time is up.\n\nOptions, before or after the names:\n");
+	    " time is up.\n\nOptions, before or after the names:\n", stdout);
 	option_help(stdout, options);
-	printf("\nWithout --signal: that of systemd-nspawn's --kill-signal=,"
-	    " or the one that stops\nthe init in order (RTMIN+4 for systemd,"
-	    " USR2 for busybox, ...), or TERM.  An init\nthat only a command"
-	    " stops in order has that run: init 0.\n"
+	fputs("\nWithout --signal: the one that systemd-nspawn was told by"
+	    " --kill-signal= or\nKillSignal=, or that stops the init in order"
+	    " (RTMIN+4 for systemd, USR2 for\nbusybox, ...), or TERM.  An init"
+	    " that only a command stops in order has that\nrun: init 0.\n"
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
 	    "  1      one could not be told to stop, rebooted, or is no"
@@ -128,14 +253,14 @@ help(void)
 	    "  124    one is still running, now that the time is up\n"
 	    "  125    a mistake in the call, or nspawn-stop itself failed;"
 	    " nothing was sent\n"
-	    "  128+n  signal n ended the wait\n");
+	    "  128+n  signal n ended the wait\n", stdout);
 }
 
 static _Noreturn void
 try_help(void)
 {
-	fprintf(stderr, "Try 'nspawn-stop --help'.\n");
-	exit(STATUS_USAGE);
+	say_text("Try 'nspawn-stop --help'.\n");
+	leave(STATUS_USAGE);
 }
 
 static void
@@ -144,7 +269,7 @@ add_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		warnx("'%s' cannot be the name of a machine: it is made of 1 to"
+		say("'%s' cannot be the name of a machine: it is made of 1 to"
 		    " %d letters, digits, '-' and '.'",
 		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
 		try_help();
@@ -153,7 +278,8 @@ add_name(struct settings *settings, const char *name)
 		if (strcmp(settings->targets[i].name, name) == 0)
 			return;
 	settings->targets[settings->count++] = (struct target){
-		.name = name, .machine = MACHINE_NONE, .pace = REBOOT_LOOK,
+		.name = name, .machine = MACHINE_NONE, .due = true,
+		.child = PROCESS_NONE, .pace = LEADER_LOOK,
 		.forgotten = DEADLINE_NEVER,
 	};
 }
@@ -163,9 +289,11 @@ set_timeout(struct settings *settings, const char *text)
 {
 	if (time_parse(text, &settings->timeout) == 0)
 		return;
-	warnx(errno == ERANGE ? "the time '%s' is too long; there is infinity" :
-	    "'%s' is no time: give seconds, or a number with s, min or h,"
-	    " or infinity", text);
+	if (errno == ERANGE)
+		say("the time '%s' is too long; there is infinity", text);
+	else
+		say("'%s' is no time: give seconds, or a time like 90s, 1min30s"
+		    " or 2h, or infinity", text);
 	try_help();
 }
 
@@ -176,7 +304,7 @@ set_signal(struct settings *settings, const char *text)
 	    signal_number(text);
 	if (settings->signal != -1)
 		return;
-	warnx("'%s' is no signal: give a name like TERM or RTMIN+3, a number"
+	say("'%s' is no signal: give a name like TERM or RTMIN+3, a number"
 	    " from 1 to %d, or none", text, SIGNAL_RTMAX);
 	try_help();
 }
@@ -211,10 +339,10 @@ set_option(struct settings *settings, int key)
 		break;
 	case 'h':
 		help();
-		exit(EXIT_SUCCESS);
+		leave(EXIT_SUCCESS);
 	case KEY_VERSION:
-		printf("nspawn-stop %s\n", VERSION);
-		exit(EXIT_SUCCESS);
+		fputs("nspawn-stop " VERSION "\n", stdout);
+		leave(EXIT_SUCCESS);
 	default:
 		try_help();
 	}
@@ -227,26 +355,26 @@ parse_options(int argc, char **argv, struct settings *settings)
 
 	*settings = (struct settings){ .signal = SIGNAL_OF_INIT };
 	settings->targets = calloc((size_t)argc + 1, sizeof(struct target));
-	if (settings->targets == NULL)
-		err(STATUS_USAGE, "cannot hold the machines' names");
+	settings->wanted = calloc((size_t)argc + 1, sizeof(struct wanted));
+	if (settings->targets == NULL || settings->wanted == NULL)
+		fail(STATUS_USAGE, "cannot hold the machines' names");
 	set_timeout(settings, TIMEOUT_DEFAULT);
 	while ((key = option_next(argc, argv, options)) != -1)
 		set_option(settings, key);
 	while (optind < argc)
 		add_name(settings, argv[optind++]);
 	if (settings->count == 0) {
-		warnx("no machine is named");
+		say("no machine is named");
 		try_help();
 	}
-	if (geteuid() != 0)
-		errx(STATUS_USAGE, "only root may signal the leader of a"
-		    " machine; try it with sudo");
+	if (geteuid() != 0) {
+		say("only root may signal the leader of a machine; try it with"
+		    " sudo");
+		leave(STATUS_USAGE);
+	}
 }
 
 /* ---- targets ------------------------------------------------------- */
-
-/* What is left of a machine, and keeps its name from being used again. */
-enum rest { REST_NONE, REST_SCOPE, REST_SUPERVISOR, REST_LEADER };
 
 /* True if a process has ended for certain; what cannot be told is not said. */
 static bool
@@ -255,30 +383,61 @@ ended(const struct process *process)
 	return !process_alive(process) && errno == ESRCH;
 }
 
-static enum rest
-target_rest(const struct target *target)
+/* Looks what is left of a machine. */
+static void
+target_look(struct target *target)
 {
-	if (!ended(&target->machine.leader))
-		return REST_LEADER;
-	if (!ended(&target->machine.supervisor))
-		return REST_SUPERVISOR;
-	return target->scope[0] != '\0' ? REST_SCOPE : REST_NONE;
+	if (target->rest == REST_LEADER && ended(&target->machine.leader)) {
+		target->rest = REST_SUPERVISOR;
+		target->look = deadline_in(LEADER_LOOK);
+	}
+	if (target->rest == REST_SUPERVISOR &&
+	    ended(&target->machine.supervisor))
+		target->rest = REST_SCOPE;
+	if (target->rest == REST_SCOPE && target->scope[0] == '\0')
+		target->rest = REST_NONE;
+}
+
+/* True if a machine has a supervisor, and its leader is to come. */
+static bool
+target_starting(const struct target *target)
+{
+	return target->rest == REST_SUPERVISOR && !target->told;
+}
+
+/* True if a machine has not been told yet, and could be. */
+static bool
+target_untold(const struct target *target)
+{
+	return target->rest == REST_LEADER && !target->told;
+}
+
+/* Ends the child that reads of a machine, if there is one. */
+static void
+child_kill(struct target *target)
+{
+	if (target->child.fd != -1)
+		process_signal(&target->child, SIGKILL);
+	process_close(&target->child);
 }
 
 /* Gives a machine up, of which has been said why. */
 static void
 target_fail(struct target *target)
 {
+	child_kill(target);
 	target->failed = true;
 	target->scope[0] = '\0';
+	target->rest = REST_NONE;
 	machine_close(&target->machine);
 }
 
 /* ---- finding ------------------------------------------------------- */
 
 /*
- * Says how long machinectl may take.  Half of the time is left to the machines;
- * where nothing is waited for they still have to be told.
+ * Says how long systemctl and machinectl may take together.  Half of the time
+ * is left to the machines; where nothing is waited for they still have to be
+ * told.
  */
 static int64_t
 machined_deadline(int64_t timeout)
@@ -290,75 +449,234 @@ machined_deadline(int64_t timeout)
 /* Says that a machine has not been found, and why. */
 static void
 find_failed(const struct settings *settings, struct target *target,
-    const pid_t suspects[2])
+    const struct wanted *wanted)
 {
-	int error = errno;
+	struct rlimit limit = { 0, 0 };
 	char text[160];
 
-	machine_strerror(error, suspects, text, sizeof(text));
-	if (error == ENOSYS)
-		errx(STATUS_USAGE, "%s: %s", target->name, text);
-	target->failed = error != ESRCH || settings->strict;
-	if (error != ESRCH)
-		warnx("%s: %s", target->name, text);
+	target->failed = wanted->error != ESRCH || settings->strict;
+	if (wanted->error == EMFILE) {
+		prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+		say("%s: cannot be held while it stops, since there may be no"
+		    " more than %zu open files: see LimitNOFILE= of a unit,"
+		    " or ulimit -n", target->name, (size_t)limit.rlim_cur);
+	} else if (wanted->error != ESRCH)
+		say("%s: %s", target->name, machine_strerror(wanted->error,
+		    wanted->suspects, text, sizeof(text)));
 	else if (settings->strict || !settings->quiet)
-		warnx("%s: is not running", target->name);
+		say("%s: is not running", target->name);
+	if (wanted->error == ENOSYS)
+		leave(STATUS_USAGE);
 }
 
 /* Gives up to wait for a scope, which is not the machine itself. */
 static void
 scope_failed(struct target *target, const char *what)
 {
-	warn("%s: cannot %s its scope, which is not waited for", target->name,
-	    what);
+	say_error(errno, "%s: cannot %s its scope, which is not waited for",
+	    target->name, what);
 	target->failed = true;
 	target->scope[0] = '\0';
 }
 
-/* Takes hold of one machine.  Without one there is nothing to wait for. */
+/* Takes a machine that was found. */
 static void
-find(const struct settings *settings, const struct host *host,
-    struct target *target, struct machined *machined)
+target_take(const struct settings *settings, const struct host *host,
+    struct target *target, struct wanted *wanted)
 {
-	struct machine machine;
-	pid_t suspects[2];
-
-	if (machine_find(host, target->name, machined, &machine,
-	    suspects) == -1) {
-		find_failed(settings, target, suspects);
-		return;
-	}
-	if (machine_foreign(&machine) && !settings->foreign) {
+	if (machine_foreign(&wanted->machine) && !settings->foreign) {
 		target->failed = true;
-		warnx("%s: belongs to the user %u, not to root; --foreign stops"
-		    " it all the same", target->name, machine.owner);
-		machine_close(&machine);
+		say("%s: belongs to the user %u, not to root; --foreign stops"
+		    " it all the same", target->name, wanted->machine.owner);
+		machine_close(&wanted->machine);
 		return;
 	}
-	target->machine = machine;
-	if (machine_scope(host, target->name, &machine, target->scope,
+	machine_close(&target->machine);
+	target->machine = wanted->machine;
+	target->rest = REST_LEADER;
+	target->look = deadline_in(0);
+	target->asked_of = 0;
+	target->due = true;
+	if (target->machine.leader.fd != -1 && machine_scope(host,
+	    target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1)
 		scope_failed(target, "find");
 }
 
-/*
- * Takes hold of all machines.  What telling them and waiting for them takes is
- * kept back, so that who cannot be held costs the others nothing.
- */
+/* Descriptors that machines do not get: for telling them and waiting. */
+static size_t
+descriptors_kept(void)
+{
+	struct rlimit limit = { 0, 0 };
+
+	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	return limit.rlim_cur / 4 < DESCRIPTORS_KEPT ? limit.rlim_cur / 4 :
+	    DESCRIPTORS_KEPT;
+}
+
+/* Takes hold of all machines.  Without one there is nothing to wait for. */
 static void
 find_all(const struct settings *settings, const struct host *host,
     struct machined *machined)
 {
-	struct rlimit limit, less;
+	struct wanted *wanted = settings->wanted;
 
-	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	less = limit;
-	less.rlim_cur -= limit.rlim_cur / 4 < DESCRIPTORS_KEPT ?
-	    limit.rlim_cur / 4 : DESCRIPTORS_KEPT;
-	prlimit(0, RLIMIT_NOFILE, &less, NULL);
 	for (size_t i = 0; i < settings->count; i++)
-		find(settings, host, &settings->targets[i], machined);
-	prlimit(0, RLIMIT_NOFILE, &limit, NULL);
+		wanted[i].name = settings->targets[i].name;
+	machines_find(host, machined, wanted, settings->count,
+	    descriptors_kept());
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
+		if (wanted[i].error == 0 || wanted[i].error == EAGAIN)
+			target_take(settings, host, target, &wanted[i]);
+		else
+			find_failed(settings, target, &wanted[i]);
+		target_look(target);
+	}
+}
+
+/* ---- asking systemd ------------------------------------------------ */
+
+/* Says whether this is the stop command of the machine's own unit. */
+static bool
+is_own_stop(const struct target *target)
+{
+	const char *main_pid = getenv("MAINPID");
+	uint64_t pid;
+
+	return main_pid != NULL && target->machine.supervisor.fd != -1 &&
+	    number_parse(main_pid, INT32_MAX, &pid) == 0 &&
+	    (pid_t)pid == target->machine.supervisor.pid;
+}
+
+/* Cuts a cgroup's path down to the unit that it is in, if that is a service. */
+static void
+service_of(char *path, char service[SERVICE_SIZE])
+{
+	static const char slice[] = ".slice", suffix[] = ".service";
+	char *rest = path, *part;
+	size_t length;
+
+	service[0] = '\0';
+	do {
+		part = strsep(&rest, "/");
+		length = part == NULL ? 0 : strlen(part);
+	} while (part != NULL && (length == 0 || (length >= sizeof(slice) &&
+	    strcmp(part + length + 1 - sizeof(slice), slice) == 0)));
+	if (length >= sizeof(suffix) && length < SERVICE_SIZE &&
+	    strcmp(part + length + 1 - sizeof(suffix), suffix) == 0)
+		memcpy(service, part + (*part == '_'), length + 1 -
+		    (*part == '_'));
+}
+
+/* Finds the service that a machine's supervisor is in, if it is to be asked. */
+static void
+service_find(int proc, struct target *target)
+{
+	static const char *const hierarchies[] = { "", "name=systemd" };
+	const struct process *supervisor = &target->machine.supervisor;
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < 2 && target->service[0] == '\0' &&
+	    supervisor->fd != -1 && !is_own_stop(target); i++)
+		if (process_cgroup(proc, supervisor->pid, hierarchies[i], path,
+		    sizeof(path)) == 0 && process_alive(supervisor))
+			service_of(path, target->service);
+}
+
+/* Gives the name of a target's scope; NULL where it has none. */
+static const char *
+scope_name(const struct target *target)
+{
+	const char *slash = strrchr(target->scope, '/');
+
+	return target->scope[0] == '\0' ? NULL :
+	    slash == NULL ? target->scope : slash + 1;
+}
+
+/* Takes what systemctl shows of the units of the machines, in their order. */
+static void
+units_take(const struct settings *settings, const char *lines)
+{
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+		const char *scope = scope_name(target);
+
+		if (scope != NULL) {
+			if (property_is(lines, "Id", scope))
+				target->unit_signal = (int)property_number(
+				    lines, "KillSignal");
+			lines = properties_next(lines);
+		}
+		if (target->service[0] == '\0')
+			continue;
+		target->restarted = property_is(lines, "Id",
+		    target->service) && (property_is(lines, "Restart",
+		    "always") || property_is(lines, "Restart", "on-success"));
+		lines = properties_next(lines);
+	}
+}
+
+/* Asks systemd about the units of all machines, as far as it answers. */
+static void
+units_ask(const struct settings *settings, int proc, struct machined *machined)
+{
+	static const char *const words[] = { "systemctl", "show", "-p", "Id",
+	    "-p", "KillSignal", "-p", "Restart", "--" };
+	size_t used = sizeof(words) / sizeof(words[0]), first = used;
+	const size_t size = 2 * settings->count * (SERVICE_SIZE + 64);
+	const size_t argv_size = (used + 2 * settings->count + 1) *
+	    sizeof(char *);
+	const char **argv = memory_map(argv_size);
+	char *output = memory_map(size);
+
+	if (argv == NULL || output == NULL)
+		fail(STATUS_USAGE, "cannot ask for the units of machines");
+	memcpy(argv, words, sizeof(words));
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
+		service_find(proc, target);
+		if (target->scope[0] != '\0')
+			argv[used++] = scope_name(target);
+		if (target->service[0] != '\0')
+			argv[used++] = target->service;
+	}
+	if (used > first &&
+	    machined_run(argv, machined, output, size) == 0)
+		units_take(settings, output);
+	memory_unmap(output, size);
+	memory_unmap(argv, argv_size);
+}
+
+/* Finds out which of the machines machined knows, with the same leader. */
+static void
+machined_ask(const struct settings *settings, struct machined *machined)
+{
+	const size_t names_size = settings->count * sizeof(char *);
+	const size_t leaders_size = settings->count * sizeof(pid_t);
+	const char **names = memory_map(names_size);
+	pid_t *leaders = memory_map(leaders_size);
+	size_t count = 0;
+
+	if (names == NULL || leaders == NULL)
+		fail(STATUS_USAGE, "cannot ask for the leaders of machines");
+	for (size_t i = 0; i < settings->count; i++)
+		if (settings->targets[i].rest == REST_LEADER &&
+		    machined_may_know(settings->targets[i].name))
+			names[count++] = settings->targets[i].name;
+	if (count > 0)
+		machined_leaders(names, count, machined, leaders);
+	for (size_t i = 0, k = 0; i < settings->count && k < count; i++) {
+		struct target *target = &settings->targets[i];
+
+		if (target->name == names[k])
+			target->registered = leaders[k++] ==
+			    target->machine.leader.pid;
+	}
+	memory_unmap(leaders, leaders_size);
+	memory_unmap(names, names_size);
 }
 
 /* ---- telling ------------------------------------------------------- */
@@ -371,6 +689,7 @@ struct teller {
 	struct monitor		 monitor;	/* once there is a command */
 	int			 null;		/* the commands' 0, 1 and 2 */
 	int64_t			 entry_time;
+	bool			 at_once;	/* nothing is held back */
 };
 
 /*
@@ -385,9 +704,19 @@ entry_time(int64_t timeout)
 	return timeout / 2 > SLACK_TIME ? timeout - SLACK_TIME : timeout / 2;
 }
 
+static void
+teller_make(const struct settings *settings, const struct host *host,
+    struct machined *machined, struct teller *teller)
+{
+	*teller = (struct teller){ .settings = settings, .host = host,
+	    .machined = machined, .monitor = MONITOR_NONE, .null = -1,
+	    .entry_time = entry_time(settings->timeout),
+	    .at_once = settings->timeout == 0 };
+}
+
 /*
  * Chooses the way: the caller's signal, else the one that systemd-nspawn was
- * given, else what the init wants, else TERM.
+ * told, else what the init wants, else TERM.
  */
 static int
 plan_make(const struct settings *settings, int proc,
@@ -396,9 +725,10 @@ plan_make(const struct settings *settings, int proc,
 	const struct machine *machine = &target->machine;
 	int signal = settings->signal;
 
-	if (init_of(proc, &machine->leader, &plan->init) == -1 ||
-	    (signal == SIGNAL_OF_INIT &&
-	    machine_kill_signal(proc, machine, &signal) == -1))
+	if (init_of(proc, &machine->leader, target->answer->program,
+	    &plan->init) == -1 || (signal == SIGNAL_OF_INIT &&
+	    machine_kill_signal(proc, machine, target->answer->kill_signal,
+	    target->unit_signal, &signal) == -1))
 		return -1;
 	plan->way = INIT_SIGNAL;
 	plan->refused = signal == -1;
@@ -414,8 +744,8 @@ plan_make(const struct settings *settings, int proc,
 }
 
 /*
- * Finds out whether a machine has just been started and its PID 1 is not yet
- * ready to be told: then the signal would be lost.
+ * Finds out whether PID 1 is not ready to be told: it still is systemd-nspawn,
+ * or the kernel would drop the signal.
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -423,14 +753,10 @@ plan_early(int proc, const struct target *target)
 {
 	const struct process *leader = &target->machine.leader;
 	bool early = target->plan.verdict == VERDICT_DROPPED;
-	int64_t age;
 
-	if (target->plan.signal == SIGNAL_NONE)
-		return 0;
 	if (!early && init_starting(proc, leader, &early) == -1)
 		return -1;
-	age = early ? process_age(proc, leader->pid) : -1;
-	return age >= 0 && age < START_TIME && !ended(leader);
+	return early;
 }
 
 /* Finds words for a leader: its init, or what it calls itself. */
@@ -446,7 +772,7 @@ leader_words(int proc, const struct target *target, char *words, size_t size)
 		name = target->plan.init->name;
 	else if (process_status_read(proc, pid, &status) == 0)
 		name = printable(status.name, clean, sizeof(clean));
-	snprintf(words, size, "PID 1 is %s (%d)", name, pid);
+	text_format(words, size, "PID 1 is %s (%d)", name, pid);
 	return words;
 }
 
@@ -462,19 +788,37 @@ hint_words(const struct plan *plan, char *words, size_t size)
 	if (plan->init == NULL || plan->init->way == INIT_NONE)
 		return words;
 	if (plan->init->way == INIT_COMMAND)
-		snprintf(words, size, "; without --signal it is stopped in"
+		text_format(words, size, "; without --signal it is stopped in"
 		    " order");
 	else if (plan->init->signal != plan->signal)
-		snprintf(words, size, "; it stops on %s: --signal %s",
+		text_format(words, size, "; it stops on %s: --signal %s",
 		    signal_name(plan->init->signal, name), name + 3);
 	return words;
 }
 
 #define HINT_SIZE	(2 * SIGNAL_NAME_SIZE + 64)
 
-/* Says, before it is told, that a machine will not stop in order. */
+/* Says, as it is told, that a machine will not stop in order. */
 static void
 warn_unclean(int proc, const struct target *target)
+{
+	const struct plan *plan = &target->plan;
+	char leader[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
+
+	if (plan->refused)
+		say("%s: what its systemd-nspawn was told by --kill-signal= or"
+		    " KillSignal= stops no machine in order and is ignored",
+		    target->name);
+	if (plan->way == INIT_NONE)
+		say("%s: %s: nothing stops it cleanly; %s ends it, and its"
+		    " services are killed", target->name, leader_words(proc,
+		    target, leader, sizeof(leader)),
+		    signal_name(plan->signal, name));
+}
+
+/* Says that a machine is not told, or not told yet, and why. */
+static void
+warn_dropped(int proc, const struct target *target, const char *what)
 {
 	const struct plan *plan = &target->plan;
 	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
@@ -482,26 +826,19 @@ warn_unclean(int proc, const struct target *target)
 
 	leader_words(proc, target, leader, sizeof(leader));
 	signal_name(plan->signal, name);
-	if (plan->refused)
-		warnx("%s: the --kill-signal= of its systemd-nspawn stops no"
-		    " machine in order and is ignored", target->name);
-	if (plan->way == INIT_NONE) {
-		warnx("%s: %s: nothing stops it cleanly; %s ends it, and its"
-		    " services are killed", target->name, leader, name);
-		return;
-	}
-	if (plan->verdict != VERDICT_DROPPED)
-		return;
 	process_status_read(proc, target->machine.leader.pid, &status);
-	if (plan->init == NULL && (status.caught | status.blocked) == 0)
-		warnx("%s: %s: nothing stops it cleanly; it has no handler for"
+	if (plan->verdict != VERDICT_DROPPED)
+		say("%s: %s: it has not been started yet; %s %s",
+		    target->name, leader, name, what);
+	else if (plan->init == NULL && (status.caught | status.blocked) == 0)
+		say("%s: %s: nothing stops it cleanly; it has no handler for"
 		    " %s or any other signal, and the kernel drops them; with"
-		    " systemd-nspawn --as-pid2 it would have an init",
-		    target->name, leader, name);
+		    " systemd-nspawn --as-pid2 it would have an init; %s %s",
+		    target->name, leader, name, name, what);
 	else
-		warnx("%s: %s: it has no handler for %s, and the kernel drops"
-		    " it%s", target->name, leader, name,
-		    hint_words(plan, hint, sizeof(hint)));
+		say("%s: %s: it has no handler for %s, and the kernel drops"
+		    " it%s; %s %s", target->name, leader, name,
+		    hint_words(plan, hint, sizeof(hint)), name, what);
 }
 
 /* ---- telling by a command ------------------------------------------ */
@@ -536,7 +873,7 @@ command_failed(const struct teller *teller, struct target *target,
 	if (ended(&target->machine.leader))
 		return;
 	command_make(teller, &command);
-	warnx("%s: cannot run init 0 in it: %s", target->name,
+	say("%s: cannot run init 0 in it: %s", target->name,
 	    entry_strerror(report, &command, text, sizeof(text)));
 	target_fail(target);
 }
@@ -565,26 +902,29 @@ command_reported(const struct teller *teller,
 	}
 	target->ordered = false;
 	if (report->event == ENTRY_ENDED && was_not_executed(report->status)) {
-		warnx("%s: cannot run init 0 in it: there is no init that can"
+		say("%s: cannot run init 0 in it: there is no init that can"
 		    " be executed", target->name);
 		target_fail(target);
 	} else if (teller->settings->verbose)
-		warnx("%s: has run init 0 in it", target->name);
+		say("%s: has run init 0 in it", target->name);
 }
 
-/* Takes the next report, if one comes in time. */
-static bool
-report_take(struct teller *teller, int64_t deadline)
+/* Takes the reports that there are. */
+static void
+reports_take(struct teller *teller)
 {
 	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
 	struct entry_report report = { .id = 0 };
 	int fd;
 
-	if (poll(&told, 1, deadline_left(deadline)) != 1 ||
-	    monitor_report(&teller->monitor, &report, &fd) == -1)
-		return false;
-	command_reported(teller, &report);
-	return true;
+	while (told.fd != -1 && poll(&told, 1, 0) == 1) {
+		if (monitor_report(&teller->monitor, &report, &fd) == 0)
+			command_reported(teller, &report);
+		else {	/* it has ended; whom it owes a report is late */
+			fd_close(&teller->monitor.channel);
+			return;
+		}
+	}
 }
 
 /* Has the command run in a machine; the monitor reports on it. */
@@ -599,9 +939,7 @@ command_order(struct teller *teller, size_t id)
 	if (teller->null == -1)
 		teller->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* Reports that nobody takes would hold the monitor up. */
-	while (teller->monitor.channel != -1 &&
-	    report_take(teller, deadline_in(0)))
-		;
+	reports_take(teller);
 	command_make(teller, &command);
 	/* Since it was found its leader may have given up more. */
 	process_status_read(teller->host->proc, target->machine.leader.pid,
@@ -612,9 +950,10 @@ command_order(struct teller *teller, size_t id)
 		return;
 	}
 	target->ordered = true;
+	target->order_deadline = deadline_in(teller->entry_time + SLACK_TIME);
 	if (teller->null == -1 ||
 	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
-		warn("%s: cannot have a monitor run init 0 in it",
+		say_error(errno, "%s: cannot have a monitor run init 0 in it",
 		    target->name);
 		target->ordered = false;
 		target_fail(target);
@@ -622,30 +961,42 @@ command_order(struct teller *teller, size_t id)
 	entry_close(&entry);
 }
 
-/* Waits until all commands that were ordered run, or cannot. */
+/* Gives a machine up whose command nobody speaks of any more. */
 static void
-commands_await(struct teller *teller)
+order_look(struct target *target)
 {
-	const struct settings *settings = teller->settings;
-	int64_t deadline = deadline_in(teller->entry_time + SLACK_TIME);
-
-	for (size_t i = 0; i < settings->count;) {
-		struct target *target = &settings->targets[i];
-
-		if (!target->ordered)
-			i++;
-		else if (!report_take(teller, deadline)) {
-			warnx("%s: cannot tell whether init 0 runs in it: its"
-			    " monitor does not answer", target->name);
-			target->ordered = false;
-			target_fail(target);
-		}
-	}
-	/* It goes on with what it has begun. */
-	fd_close(&teller->monitor.channel);
+	if (!target->ordered || deadline_left(target->order_deadline) != 0)
+		return;
+	target->ordered = false;
+	say("%s: cannot tell whether init 0 runs in it: its monitor does not"
+	    " answer", target->name);
+	target_fail(target);
 }
 
 /* ---- telling ------------------------------------------------------- */
+
+/* Sends a machine the signal that was planned. */
+static void
+tell_signal(struct teller *teller, struct target *target)
+{
+	const struct settings *settings = teller->settings;
+	const struct process *leader = &target->machine.leader;
+	int signal = target->plan.signal, n, error;
+	char name[SIGNAL_NAME_SIZE];
+
+	signal_name(signal, name);
+	n = machine_signal(&target->machine, target->registered ?
+	    target->name : NULL, signal, teller->machined);
+	error = errno;
+	if (n == 0 && settings->verbose)
+		say("%s: sent %s to its leader %d", target->name, name,
+		    leader->pid);
+	if (n == -1 && !ended(leader)) {
+		say_error(error, "%s: cannot send %s to its leader %d",
+		    target->name, name, leader->pid);
+		target_fail(target);
+	}
+}
 
 /* Tells one machine, as it was planned. */
 static void
@@ -653,16 +1004,12 @@ tell(struct teller *teller, size_t id)
 {
 	const struct settings *settings = teller->settings;
 	struct target *target = &settings->targets[id];
-	const struct process *leader = &target->machine.leader;
 	int proc = teller->host->proc;
-	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
-	int signal = target->plan.signal, error;
+	char words[LEADER_SIZE];
 
 	target->told = true;
-	if (signal == SIGNAL_NONE)
-		return;
 	if (settings->verbose)
-		warnx("%s: %s", target->name, leader_words(proc, target, words,
+		say("%s: %s", target->name, leader_words(proc, target, words,
 		    sizeof(words)));
 	if (target->plan.way == INIT_COMMAND) {
 		command_order(teller, id);
@@ -670,76 +1017,100 @@ tell(struct teller *teller, size_t id)
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
-	signal_name(signal, name);
-	if (machine_signal(&target->machine, target->name, signal,
-	    teller->machined) == 0) {
-		if (settings->verbose)
-			warnx("%s: sent %s to its leader %d", target->name,
-			    name, leader->pid);
-		return;
-	}
-	error = errno;
-	if (!ended(leader)) {
-		errno = error;
-		warn("%s: cannot send %s to its leader %d", target->name, name,
-		    leader->pid);
-		target_fail(target);
-	}
+	if (!settings->quiet && target->plan.verdict == VERDICT_DROPPED)
+		warn_dropped(proc, target, "is sent all the same");
+	tell_signal(teller, target);
 }
 
 /* Gives up to tell a machine what nobody knows how to. */
 static void
-plan_failed(struct target *target)
+plan_failed(struct target *target, int error)
 {
-	warn("%s: cannot find out how it is stopped", target->name);
+	say_error(error, "%s: cannot find out how it is stopped",
+	    target->name);
 	target_fail(target);
 }
 
 /*
- * Tells the machines that are ready to hear it, or all.
- * Returns  whether there are others
+ * Has a child read what may never be answered.  It is asked again when PID 1
+ * has become another program.
+ * Returns  whether all that is needed is known
  */
 static bool
-tell_ready(struct teller *teller, bool all)
+target_ask(const struct teller *teller, struct target *target)
 {
-	const struct settings *settings = teller->settings;
-	int proc = teller->host->proc, early;
-	bool held = false;
+	int proc = teller->host->proc, status;
+	struct pollfd child = { target->child.fd, POLLIN, 0 };
+	uint64_t print;
 
-	for (size_t i = 0; i < settings->count; i++) {
-		struct target *target = &settings->targets[i];
-
-		if (target->machine.leader.fd == -1 || target->told)
-			continue;
-		if (plan_make(settings, proc, target, &target->plan) == -1 ||
-		    (early = plan_early(proc, target)) == -1)
-			plan_failed(target);
-		else if (early == 1 && !all)
-			held = true;
-		else
-			tell(teller, i);
+	if (child.fd != -1) {
+		if (poll(&child, 1, 0) != 1 &&
+		    deadline_left(target->child_deadline) != 0)
+			return false;
+		if (child.revents == 0) {
+			plan_failed(target, ETIMEDOUT);
+			return false;
+		}
+		child_wait(target->child.pid, &status);
+		process_close(&target->child);
+		if (target->answer->error != 0) {
+			plan_failed(target, target->answer->error);
+			return false;
+		}
 	}
-	return held;
+	print = process_print(proc, target->machine.leader.pid);
+	if (target->asked_of == print)
+		return true;
+	target->asked_of = print;
+	target->child_deadline = deadline_in(teller->entry_time);
+	if (machine_ask(proc, &target->machine, target->answer,
+	    &target->child) == -1)
+		plan_failed(target, errno);
+	return false;
 }
 
 /*
- * Tells all machines, those first that are ready to hear it.  That a PID 1 has
- * become another program, or has a handler, is no event: it is looked at.
+ * Tells a machine when it is ready to hear that.  That a PID 1 has become
+ * another program, or has a handler, is no event: it is looked at.
  */
 static void
-tell_all(const struct settings *settings, const struct host *host,
-    struct machined *machined)
+target_tell(struct teller *teller, size_t id)
 {
-	struct teller teller = { .settings = settings, .host = host,
-	    .machined = machined, .monitor = MONITOR_NONE,
-	    .null = -1,
-	    .entry_time = entry_time(settings->timeout) };
-	bool all = false;
+	struct target *target = &teller->settings->targets[id];
+	int proc = teller->host->proc, early;
+	int64_t age;
 
-	while (tell_ready(&teller, all))
-		all = poll(NULL, 0, START_LOOK) == -1 && errno != EINTR;
-	commands_await(&teller);
-	fd_close(&teller.null);
+	if (!target_untold(target))
+		return;
+	if (teller->settings->signal == SIGNAL_NONE) {
+		target->told = true;
+		return;
+	}
+	if (!target_ask(teller, target))
+		return;
+	if (plan_make(teller->settings, proc, target, &target->plan) == -1 ||
+	    (early = plan_early(proc, target)) == -1) {
+		plan_failed(target, errno);
+		return;
+	}
+	if (early == 0 || teller->at_once) {
+		tell(teller, id);
+		return;
+	}
+	age = process_age(proc, target->machine.leader.pid);
+	target->look = deadline_in(age < START_TIME ? START_LOOK : HELD_LOOK);
+	if (age < START_TIME || target->warned)
+		return;
+	target->warned = true;
+	if (!teller->settings->quiet)
+		warn_dropped(proc, target, "is held back until it has one");
+}
+
+/* Says when the next look at a machine is due that is not told. */
+static int64_t
+target_next(const struct target *target)
+{
+	return target->child.fd != -1 ? target->child_deadline : target->look;
 }
 
 /* Says how one machine would be told. */
@@ -748,37 +1119,62 @@ describe(int proc, const struct target *target)
 {
 	static const char *const verdicts[] = {
 		[VERDICT_HEARD] = "it has a handler",
-		[VERDICT_QUEUED] = "it has it blocked, and may read it",
+		[VERDICT_QUEUED] = "it is blocked there, and waits to be read",
 		[VERDICT_UNKNOWN] = "what becomes of that is not known",
-		[VERDICT_DROPPED] = "the kernel would drop it",
+		[VERDICT_DROPPED] = "the kernel would drop it, so it would be"
+		    " held back",
 	};
 	const struct plan *plan = &target->plan;
-	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
-
-	printf("%s: %s, its supervisor is %d; ", target->name,
+	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
+	size_t used = text_format(line, sizeof(line),
+	    "%s: %s, its supervisor is %d; ", target->name,
 	    leader_words(proc, target, words, sizeof(words)),
 	    target->machine.supervisor.pid);
+
 	if (plan->signal == SIGNAL_NONE)
-		printf("it would only be waited for\n");
+		text_format(line + used, sizeof(line) - used,
+		    "it would only be waited for\n");
 	else if (plan->way == INIT_COMMAND)
-		printf("the command init 0 would be run in it\n");
+		text_format(line + used, sizeof(line) - used,
+		    "the command init 0 would be run in it\n");
 	else
-		printf("%s would be sent: %s%s\n",
-		    signal_name(plan->signal, name), verdicts[plan->verdict],
+		text_format(line + used, sizeof(line) - used,
+		    "%s would be sent: %s%s\n",
+		    signal_name(plan->signal, name), plan->verdict ==
+		    VERDICT_QUEUED && signal_awaited(proc,
+		    &target->machine.leader, plan->signal) == 1 ?
+		    "it reads it" : verdicts[plan->verdict],
 		    plan->way == INIT_NONE ? "; nothing stops it cleanly" : "");
+	fputs(line, stdout);
 }
 
-/* Says what tell_all() would do. */
+/* Says what would be done. */
 static void
-describe_all(const struct settings *settings, int proc)
+describe_all(const struct settings *settings, const struct host *host)
 {
+	struct teller teller;
+	int proc = host->proc;
+
+	teller_make(settings, host, NULL, &teller);
+
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
+		struct pollfd child;
+		char text[160];
 
-		if (target->machine.leader.fd == -1)
+		if (target_starting(target)) {
+			say("%s: %s", target->name, machine_strerror(EAGAIN,
+			    NULL, text, sizeof(text)));
+			target_fail(target);
+		}
+		while (target_untold(target) && !target_ask(&teller, target)) {
+			child = (struct pollfd){ target->child.fd, POLLIN, 0 };
+			poll(&child, 1, deadline_left(target->child_deadline));
+		}
+		if (!target_untold(target))
 			continue;
 		if (plan_make(settings, proc, target, &target->plan) == -1)
-			plan_failed(target);
+			plan_failed(target, errno);
 		else
 			describe(proc, target);
 	}
@@ -823,7 +1219,7 @@ static void
 notice_clear(struct notice *notice)
 {
 	if (notice->shown)
-		fprintf(stderr, "\r\033[K");
+		say_text("\r\033[K");
 	notice->shown = false;
 }
 
@@ -832,6 +1228,7 @@ static void
 notice_line(struct notice *notice, const char *text)
 {
 	struct winsize size = { .ws_col = 0 };
+	char line[LINE_SIZE];
 	int width;
 
 	/* In the background it is somebody else's. */
@@ -840,7 +1237,8 @@ notice_line(struct notice *notice, const char *text)
 	ioctl(STDERR_FILENO, TIOCGWINSZ, &size);
 	width = size.ws_col == 0 ? 80 : size.ws_col;
 	notice_clear(notice);
-	fprintf(stderr, "%.*s", width - 1, text);
+	text_format(line, sizeof(line), "%.*s", width - 1, text);
+	say_text(line);
 	notice->shown = true;
 }
 
@@ -849,21 +1247,23 @@ static void
 notice_systemd(const struct notice *notice, const char *text)
 {
 	char message[LINE_SIZE + 128];
-	int length = snprintf(message, sizeof(message),
+	size_t length = text_format(message, sizeof(message),
 	    "STATUS=%s\nEXTEND_TIMEOUT_USEC=%d000000\n", text, EXTEND_TIME);
 
 	/* Where nobody listens the wait goes on. */
-	sendto(notice->socket, message, (size_t)length, MSG_NOSIGNAL,
+	sendto(notice->socket, message, length, MSG_NOSIGNAL,
 	    (const struct sockaddr *)&notice->address, notice->length);
 }
 
 /* ---- waiting ------------------------------------------------------- */
 
 struct wait {
+	struct teller		*teller;
 	const struct settings	*settings;
 	const struct host	*host;
 	struct notice		 notice;
-	struct pollfd		*fds;
+	struct pollfd		*fds;		/* room for all there can be */
+	const struct machine	**machines;
 	int			 scopes;	/* inotify(7) of their slices */
 	int			 signals;
 	int64_t			 deadline;
@@ -879,7 +1279,7 @@ scope_watch(const struct wait *wait, struct target *target)
 
 	if (target->scope[0] == '\0')
 		return;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s",
+	text_format(path, sizeof(path), "/proc/self/fd/%d/%s",
 	    wait->host->cgroup, target->scope);
 	slash = strrchr(path, '/');
 	*slash = '\0';
@@ -899,48 +1299,80 @@ scope_watch(const struct wait *wait, struct target *target)
 static void
 scope_look(const struct wait *wait, struct target *target)
 {
-	bool left = target_rest(target) == REST_SCOPE;
-
-	if (left && deadline_left(target->forgotten) == 0)
+	if (target->rest != REST_SCOPE)
+		return;
+	if (deadline_left(target->forgotten) == 0)
 		cgroup_remove(wait->host->cgroup, target->scope);
-	if (!left)
-		target->forgotten = DEADLINE_NEVER;
-	else if (target->forgotten == DEADLINE_NEVER ||
+	if (target->forgotten == DEADLINE_NEVER ||
 	    deadline_left(target->forgotten) == 0)
 		target->forgotten = deadline_in(FORGOTTEN_TIME);
-	if (target->scope[0] != '\0' && file_exists(wait->host->cgroup,
-	    target->scope) == -1 && errno == ENOENT)
+	if (file_exists(wait->host->cgroup, target->scope) == -1 &&
+	    errno == ENOENT)
 		target->scope[0] = '\0';
+	target_look(target);
+}
+
+/* True if a machine has a supervisor alone, and is due to have a leader. */
+static bool
+leader_due(const struct target *target)
+{
+	return target->rest == REST_SUPERVISOR &&
+	    deadline_left(target->look) == 0;
 }
 
 /*
- * Looks whether a machine whose leader has ended has another one now, under
- * the supervisor that lives on.  A new process is no event; the next look comes
- * later each time.
+ * Takes what has been found of a machine whose supervisor has been left: it has
+ * another leader.  One that was told has rebooted.
  */
 static void
-reboot_look(struct wait *wait, struct target *target)
+leader_take(struct wait *wait, struct target *target, struct wanted *wanted)
 {
-	struct machined none = { .hung = true };
-	struct machine *machine = &target->machine, again;
-	pid_t suspects[2];
+	struct machine *machine = &wanted->machine;
 
-	if (!ended(&machine->leader) || ended(&machine->supervisor) ||
-	    deadline_left(target->look) != 0)
-		return;
-	target->look = deadline_in(target->pace);
-	target->pace = target->pace < SECOND / 2 ? 2 * target->pace : SECOND;
-	if (machine_find(wait->host, target->name, &none, &again,
-	    suspects) == -1)
-		return;
-	if (again.supervisor.pid == machine->supervisor.pid &&
-	    again.leader.pid != machine->leader.pid) {
+	if (machine->leader.fd == -1 ||
+	    machine->supervisor.pid != target->machine.supervisor.pid)
+		machine_close(machine);
+	else if (!target->told) {
+		target_take(wait->settings, wait->host, target, wanted);
+		scope_watch(wait, target);
+	} else if (machine->leader.pid != target->machine.leader.pid) {
 		notice_clear(&wait->notice);
-		warnx("%s: has rebooted instead of stopping: its leader is %d"
-		    " now", target->name, again.leader.pid);
+		say("%s: has rebooted instead of stopping: its leader is %d"
+		    " now", target->name, machine->leader.pid);
+		machine_close(machine);
 		target_fail(target);
+	} else
+		machine_close(machine);
+}
+
+/*
+ * Looks whether machines whose supervisors alone are left have leaders again,
+ * or at last.  A new process is no event; the next look comes later each time.
+ */
+static void
+leaders_look(struct wait *wait)
+{
+	const struct settings *settings = wait->settings;
+	struct machined none = { .hung = true };
+	size_t count = 0, k = 0;
+
+	for (size_t i = 0; i < settings->count; i++)
+		if (leader_due(&settings->targets[i]))
+			settings->wanted[count++].name = settings->targets[i].name;
+	if (count == 0)
+		return;
+	machines_find(wait->host, &none, settings->wanted, count,
+	    descriptors_kept());
+	for (size_t i = 0; i < settings->count && k < count; i++) {
+		struct target *target = &settings->targets[i];
+
+		if (target->name != settings->wanted[k].name)
+			continue;
+		target->look = deadline_in(target->pace);
+		target->pace = target->pace < SECOND / 2 ? 2 * target->pace :
+		    SECOND;
+		leader_take(wait, target, &settings->wanted[k++]);
 	}
-	machine_close(&again);
 }
 
 /* Says why a machine does not seem to have heard, where that is certain. */
@@ -954,7 +1386,7 @@ explain(const struct wait *wait, const struct target *target)
 	struct process_status status;
 	int proc = wait->host->proc;
 
-	if (plan->signal == SIGNAL_NONE ||
+	if (plan->signal == SIGNAL_NONE || !target->told ||
 	    process_status_read(proc, leader->pid, &status) == -1 ||
 	    !process_alive(leader))
 		return;
@@ -962,23 +1394,23 @@ explain(const struct wait *wait, const struct target *target)
 	hint_words(plan, hint, sizeof(hint));
 	signal_name(plan->signal, name);
 	if (machine_frozen(wait->host, machine))
-		warnx("%s: is frozen, and hears nothing until it is thawed:"
+		say("%s: is frozen, and hears nothing until it is thawed:"
 		    " systemctl thaw, with its unit", target->name);
 	else if (status.state == 'T')
-		warnx("%s: %s: it is stopped, and hears nothing until it is"
+		say("%s: %s: it is stopped, and hears nothing until it is"
 		    " continued: kill -CONT %d", target->name, words,
 		    leader->pid);
 	else if (!signal_in(status.pending, plan->signal))
 		return;
 	else if (status.state == 't')
-		warnx("%s: %s: its tracer %d holds it", target->name, words,
+		say("%s: %s: its tracer %d holds it", target->name, words,
 		    status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
 	    signal_awaited(proc, leader, plan->signal) == 0)
-		warnx("%s: %s: %s is blocked and never read%s", target->name,
+		say("%s: %s: %s is blocked and never read%s", target->name,
 		    words, name, hint);
 	else
-		warnx("%s: %s: %s is still pending%s", target->name, words,
+		say("%s: %s: %s is still pending%s", target->name, words,
 		    name, hint);
 }
 
@@ -989,33 +1421,56 @@ notice_give(struct wait *wait)
 	const struct settings *settings = wait->settings;
 	char text[LINE_SIZE] = "waiting for";
 	size_t used = strlen(text);
-	ssize_t processes = 0, some;
 	int left = deadline_left(wait->deadline);
+	size_t machines = 0;
+	ssize_t processes;
 
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
 
-		if (target_rest(target) == REST_NONE)
+		if (target->rest == REST_NONE)
 			continue;
-		some = machine_processes(wait->host->proc, &target->machine,
-		    NULL, 0);
-		processes = processes == -1 || some == -1 ? -1 :
-		    processes + some;
+		if (target->rest == REST_LEADER)
+			wait->machines[machines++] = &target->machine;
 		if (used + strlen(target->name) + 80 < sizeof(text))
-			used += (size_t)snprintf(text + used,
-			    sizeof(text) - used, " %s", target->name);
+			used += text_format(text + used, sizeof(text) - used,
+			    " %s", target->name);
 	}
+	processes = machines_processes(wait->host->proc, wait->machines,
+	    machines, NULL, 0);
 	if (processes != -1)
-		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		used += text_format(text + used, sizeof(text) - used,
 		    ": %zd process%s left", processes,
 		    processes == 1 ? "" : "es");
 	if (left != -1)
-		snprintf(text + used, sizeof(text) - used, ", %d s",
+		text_format(text + used, sizeof(text) - used, ", %d s",
 		    (left + SECOND - 1) / SECOND);
 	if (wait->notice.terminal)
 		notice_line(&wait->notice, text);
 	if (wait->notice.socket != -1)
 		notice_systemd(&wait->notice, text);
+}
+
+/*
+ * Looks at a machine if something has happened to it, or if that is due.
+ * Returns  whether there is still something to be done
+ */
+static bool
+target_step(struct wait *wait, size_t id)
+{
+	const struct settings *settings = wait->settings;
+	struct target *target = &settings->targets[id];
+
+	if (target->due) {
+		target->due = false;
+		target_look(target);
+		target_tell(wait->teller, id);
+		scope_look(wait, target);
+	}
+	order_look(target);
+	if (settings->timeout == 0)	/* it is to be told, and no more */
+		return target_untold(target) || target->ordered;
+	return target->rest != REST_NONE;
 }
 
 /* Takes note of what has happened.  Says how many machines are left. */
@@ -1026,16 +1481,14 @@ wait_look(struct wait *wait)
 	bool doubt = deadline_left(wait->doubt) == 0;
 	size_t left = 0;
 
+	reports_take(wait->teller);
+	leaders_look(wait);
 	for (size_t i = 0; i < settings->count; i++) {
-		struct target *target = &settings->targets[i];
-
-		scope_look(wait, target);
-		reboot_look(wait, target);
+		left += target_step(wait, i);
 		if (doubt) {
 			notice_clear(&wait->notice);
-			explain(wait, target);
+			explain(wait, &settings->targets[i]);
 		}
-		left += target_rest(target) != REST_NONE;
 	}
 	if (doubt)
 		wait->doubt = DEADLINE_NEVER;
@@ -1046,28 +1499,74 @@ wait_look(struct wait *wait)
 	return left;
 }
 
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Says when something is to be done even if nothing happens. */
 static int64_t
 wait_next(const struct wait *wait)
 {
-	int64_t next = wait->deadline;
+	int64_t next = earlier(wait->deadline, earlier(wait->doubt,
+	    wait->tick));
 
-	if (wait->doubt < next)
-		next = wait->doubt;
-	if (wait->tick < next)
-		next = wait->tick;
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct target *target = &wait->settings->targets[i];
 
-		if (target->forgotten < next &&
-		    target_rest(target) == REST_SCOPE)
-			next = target->forgotten;
-		if (target->look < next &&
-		    ended(&target->machine.leader) &&
-		    !ended(&target->machine.supervisor))
-			next = target->look;
+		if (target->ordered)
+			next = earlier(next, target->order_deadline);
+		if (target_untold(target))
+			next = earlier(next, target_next(target));
+		else if (target->rest == REST_SUPERVISOR)
+			next = earlier(next, target->look);
+		else if (target->rest == REST_SCOPE)
+			next = earlier(next, target->forgotten);
 	}
 	return next;
+}
+
+/* The events that are waited for, but for those of machines. */
+enum { EVENT_SIGNAL, EVENT_SCOPE, EVENT_REPORT, EVENTS };
+
+/* Of one machine: its leader or its supervisor, and a child. */
+#define EVENTS_OF_TARGET	2
+
+/* Lists what may happen to the machines; each has its two places. */
+static void
+events_fill(const struct wait *wait)
+{
+	struct pollfd *fds = wait->fds + EVENTS;
+
+	for (size_t i = 0; i < wait->settings->count; i++) {
+		const struct target *target = &wait->settings->targets[i];
+
+		*fds++ = (struct pollfd){ target->rest == REST_LEADER ?
+		    target->machine.leader.fd : target->rest ==
+		    REST_SUPERVISOR ? target->machine.supervisor.fd : -1,
+		    POLLIN, 0 };
+		*fds++ = (struct pollfd){ target->child.fd, POLLIN, 0 };
+	}
+}
+
+/* Marks those machines to which something has happened. */
+static void
+events_take(const struct wait *wait)
+{
+	const struct pollfd *fds = wait->fds + EVENTS;
+
+	for (size_t i = 0; i < wait->settings->count; i++) {
+		struct target *target = &wait->settings->targets[i];
+
+		target->due = fds[0].revents != 0 || fds[1].revents != 0 ||
+		    (target_untold(target) &&
+		    deadline_left(target_next(target)) == 0) ||
+		    (target->rest == REST_SCOPE &&
+		    (wait->fds[EVENT_SCOPE].revents != 0 ||
+		    deadline_left(target->forgotten) == 0));
+		fds += EVENTS_OF_TARGET;
+	}
 }
 
 /*
@@ -1079,31 +1578,24 @@ wait_event(struct wait *wait)
 {
 	struct signalfd_siginfo info;
 	struct pollfd *fds = wait->fds;
-	nfds_t count = 0;
 	char events[4096];
 
-	fds[count++] = (struct pollfd){ wait->signals, POLLIN, 0 };
-	fds[count++] = (struct pollfd){ wait->scopes, POLLIN, 0 };
-	for (size_t i = 0; i < wait->settings->count; i++) {
-		const struct machine *m = &wait->settings->targets[i].machine;
-
-		if (!ended(&m->leader))
-			fds[count++] = (struct pollfd){ m->leader.fd, POLLIN,
-			    0 };
-		if (!ended(&m->supervisor))
-			fds[count++] = (struct pollfd){ m->supervisor.fd,
-			    POLLIN, 0 };
-	}
-	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
-	    errno != EINTR)
-		err(STATUS_FAILED, "cannot wait");
-	if (fds[1].revents != 0 &&
+	fds[EVENT_SIGNAL] = (struct pollfd){ wait->signals, POLLIN, 0 };
+	fds[EVENT_SCOPE] = (struct pollfd){ wait->scopes, POLLIN, 0 };
+	fds[EVENT_REPORT] = (struct pollfd){ wait->teller->monitor.channel,
+	    POLLIN, 0 };
+	events_fill(wait);
+	if (poll(fds, EVENTS + EVENTS_OF_TARGET * wait->settings->count,
+	    deadline_left(wait_next(wait))) == -1 && errno != EINTR)
+		fail(STATUS_FAILED, "cannot wait");
+	events_take(wait);
+	if (fds[EVENT_SCOPE].revents != 0 &&
 	    read(wait->scopes, events, sizeof(events)) == -1)
-		err(STATUS_FAILED, "cannot read what became of the scopes");
-	if (fds[0].revents == 0)
+		fail(STATUS_FAILED, "cannot read what became of the scopes");
+	if (fds[EVENT_SIGNAL].revents == 0)
 		return 0;
 	if (read(wait->signals, &info, sizeof(info)) == -1)
-		err(STATUS_FAILED, "cannot read which signal came");
+		fail(STATUS_FAILED, "cannot read which signal came");
 	return (int)info.ssi_signo;
 }
 
@@ -1111,7 +1603,8 @@ wait_event(struct wait *wait)
 static int
 signals_open(void)
 {
-	static const int ending[] = { SIGHUP, SIGINT, SIGTERM };
+	static const int ending[] = { SIGHUP, SIGINT, SIGQUIT,
+	    SIGTERM };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -1122,44 +1615,56 @@ signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+/* Opens what it takes to wait until a deadline. */
 static void
-wait_open(const struct settings *settings, const struct host *host,
-    int64_t deadline, struct wait *wait)
+wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 {
-	bool told = settings->signal != SIGNAL_NONE && !settings->quiet;
+	const struct settings *settings = teller->settings;
+	bool told = settings->signal != SIGNAL_NONE && !settings->quiet &&
+	    settings->timeout != 0;
 
-	*wait = (struct wait){ .settings = settings, .host = host,
-	    .deadline = deadline, .doubt = told ? deadline_in(DOUBT_TIME) :
-	    DEADLINE_NEVER, .tick = DEADLINE_NEVER };
-	wait->fds = calloc(2 * settings->count + 2, sizeof(*wait->fds));
-	wait->scopes = inotify_init1(IN_CLOEXEC);
+	*wait = (struct wait){ .teller = teller, .settings = settings,
+	    .host = teller->host, .deadline = deadline,
+	    .doubt = told ? deadline_in(DOUBT_TIME) : DEADLINE_NEVER,
+	    .tick = DEADLINE_NEVER };
+	wait->fds = calloc(EVENTS_OF_TARGET * settings->count + EVENTS,
+	    sizeof(*wait->fds));
+	wait->machines = calloc(settings->count, sizeof(*wait->machines));
+	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
-	if (wait->fds == NULL || wait->scopes == -1 || wait->signals == -1)
-		err(STATUS_FAILED, "cannot wait");
+	if (wait->fds == NULL || wait->machines == NULL ||
+	    wait->scopes == -1 || wait->signals == -1)
+		fail(STATUS_FAILED, "cannot wait");
 	notice_open(settings, &wait->notice);
-	if (wait->notice.terminal || wait->notice.socket != -1)
+	if (settings->timeout != 0 &&
+	    (wait->notice.terminal || wait->notice.socket != -1))
 		wait->tick = deadline_in(0);
 	for (size_t i = 0; i < settings->count; i++)
 		scope_watch(wait, &settings->targets[i]);
 }
 
 /*
- * Waits until all machines have stopped.
+ * Tells all machines to stop, each when it is ready to hear it, and waits until
+ * they have stopped.
  * Returns the signal that ended the wait; 0: none
  */
 static int
-wait_all(const struct settings *settings, const struct host *host,
-    int64_t deadline)
+stop_all(const struct settings *settings, const struct host *host,
+    struct machined *machined, int64_t deadline)
 {
 	static struct wait wait;	/* what it has is needed to the end */
+	struct teller teller;
 	int signal = 0;
 	size_t held = 0;
 
 	for (size_t i = 0; i < settings->count; i++)
-		held += target_rest(&settings->targets[i]) != REST_NONE;
+		held += settings->targets[i].rest != REST_NONE;
 	if (held == 0)
 		return 0;
-	wait_open(settings, host, deadline, &wait);
+	teller_make(settings, host, machined, &teller);
+	if (settings->timeout == 0)
+		deadline = deadline_in(teller.entry_time + SLACK_TIME);
+	wait_open(&teller, deadline, &wait);
 	while (wait_look(&wait) > 0 && signal == 0 &&
 	    deadline_left(deadline) != 0)
 		signal = wait_event(&wait);
@@ -1167,51 +1672,76 @@ wait_all(const struct settings *settings, const struct host *host,
 	fd_close(&wait.notice.socket);
 	fd_close(&wait.signals);
 	fd_close(&wait.scopes);
+	/* The monitor goes on with what it has begun. */
+	fd_close(&teller.monitor.channel);
+	fd_close(&teller.null);
 	return signal;
 }
 
 /* ---- reporting ----------------------------------------------------- */
 
+/*
+ * Finds the parent of a process that has ended, if that is outside of the
+ * machine and stopped: it does not take note of the end.
+ * Returns  its number, or 0
+ */
+static pid_t
+stopped_parent(int proc, const struct process_status *status,
+    char name[4 * PROCESS_NAME_SIZE])
+{
+	struct process_status parent;
+
+	if (status->state != 'Z' || status->ppid == 0 ||
+	    process_status_read(proc, status->ppid, &parent) == -1 ||
+	    parent.state != 'T' || parent.depth >= status->depth)
+		return 0;
+	printable(parent.name, name, 4 * PROCESS_NAME_SIZE);
+	return status->ppid;
+}
+
+/* Says what a process does that is left of a machine. */
+static void
+list_process(int proc, const struct target *target, pid_t pid)
+{
+	char name[4 * PROCESS_NAME_SIZE], place[PROCESS_NAME_SIZE];
+	char parent_name[4 * PROCESS_NAME_SIZE];
+	struct process_status status;
+	pid_t parent;
+
+	if (process_status_read(proc, pid, &status) == -1)
+		return;
+	printable(status.name, name, sizeof(name));
+	process_place(proc, pid, place);
+	parent = stopped_parent(proc, &status, parent_name);
+	if (parent != 0)
+		say("%s: %d (%d inside) %s, which has ended, but its parent %d"
+		    " (%s) is stopped and holds it: kill -CONT %d, or end it",
+		    target->name, pid, status.inner, name, parent, parent_name,
+		    parent);
+	else if (status.state == 'D' && place[0] != '\0')
+		say("%s: %d (%d inside) %s, in state D in %s", target->name,
+		    pid, status.inner, name, place);
+	else
+		say("%s: %d (%d inside) %s, in state %c", target->name, pid,
+		    status.inner, name, status.state);
+}
+
 /* Lists what still runs in a machine. */
 static void
 list_processes(int proc, const struct target *target)
 {
+	const struct machine *machine = &target->machine;
 	pid_t pids[LISTED_MAX];
-	ssize_t count = machine_processes(proc, &target->machine, pids,
+	ssize_t count = machines_processes(proc, &machine, 1, pids,
 	    LISTED_MAX);
 
 	if (count == -1)
-		warn("%s: cannot list its processes", target->name);
-	for (ssize_t i = 0; i < count && i < LISTED_MAX; i++) {
-		char name[4 * PROCESS_NAME_SIZE], place[PROCESS_NAME_SIZE];
-		struct process_status status;
-
-		if (process_status_read(proc, pids[i], &status) == -1)
-			continue;
-		printable(status.name, name, sizeof(name));
-		process_place(proc, pids[i], place);
-		if (status.state == 'D' && place[0] != '\0')
-			warnx("%s: %d (%d inside) %s, in state D in %s",
-			    target->name, pids[i], status.inner, name, place);
-		else
-			warnx("%s: %d (%d inside) %s, in state %c",
-			    target->name, pids[i], status.inner, name,
-			    status.state);
-	}
+		say_error(errno, "%s: cannot list its processes",
+		    target->name);
+	for (ssize_t i = 0; i < count && i < LISTED_MAX; i++)
+		list_process(proc, target, pids[i]);
 	if (count > LISTED_MAX)
-		warnx("%s: and %zd more", target->name, count - LISTED_MAX);
-}
-
-/* Says whether this is the stop command of the machine's own unit. */
-static bool
-is_own_stop(const struct target *target)
-{
-	const char *main_pid = getenv("MAINPID");
-	uint64_t pid;
-
-	return main_pid != NULL && target->machine.supervisor.fd != -1 &&
-	    number_parse(main_pid, INT32_MAX, &pid) == 0 &&
-	    (pid_t)pid == target->machine.supervisor.pid;
+		say("%s: and %zd more", target->name, count - LISTED_MAX);
 }
 
 /*
@@ -1234,53 +1764,90 @@ restarts(const struct target *target)
 	return exit_status(status) == NSPAWN_REBOOT;
 }
 
+/* Says what a supervisor does whose leader has ended. */
+static void
+report_supervisor(int proc, const struct target *target, const char *when)
+{
+	pid_t pid = target->machine.supervisor.pid;
+	struct process_status status;
+
+	if (process_status_read(proc, pid, &status) == 0 &&
+	    status.state == 'T')
+		say("%s: its leader has ended, but its systemd-nspawn %d is"
+		    " stopped, %s: kill -CONT %d", target->name, pid, when,
+		    pid);
+	else
+		say("%s: its leader has ended, but its systemd-nspawn %d is"
+		    " still running, %s", target->name, pid, when);
+}
+
 /* Says what is left of a machine. */
 static void
-report_rest(int proc, const struct target *target, enum rest rest,
-    const char *when)
+report_rest(int proc, const struct target *target, const char *when)
 {
-	const struct machine *m = &target->machine;
-	const char *scope = strrchr(target->scope, '/');
+	const struct plan *plan = &target->plan;
 
-	if (rest == REST_LEADER)
-		warnx("%s: is still running, %s; its leader is %d",
-		    target->name, when, m->leader.pid);
-	else if (rest == REST_SUPERVISOR)
-		warnx("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " still running, %s", target->name, m->supervisor.pid,
-		    when);
+	if (target->rest == REST_LEADER) {
+		say("%s: is still running, %s; its leader is %d", target->name,
+		    when, target->machine.leader.pid);
+		if (!target->told && plan->signal != SIGNAL_NONE)
+			warn_dropped(proc, target, "was never sent");
+		else if (plan->init != NULL &&
+		    strcmp(plan->init->name, "systemd") == 0)
+			say("%s: systemd gives a service of its own %d s to"
+			    " stop; --timeout %d is longer", target->name,
+			    SERVICE_TIME, SERVICE_TIME + 10);
+	} else if (target->rest == REST_SUPERVISOR)
+		report_supervisor(proc, target, when);
 	else
-		warnx("%s: has ended, but systemd has not dropped its scope,"
-		    " %s; see systemctl status %s", target->name, when,
-		    scope == NULL ? target->scope : scope + 1);
+		say("%s: has ended, but systemd has not dropped its scope, %s;"
+		    " see systemctl status %s", target->name, when,
+		    scope_name(target));
 	list_processes(proc, target);
+}
+
+/* Says that a machine has stopped, for how long as far as that is known. */
+static void
+report_stopped(const struct settings *settings, const struct target *target)
+{
+	if (target->restarted && !settings->quiet)
+		say("%s: has stopped, and Restart= of its unit starts it"
+		    " again: systemctl stop %s keeps it stopped",
+		    target->name, target->service);
+	else if (settings->verbose && target->machine.supervisor.pid != 0)
+		say("%s: has stopped", target->name);
 }
 
 /* Says what has become of a machine.  Returns its part of the exit status. */
 static int
 report(const struct settings *settings, int proc, const struct target *target)
 {
-	enum rest rest = target_rest(target);
+	char text[160];
 
-	if (settings->dry_run || settings->timeout == 0)	/* not waited */
-		return target->failed ? STATUS_FAILED : STATUS_STOPPED;
-	if (rest != REST_NONE)
-		report_rest(proc, target, rest, "now that the time is up");
+	if (settings->dry_run || settings->timeout == 0) {
+		if (settings->dry_run || !target_starting(target))
+			return target->failed ? STATUS_FAILED : STATUS_STOPPED;
+	} else if (target->rest != REST_NONE && !target_starting(target))
+		report_rest(proc, target, "now that the time is up");
+	if (target_starting(target) && !is_own_stop(target)) {
+		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
+		    text, sizeof(text)));
+		return STATUS_FAILED;
+	}
 	if (target->failed)
 		return STATUS_FAILED;
-	if (rest != REST_NONE) {
+	if (target->rest != REST_NONE) {
 		/* For the end of its own main process systemd waits itself. */
-		return is_own_stop(target) && rest != REST_LEADER ?
+		return is_own_stop(target) && target->rest != REST_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
 	}
 	if (restarts(target)) {
-		warnx("%s: has rebooted instead of stopping: its systemd-nspawn"
+		say("%s: has rebooted instead of stopping: its systemd-nspawn"
 		    " ended with status %d, for its unit to start it again",
 		    target->name, NSPAWN_REBOOT);
 		return STATUS_FAILED;
 	}
-	if (settings->verbose && target->machine.leader.fd != -1)
-		warnx("%s: has stopped", target->name);
+	report_stopped(settings, target);
 	return STATUS_STOPPED;
 }
 
@@ -1306,14 +1873,13 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 {
 	char name[SIGNAL_NAME_SIZE], when[SIGNAL_NAME_SIZE + 16];
 
-	snprintf(when, sizeof(when), "now that %s came",
+	text_format(when, sizeof(when), "now that %s came",
 	    signal_name(signal, name));
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
-		enum rest rest = target_rest(target);
 
-		if (rest != REST_NONE)
-			report_rest(proc, target, rest, when);
+		if (target->rest != REST_NONE)
+			report_rest(proc, target, when);
 	}
 	return 128 + signal;
 }
@@ -1333,20 +1899,30 @@ limit_raise(void)
 }
 
 static void
-prepare(void)
+prepare(struct settings *settings)
 {
+	struct answer *answers = memory_map(settings->count *
+	    sizeof(*answers));
+
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
+	signal(SIGXFSZ, SIG_IGN);	/* nor does what is full */
 	limit_raise();
 	if (fds_tidy() == -1)
-		err(STATUS_USAGE, "cannot open /dev/null");
+		fail(STATUS_USAGE, "cannot open /dev/null");
+	if (answers == NULL)
+		fail(STATUS_USAGE, "cannot share memory with children");
+	for (size_t i = 0; i < settings->count; i++)
+		settings->targets[i].answer = &answers[i];
 }
 
 static void
 release(struct settings *settings, struct host *host)
 {
-	for (size_t i = 0; i < settings->count; i++)
+	for (size_t i = 0; i < settings->count; i++) {
+		child_kill(&settings->targets[i]);
 		machine_close(&settings->targets[i].machine);
+	}
 	host_close(host);
 }
 
@@ -1363,19 +1939,20 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
-	prepare();
+	prepare(&settings);
 	if (host_open("/proc", NULL, &host) == -1)
-		err(STATUS_USAGE, "cannot open /proc and the cgroups");
+		fail(STATUS_USAGE, "cannot open /proc and the cgroups");
 	find_all(&settings, &host, &machined);
+	units_ask(&settings, host.proc, &machined);
 	if (settings.dry_run)
-		describe_all(&settings, host.proc);
+		describe_all(&settings, &host);
 	else {
-		tell_all(&settings, &host, &machined);
-		signal = wait_all(&settings, &host, deadline);
+		machined_ask(&settings, &machined);
+		signal = stop_all(&settings, &host, &machined, deadline);
 	}
 	status = signal != 0 ?
 	    report_interrupted(&settings, host.proc, signal) :
 	    report_all(&settings, host.proc);
 	release(&settings, &host);
-	return status;
+	leave(status);
 }

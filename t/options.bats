@@ -97,7 +97,7 @@ as_nobody()
 }
 
 @test "a time, a signal and a list that are none are refused" {
-	refused nspawn-stop "'5m' is no time" web --timeout 5m
+	refused nspawn-stop "'5x' is no time" web --timeout 5x
 	refused nspawn-stop "'' is no time" web -t ''
 	refused nspawn-stop 'too long' web -t 99999999999
 	refused nspawn-stop "'FOO' is no signal" web --signal=FOO

@@ -51,19 +51,28 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "$output" != *'kernel drops'* ]]
 }
 
-@test "a program without a handler is named, and is told all the same" {
+@test "a program without a handler is named, and nothing is sent to it" {
 	machine scope web -- /bin/sleep 600
 	pid=$(leader web)
 	run -124 stop --timeout 0.3 web
-	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is sleep ($pid): nothing\
- stops it cleanly; it has no handler for SIGTERM or any other signal, and the\
- kernel drops them; with systemd-nspawn --as-pid2 it would have an init" ]
+	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
+ time is up; its leader is $pid" ]
+	deaf="nspawn-stop: web: PID 1 is sleep ($pid): nothing stops it\
+ cleanly; it has no handler for SIGTERM or any other signal, and the kernel\
+ drops them; with systemd-nspawn --as-pid2 it would have an init; SIGTERM"
+	[ "${lines[1]}" = "$deaf was never sent" ]
+	run -0 stop --timeout 0 web
+	[ "$output" = "$deaf is sent all the same" ]
 	machines_end
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
 	pid=$(leader web)
 	run -124 stop --timeout 0.3 web
-	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is sh ($pid): it has no\
- handler for SIGTERM, and the kernel drops it" ]
+	[ "${lines[1]}" = "nspawn-stop: web: PID 1 is sh ($pid): it has no\
+ handler for SIGTERM, and the kernel drops it; SIGTERM was never sent" ]
+	run -124 stop --quiet --timeout 2.5 web
+	[[ "$output" != *'held back'* ]]
+	run -124 stop --timeout 2.5 web
+	[[ "${lines[0]}" == *'; SIGTERM is held back until it has one' ]]
 }
 
 @test "a stopped PID 1 is named, and goes on to stop when it is continued" {
@@ -142,12 +151,13 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[ "${lines[1]}" = "web: PID 1 is sh ($pid), its supervisor is\
  $(supervisor web); SIGTERM would be sent: it has a handler" ]
 	[ "${lines[2]}" = "deaf: PID 1 is sleep ($deaf), its supervisor is\
- $(supervisor deaf); SIGTERM would be sent: the kernel would drop it" ]
+ $(supervisor deaf); SIGTERM would be sent: the kernel would drop it, so it\
+ would be held back" ]
 	[ "${#lines[@]}" = 3 ]
 	run -0 stop --dry-run --signal none web
 	[[ "$output" == *'; it would only be waited for' ]]
 	run -0 stop --dry-run --signal HUP web
-	[[ "$output" == *'; SIGHUP would be sent: the kernel would drop it' ]]
+	[[ "$output" == *'; SIGHUP would be sent: the kernel would drop it,'* ]]
 	run -1 stop --dry-run --strict nothing
 	lives "$pid"
 }
@@ -231,9 +241,9 @@ reboot_unit()
 }
 
 @test "a signal ends the wait, with a line on what still runs" {
-	machine_sh web "trap '' TERM; $WAITS"
+	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
-	for signal in 1 2 15; do
+	for signal in 1 2 3 15; do
 		stop_start web
 		on_host kill "-$signal" "$job_inner"
 		job_end
@@ -245,7 +255,7 @@ reboot_unit()
 }
 
 @test "a signal that the caller ignores does not end the wait" {
-	machine_sh web "trap '' TERM; $WAITS"
+	machine_perl web "$BLOCKS sleep 1 while 1"
 	job_start sh -c 'trap "" HUP; exec "$@"' sh "$BIN/nspawn-stop" \
 	    --verbose --timeout 2 web
 	until_true grep -q 'sent SIG' "$job_log"
