@@ -124,8 +124,7 @@
 /* So often the parent of a process ends while it is looked at, at most. */
 #define PARENTS_MAX	16
 
-#define PRINT_PRIME	UINT64_C(1099511628211)	/* of the hash FNV-1a */
-
+#define SIGNALS_AWAITED	"do_sigtimedwait"	/* where that sleeps */
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
 #define LINUX_DEVPTS_MAGIC	0x1cd1
@@ -1036,6 +1035,29 @@ sys_exit(int status)
 {
 	syscall(SYS_exit_group, status);
 	__builtin_trap();
+}
+
+int
+child_start(void (*work)(void *), void *argument, struct process *child)
+{
+	pid_t parent = getpid(), pid = sys_fork();
+	int status, error;
+
+	if (pid == -1)
+		return -1;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() == parent)
+			work(argument);
+		sys_exit(EXIT_SUCCESS);
+	}
+	if (process_open(pid, child) == 0)
+		return 0;
+	error = errno;
+	kill(pid, SIGKILL);
+	child_wait(pid, &status);
+	errno = error;
+	return -1;
 }
 
 /* What is to be executed: a program that is looked up on PATH. */
@@ -2155,24 +2177,33 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 	return 0;
 }
 
+/* Adds bytes to a hash: FNV-1a. */
+static uint64_t
+print_add(uint64_t print, const void *bytes, size_t size)
+{
+	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
+		print = (print ^ *byte) * UINT64_C(1099511628211);
+	return print;
+}
+
 uint64_t
 process_print(int proc, pid_t pid)
 {
-	char path[PATH_MAX], line[PATH_MAX] = "";
 	uint64_t print = UINT64_C(14695981039346656037);
+	char path[PATH_MAX], place[PROCESS_NAME_SIZE];
+	struct process_status status;
 	const char *program;
 
-	if (process_exe(proc, pid, path, &program) == -1)
-		path[0] = '\0';
-	proc_read(proc, pid, "cmdline", line, sizeof(line));
-	for (const char *c = path; *c != '\0'; c++)
-		print = (print ^ (unsigned char)*c) * PRINT_PRIME;
-	/* Two words; NULs count, so that each of them does. */
-	for (size_t i = 0, words = 0; i < sizeof(line) && words < 2; i++) {
-		words += line[i] == '\0';
-		print = (print ^ (unsigned char)line[i]) * PRINT_PRIME;
+	if (process_exe(proc, pid, path, &program) == 0)
+		print = print_add(print, path, strlen(path));
+	if (process_status_read(proc, pid, &status) == 0) {
+		print = print_add(print, &status.caught,
+		    sizeof(status.caught));
+		print = print_add(print, &status.blocked,
+		    sizeof(status.blocked));
 	}
-	return print;
+	process_place(proc, pid, place);
+	return print + (strcmp(place, SIGNALS_AWAITED) == 0);
 }
 
 /*
@@ -3560,10 +3591,96 @@ leader_facts_read(int proc, const struct process *leader,
 	return process_alive(leader) ? 0 : -1;
 }
 
-int
-init_of(int proc, const struct process *leader, const char *program,
-    const struct init **init)
+/* Finds a text in bytes, among which there may be NULs. */
+static bool
+bytes_contain(const char *bytes, size_t length, const char *text)
 {
+	const char *end = bytes + length, *next = bytes;
+	size_t size = strlen(text);
+
+	while ((size_t)(end - next) >= size && (next = memchr(next, *text,
+	    (size_t)(end - next) - size + 1)) != NULL) {
+		if (memcmp(next, text, size) == 0)
+			return true;
+		next++;
+	}
+	return false;
+}
+
+/* Inits that are known under other names by a text in their program. */
+static const struct {
+	char	program[8], text[20];
+} programs[] = {
+	{ BUSYBOX, "BusyBox v" },
+	{ "systemd", "systemd.crash_chvt" },
+	{ "finit", "finit.conf" },
+	{ "runit", "- runit: " },
+};
+
+#define PROGRAMS	(sizeof(programs) / sizeof(programs[0]))
+
+#define PROGRAM_SIZE	sizeof(programs[0].program)
+
+/* Finds out which program a file is, by what is in it; empty: none of these. */
+static void
+program_read(int fd, char program[PROGRAM_SIZE])
+{
+	const size_t tail = sizeof(programs[0].text);
+	size_t kept = 0, seen = 0;
+	char buffer[65536];
+	struct stat st;
+	ssize_t n;
+
+	program[0] = '\0';
+	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
+		return;
+	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
+	    buffer + kept, sizeof(buffer) - kept)) > 0) {
+		seen += (size_t)n;
+		kept += (size_t)n;
+		for (size_t i = 0; i < PROGRAMS; i++)
+			if (bytes_contain(buffer, kept, programs[i].text))
+				text_copy(programs[i].program, program,
+				    PROGRAM_SIZE);
+		if (kept > tail) {	/* a text may go on in what follows */
+			memmove(buffer, buffer + kept - tail, tail);
+			kept = tail;
+		}
+	}
+}
+
+/* The same for the program of a leader. */
+static void
+program_find(int proc, const struct process *leader,
+    char program[PROGRAM_SIZE])
+{
+	char path[PROC_PATH_SIZE];
+	int fd = openat(proc, proc_path(path, leader->pid, "exe"),
+	    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	program[0] = '\0';
+	if (fd != -1)
+		program_read(fd, program);
+	fd_close(&fd);
+}
+
+/*
+ * True if the name of a program tells which init it is.  sysvinit is called
+ * init, and so is whatever else is installed in its place.
+ */
+static bool
+program_is_known(const char *name)
+{
+	for (size_t i = 0; i < INITS; i++)
+		if (strcmp(inits[i].program, name) == 0)
+			return strcmp(name, "init") != 0;
+	return false;
+}
+
+int
+init_of(int proc, const struct process *leader, const struct init **init)
+{
+	char program[PROGRAM_SIZE];
 	struct leader_facts facts;
 	size_t i;
 
@@ -3572,8 +3689,11 @@ init_of(int proc, const struct process *leader, const char *program,
 			return -1;
 		facts.program = NULL;
 	}
-	if (program[0] != '\0' && facts.program != NULL)
-		facts.program = program;
+	if (facts.program != NULL && !program_is_known(facts.program)) {
+		program_find(proc, leader, program);
+		if (program[0] != '\0')
+			facts.program = program;
+	}
 	for (i = facts.program == NULL ? INITS : 0; i < INITS; i++)
 		if (strcmp(facts.program, inits[i].program) == 0 &&
 		    words_are(facts.line, inits[i].word, inits[i].argument) &&
@@ -3617,7 +3737,7 @@ signals_are_awaited(int proc, pid_t pid)
 	const char *line = text;
 	uint64_t call;
 
-	if (strcmp(process_place(proc, pid, place), "do_sigtimedwait") == 0)
+	if (strcmp(process_place(proc, pid, place), SIGNALS_AWAITED) == 0)
 		return 1;
 	if (proc_read(proc, pid, "syscall", text, sizeof(text)) == -1)
 		return errno == ENOENT ? 0 : -1;
@@ -3692,85 +3812,6 @@ signal_awaited(int proc, const struct process *process, int signal)
 		n = -1;
 	directory_close(&dir);
 	return n;
-}
-
-/* Finds a text in bytes, among which there may be NULs. */
-static bool
-bytes_contain(const char *bytes, size_t length, const char *text)
-{
-	const char *end = bytes + length, *next = bytes;
-	size_t size = strlen(text);
-
-	while ((size_t)(end - next) >= size && (next = memchr(next, *text,
-	    (size_t)(end - next) - size + 1)) != NULL) {
-		if (memcmp(next, text, size) == 0)
-			return true;
-		next++;
-	}
-	return false;
-}
-
-/* Inits that are known under other names by a text in their program. */
-static const struct {
-	char	program[8], text[20];
-} programs[] = {
-	{ BUSYBOX, "BusyBox v" },
-	{ "systemd", "systemd.crash_chvt" },
-	{ "finit", "finit.conf" },
-	{ "runit", "- runit: " },
-};
-
-#define PROGRAMS	(sizeof(programs) / sizeof(programs[0]))
-
-/* Finds out which program a regular file is, by what is in it. */
-static void
-program_find(int fd, char program[PROGRAM_SIZE])
-{
-	const size_t tail = sizeof(programs[0].text);
-	size_t kept = 0, seen = 0;
-	char buffer[65536];
-	struct stat st;
-	ssize_t n;
-
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
-		return;
-	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
-	    buffer + kept, sizeof(buffer) - kept)) > 0) {
-		seen += (size_t)n;
-		kept += (size_t)n;
-		for (size_t i = 0; i < PROGRAMS; i++)
-			if (bytes_contain(buffer, kept, programs[i].text))
-				text_copy(programs[i].program, program,
-				    PROGRAM_SIZE);
-		if (kept > tail) {	/* a text may go on in what follows */
-			memmove(buffer, buffer + kept - tail, tail);
-			kept = tail;
-		}
-	}
-}
-
-/* Reads which program a leader is, where its name does not tell that. */
-static void
-leader_program(int proc, const struct process *leader,
-    char program[PROGRAM_SIZE])
-{
-	char path[PATH_MAX], link[PROC_PATH_SIZE];
-	const char *name = "";
-	int fd;
-
-	program[0] = '\0';
-	if (process_exe(proc, leader->pid, path, &name) == -1)
-		return;
-	/* sysvinit has that name, and whatever else is installed as it. */
-	for (size_t i = 0; i < INITS; i++)
-		if (strcmp(inits[i].program, name) == 0 &&
-		    strcmp(name, "init") != 0)
-			return;
-	fd = openat(proc, proc_path(link, leader->pid, "exe"),
-	    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd != -1)
-		program_find(fd, program);
-	fd_close(&fd);
 }
 
 /* Reads a whole number as systemd does: decimal, hexadecimal or octal. */
@@ -3964,20 +4005,16 @@ error_is_shortage(int error)
 
 /* Reads the signal of a machine's settings file; 0 where it has none. */
 static int
-settings_read(int proc, const struct process *supervisor, int *signal)
+settings_read(int proc, pid_t pid, const struct nspawn_words *words,
+    int *signal)
 {
-	struct nspawn_words words;
 	struct stream stream;
 	int fd, n;
 
 	*signal = 0;
-	if (supervisor->fd == -1)
+	if (words->settings == SETTINGS_NONE || words->oci_bundle)
 		return 0;
-	if (nspawn_words_read(proc, supervisor->pid, &words) == -1)
-		return error_is_end(errno) ? 0 : -1;
-	if (words.settings == SETTINGS_NONE || words.oci_bundle)
-		return 0;
-	fd = settings_open(proc, supervisor->pid, &words);
+	fd = settings_open(proc, pid, words);
 	if (fd == -1)	/* what cannot be read was none when it started */
 		return error_is_shortage(errno) ? -1 : 0;
 	stream_of_fd(fd, &stream);
@@ -3987,41 +4024,12 @@ settings_read(int proc, const struct process *supervisor, int *signal)
 }
 
 int
-machine_ask(int proc, const struct machine *machine, struct answer *answer,
-    struct process *child)
-{
-	pid_t pid, parent = getpid();
-
-	*answer = (struct answer){ .error = EIO };
-	pid = sys_fork();
-	if (pid == -1)
-		return -1;
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			sys_exit(EXIT_FAILURE);
-		leader_program(proc, &machine->leader, answer->program);
-		answer->error = settings_read(proc, &machine->supervisor,
-		    &answer->kill_signal) == -1 ? errno : 0;
-		sys_exit(EXIT_SUCCESS);
-	}
-	if (process_open(pid, child) == 0)
-		return 0;
-	int error = errno, status;
-
-	kill(pid, SIGKILL);
-	child_wait(pid, &status);
-	errno = error;
-	return -1;
-}
-
-int
-machine_kill_signal(int proc, const struct machine *machine, int file,
-    int unit, int *signal)
+machine_kill_signal(int proc, const struct machine *machine, int unit,
+    int *signal)
 {
 	const struct process *supervisor = &machine->supervisor;
 	struct nspawn_words words;
-	int told = 0;
+	int told = 0, file = 0;
 
 	if (supervisor->fd == -1 ||
 	    nspawn_words_read(proc, supervisor->pid, &words) == -1 ||
@@ -4029,7 +4037,8 @@ machine_kill_signal(int proc, const struct machine *machine, int file,
 		if (supervisor->fd != -1 && !error_is_end(errno))
 			return -1;
 		memset(&words, 0, sizeof(words));
-	}
+	} else if (settings_read(proc, supervisor->pid, &words, &file) == -1)
+		return -1;
 	if (words.kill_signal[0] != '\0')
 		told = nspawn_signal(words.kill_signal);
 	if (told == 0 || words.settings == SETTINGS_OVERRIDE) {

@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct process;
 struct termios;
 struct winsize;
 
@@ -281,6 +282,14 @@ void memory_unmap(void *memory, size_t size);
 int child_wait(pid_t pid, int *status);
 
 /*
+ * Starts a child that does what may be held up for ever, and then ends.  What
+ * it has found out stands in memory of memory_map().  When it has ended the
+ * caller waits for it by child_wait(); who gives up kills it, and does not wait.
+ *   child    for the caller to close
+ */
+int child_start(void (*work)(void *), void *argument, struct process *child);
+
+/*
  * Runs a program that is looked up on PATH, with /dev/null as its input and
  * its error output, and waits for its end.  At the deadline it is killed, and
  * where its end cannot be waited for.
@@ -434,9 +443,9 @@ int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
 int64_t process_age(int proc, pid_t pid);
 
 /*
- * Gives a number that stands for a process's program and the first two words
- * of its command line: it is another when the process has become something
- * else.
+ * Gives a number that stands for a process's program, the signals that it
+ * catches and blocks, and whether it waits for some: it is another when any of
+ * these has changed.
  */
 uint64_t process_print(int proc, pid_t pid);
 
@@ -721,14 +730,14 @@ struct init {
 
 /*
  * Says how the init that runs as a machine's leader is told to stop: by its
- * program's name, as the host sees it, its command line, and the signals that
- * it catches.
- *   program  what its program is known to be, whatever its name; else empty
+ * program's name, as the host sees it, or what is in that program, its command
+ * line, and the signals that it catches.  The program is the machine's: what
+ * reads it may be held up for ever, see child_start(); as what signal_verdict()
+ * and init_starting() read may, too.
  *   init     its entry of a table, or NULL for a program that is in none, for
  *            a leader that has ended and one whose first thread has
  */
-int init_of(int proc, const struct process *leader, const char *program,
-    const struct init **init);
+int init_of(int proc, const struct process *leader, const struct init **init);
 
 /*
  * Finds out whether a leader still is systemd-nspawn's own code, which is to
@@ -766,37 +775,19 @@ int signal_awaited(int proc, const struct process *process, int signal);
  */
 int nspawn_settings_parse(struct stream *stream, int *signal);
 
-#define PROGRAM_SIZE	16
-
-/* What is read of a machine from files that may never answer. */
-struct answer {
-	int	error;		/* why there is none; EIO before the end */
-	int	kill_signal;	/* of its settings file; 0: none */
-	char	program[PROGRAM_SIZE];	/* its leader is; empty: unknown */
-};
-
-/*
- * Starts a child that reads which program a machine's leader is, where its name
- * does not tell that, and its settings file.  When child has ended the answer
- * is there; whoever does not wait for that any longer kills it.
- *   answer   in memory of memory_map()
- *   child    for the caller to wait for by child_wait(), and to close
- */
-int machine_ask(int proc, const struct machine *machine, struct answer *answer,
-    struct process *child);
-
 /*
  * Finds the signal that systemd-nspawn was told to stop the machine by: by
- * --kill-signal= of its command line or by KillSignal= of its settings file.
- *   file     of the settings file, or 0
+ * --kill-signal= of its command line or by KillSignal= of its settings file,
+ * which may hold this up for ever, see child_start().
  *   unit     KillSignal= of the scope that leader is in, which, if it made that,
  *            has what it was told even where the file has changed, but also 15
  *            or 37 where it was told nothing; 0: not known
  *   signal   its number; 0 where it was told nothing, or is gone; -1 for one
  *            that no machine stops by in order: KILL, STOP, nonsense
+ * source   systemd-nspawn(1), systemd.nspawn(5)
  */
-int machine_kill_signal(int proc, const struct machine *machine, int file,
-    int unit, int *signal);
+int machine_kill_signal(int proc, const struct machine *machine, int unit,
+    int *signal);
 
 /* ---- namespaces ---------------------------------------------------- */
 

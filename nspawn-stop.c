@@ -64,6 +64,8 @@ struct plan {
 	int			 signal;	/* SIGNAL_NONE: only wait */
 	enum verdict		 verdict;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
+	bool			 early;		/* PID 1 would not hear it yet */
+	int			 error;		/* why there is none */
 };
 
 /* What is left of a machine, and keeps its name from being used again. */
@@ -79,11 +81,10 @@ struct target {
 	bool		 restarted;	/* by its service, when it has ended */
 	bool		 registered;	/* machined knows it by its name */
 	int		 unit_signal;	/* KillSignal= of its scope, or 0 */
-	struct answer	*answer;	/* to what is asked by a child */
+	struct plan	*plan;		/* is made by a child */
 	struct process	 child;
 	int64_t		 child_deadline;
-	uint64_t	 asked_of;	/* see leader_print() */
-	struct plan	 plan;
+	uint64_t	 print;		/* of its leader then */
 	bool		 warned;	/* that it is held back */
 	bool		 told;
 	bool		 ordered;	/* a command, which does not run yet */
@@ -495,7 +496,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->machine = wanted->machine;
 	target->rest = REST_LEADER;
 	target->look = deadline_in(0);
-	target->asked_of = 0;
+	target->print = 0;
 	target->due = true;
 	if (target->machine.leader.fd != -1 && machine_scope(host,
 	    target->name, &target->machine, target->scope,
@@ -716,47 +717,66 @@ teller_make(const struct settings *settings, const struct host *host,
 
 /*
  * Chooses the way: the caller's signal, else the one that systemd-nspawn was
- * told, else what the init wants, else TERM.
+ * told, else what the init wants, else TERM.  PID 1 is not ready to be told if
+ * it still is systemd-nspawn, or if the kernel would drop the signal.
  */
 static int
-plan_make(const struct settings *settings, int proc,
-    const struct target *target, struct plan *plan)
+plan_make(const struct teller *teller, const struct target *target,
+    struct plan *plan)
 {
 	const struct machine *machine = &target->machine;
-	int signal = settings->signal;
+	int proc = teller->host->proc, signal = teller->settings->signal;
+	bool own = signal == SIGNAL_OF_INIT;
 
-	if (init_of(proc, &machine->leader, target->answer->program,
-	    &plan->init) == -1 || (signal == SIGNAL_OF_INIT &&
-	    machine_kill_signal(proc, machine, target->answer->kill_signal,
-	    target->unit_signal, &signal) == -1))
+	if (init_of(proc, &machine->leader, &plan->init) == -1 || (own &&
+	    machine_kill_signal(proc, machine, target->unit_signal,
+	    &signal) == -1))
 		return -1;
 	plan->way = INIT_SIGNAL;
 	plan->refused = signal == -1;
-	if (signal <= 0 && settings->signal == SIGNAL_OF_INIT) {
+	if (signal <= 0 && own) {
 		if (plan->init != NULL)
 			plan->way = plan->init->way;
 		signal = plan->init == NULL ? SIGTERM : plan->init->signal;
 	}
 	plan->signal = signal;
 	plan->verdict = VERDICT_UNKNOWN;
-	return signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? 0 :
-	    signal_verdict(proc, &machine->leader, signal, &plan->verdict);
+	if (init_starting(proc, &machine->leader, &plan->early) == -1)
+		return -1;
+	if (signal == SIGNAL_NONE || plan->way == INIT_COMMAND)
+		return 0;
+	if (signal_verdict(proc, &machine->leader, signal,
+	    &plan->verdict) == -1)
+		return -1;
+	plan->early = plan->early || plan->verdict == VERDICT_DROPPED;
+	return 0;
 }
 
-/*
- * Finds out whether PID 1 is not ready to be told: it still is systemd-nspawn,
- * or the kernel would drop the signal.
- * Returns  1 for yes, 0 for no; -1
- */
-static int
-plan_early(int proc, const struct target *target)
-{
-	const struct process *leader = &target->machine.leader;
-	bool early = target->plan.verdict == VERDICT_DROPPED;
+/* What a child needs to make a plan. */
+struct planning {
+	const struct teller	*teller;
+	const struct target	*target;
+};
 
-	if (!early && init_starting(proc, leader, &early) == -1)
-		return -1;
-	return early;
+static void
+plan_work(void *argument)
+{
+	const struct planning *planning = argument;
+	struct plan *plan = planning->target->plan;
+
+	plan->error = plan_make(planning->teller, planning->target, plan) ==
+	    -1 ? errno : 0;
+}
+
+/* Has a child make a plan: what it reads is a machine's, and may never come. */
+static int
+plan_start(const struct teller *teller, struct target *target)
+{
+	struct planning planning = { teller, target };
+
+	*target->plan = (struct plan){ .error = EIO };
+	target->child_deadline = deadline_in(teller->entry_time);
+	return child_start(plan_work, &planning, &target->child);
 }
 
 /* Finds words for a leader: its init, or what it calls itself. */
@@ -768,8 +788,8 @@ leader_words(int proc, const struct target *target, char *words, size_t size)
 	struct process_status status;
 	const char *name = "unknown";
 
-	if (target->plan.init != NULL)
-		name = target->plan.init->name;
+	if (target->plan->init != NULL)
+		name = target->plan->init->name;
 	else if (process_status_read(proc, pid, &status) == 0)
 		name = printable(status.name, clean, sizeof(clean));
 	text_format(words, size, "PID 1 is %s (%d)", name, pid);
@@ -802,7 +822,7 @@ hint_words(const struct plan *plan, char *words, size_t size)
 static void
 warn_unclean(int proc, const struct target *target)
 {
-	const struct plan *plan = &target->plan;
+	const struct plan *plan = target->plan;
 	char leader[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
 	if (plan->refused)
@@ -820,7 +840,7 @@ warn_unclean(int proc, const struct target *target)
 static void
 warn_dropped(int proc, const struct target *target, const char *what)
 {
-	const struct plan *plan = &target->plan;
+	const struct plan *plan = target->plan;
 	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
 	struct process_status status = { .caught = 1 };
 
@@ -981,7 +1001,7 @@ tell_signal(struct teller *teller, struct target *target)
 {
 	const struct settings *settings = teller->settings;
 	const struct process *leader = &target->machine.leader;
-	int signal = target->plan.signal, n, error;
+	int signal = target->plan->signal, n, error;
 	char name[SIGNAL_NAME_SIZE];
 
 	signal_name(signal, name);
@@ -1011,13 +1031,13 @@ tell(struct teller *teller, size_t id)
 	if (settings->verbose)
 		say("%s: %s", target->name, leader_words(proc, target, words,
 		    sizeof(words)));
-	if (target->plan.way == INIT_COMMAND) {
+	if (target->plan->way == INIT_COMMAND) {
 		command_order(teller, id);
 		return;
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
-	if (!settings->quiet && target->plan.verdict == VERDICT_DROPPED)
+	if (!settings->quiet && target->plan->verdict == VERDICT_DROPPED)
 		warn_dropped(proc, target, "is sent all the same");
 	tell_signal(teller, target);
 }
@@ -1032,39 +1052,46 @@ plan_failed(struct target *target, int error)
 }
 
 /*
- * Has a child read what may never be answered.  It is asked again when PID 1
- * has become another program.
- * Returns  whether all that is needed is known
+ * Takes the plan of a child that has ended, or gives the machine up where it
+ * does not end.
+ */
+static void
+plan_take(struct target *target)
+{
+	struct pollfd child = { target->child.fd, POLLIN, 0 };
+	int status;
+
+	if (child.fd == -1 || (poll(&child, 1, 0) != 1 &&
+	    deadline_left(target->child_deadline) != 0))
+		return;
+	if (child.revents == 0) {
+		plan_failed(target, ETIMEDOUT);
+		return;
+	}
+	child_wait(target->child.pid, &status);
+	process_close(&target->child);
+	if (target->plan->error != 0)
+		plan_failed(target, target->plan->error);
+}
+
+/*
+ * Finds out how a machine is told, anew whenever its PID 1 has become another
+ * program or heeds other signals.
+ * Returns  whether that is known
  */
 static bool
-target_ask(const struct teller *teller, struct target *target)
+plan_ready(const struct teller *teller, struct target *target)
 {
-	int proc = teller->host->proc, status;
-	struct pollfd child = { target->child.fd, POLLIN, 0 };
 	uint64_t print;
 
-	if (child.fd != -1) {
-		if (poll(&child, 1, 0) != 1 &&
-		    deadline_left(target->child_deadline) != 0)
-			return false;
-		if (child.revents == 0) {
-			plan_failed(target, ETIMEDOUT);
-			return false;
-		}
-		child_wait(target->child.pid, &status);
-		process_close(&target->child);
-		if (target->answer->error != 0) {
-			plan_failed(target, target->answer->error);
-			return false;
-		}
-	}
-	print = process_print(proc, target->machine.leader.pid);
-	if (target->asked_of == print)
+	plan_take(target);
+	if (!target_untold(target) || target->child.fd != -1)
+		return false;
+	print = process_print(teller->host->proc, target->machine.leader.pid);
+	if (print == target->print)
 		return true;
-	target->asked_of = print;
-	target->child_deadline = deadline_in(teller->entry_time);
-	if (machine_ask(proc, &target->machine, target->answer,
-	    &target->child) == -1)
+	target->print = print;
+	if (plan_start(teller, target) == -1)
 		plan_failed(target, errno);
 	return false;
 }
@@ -1077,7 +1104,7 @@ static void
 target_tell(struct teller *teller, size_t id)
 {
 	struct target *target = &teller->settings->targets[id];
-	int proc = teller->host->proc, early;
+	int proc = teller->host->proc;
 	int64_t age;
 
 	if (!target_untold(target))
@@ -1086,14 +1113,9 @@ target_tell(struct teller *teller, size_t id)
 		target->told = true;
 		return;
 	}
-	if (!target_ask(teller, target))
+	if (!plan_ready(teller, target))
 		return;
-	if (plan_make(teller->settings, proc, target, &target->plan) == -1 ||
-	    (early = plan_early(proc, target)) == -1) {
-		plan_failed(target, errno);
-		return;
-	}
-	if (early == 0 || teller->at_once) {
+	if (!target->plan->early || teller->at_once) {
 		tell(teller, id);
 		return;
 	}
@@ -1124,7 +1146,7 @@ describe(int proc, const struct target *target)
 		[VERDICT_DROPPED] = "the kernel would drop it, so it would be"
 		    " held back",
 	};
-	const struct plan *plan = &target->plan;
+	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
 	size_t used = text_format(line, sizeof(line),
 	    "%s: %s, its supervisor is %d; ", target->name,
@@ -1167,15 +1189,11 @@ describe_all(const struct settings *settings, const struct host *host)
 			    NULL, text, sizeof(text)));
 			target_fail(target);
 		}
-		while (target_untold(target) && !target_ask(&teller, target)) {
+		while (target_untold(target) && !plan_ready(&teller, target)) {
 			child = (struct pollfd){ target->child.fd, POLLIN, 0 };
 			poll(&child, 1, deadline_left(target->child_deadline));
 		}
-		if (!target_untold(target))
-			continue;
-		if (plan_make(settings, proc, target, &target->plan) == -1)
-			plan_failed(target, errno);
-		else
+		if (target_untold(target))
 			describe(proc, target);
 	}
 }
@@ -1381,7 +1399,7 @@ explain(const struct wait *wait, const struct target *target)
 {
 	const struct machine *machine = &target->machine;
 	const struct process *leader = &machine->leader;
-	const struct plan *plan = &target->plan;
+	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
 	struct process_status status;
 	int proc = wait->host->proc;
@@ -1530,27 +1548,39 @@ wait_next(const struct wait *wait)
 /* The events that are waited for, but for those of machines. */
 enum { EVENT_SIGNAL, EVENT_SCOPE, EVENT_REPORT, EVENTS };
 
-/* Of one machine: its leader or its supervisor, and a child. */
-#define EVENTS_OF_TARGET	2
+/* Gives what is waited for of a machine: its leader, or its supervisor. */
+static int
+target_fd(const struct target *target)
+{
+	return target->rest == REST_LEADER ? target->machine.leader.fd :
+	    target->rest == REST_SUPERVISOR ? target->machine.supervisor.fd :
+	    -1;
+}
 
-/* Lists what may happen to the machines; each has its two places. */
-static void
+/*
+ * Lists what may happen to the machines: poll(2) takes no more than there may
+ * be descriptors, and counts those that are -1.
+ * Returns  how many events there are
+ */
+static nfds_t
 events_fill(const struct wait *wait)
 {
-	struct pollfd *fds = wait->fds + EVENTS;
+	nfds_t count = EVENTS;
 
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct target *target = &wait->settings->targets[i];
 
-		*fds++ = (struct pollfd){ target->rest == REST_LEADER ?
-		    target->machine.leader.fd : target->rest ==
-		    REST_SUPERVISOR ? target->machine.supervisor.fd : -1,
-		    POLLIN, 0 };
-		*fds++ = (struct pollfd){ target->child.fd, POLLIN, 0 };
+		if (target_fd(target) != -1)
+			wait->fds[count++] = (struct pollfd){
+			    target_fd(target), POLLIN, 0 };
+		if (target->child.fd != -1)
+			wait->fds[count++] = (struct pollfd){
+			    target->child.fd, POLLIN, 0 };
 	}
+	return count;
 }
 
-/* Marks those machines to which something has happened. */
+/* Marks those machines to which something has happened, in that order. */
 static void
 events_take(const struct wait *wait)
 {
@@ -1559,13 +1589,15 @@ events_take(const struct wait *wait)
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		struct target *target = &wait->settings->targets[i];
 
-		target->due = fds[0].revents != 0 || fds[1].revents != 0 ||
-		    (target_untold(target) &&
+		target->due = (target_untold(target) &&
 		    deadline_left(target_next(target)) == 0) ||
 		    (target->rest == REST_SCOPE &&
 		    (wait->fds[EVENT_SCOPE].revents != 0 ||
 		    deadline_left(target->forgotten) == 0));
-		fds += EVENTS_OF_TARGET;
+		if (target_fd(target) != -1 && (fds++)->revents != 0)
+			target->due = true;
+		if (target->child.fd != -1 && (fds++)->revents != 0)
+			target->due = true;
 	}
 }
 
@@ -1579,14 +1611,15 @@ wait_event(struct wait *wait)
 	struct signalfd_siginfo info;
 	struct pollfd *fds = wait->fds;
 	char events[4096];
+	nfds_t count;
 
 	fds[EVENT_SIGNAL] = (struct pollfd){ wait->signals, POLLIN, 0 };
 	fds[EVENT_SCOPE] = (struct pollfd){ wait->scopes, POLLIN, 0 };
 	fds[EVENT_REPORT] = (struct pollfd){ wait->teller->monitor.channel,
 	    POLLIN, 0 };
-	events_fill(wait);
-	if (poll(fds, EVENTS + EVENTS_OF_TARGET * wait->settings->count,
-	    deadline_left(wait_next(wait))) == -1 && errno != EINTR)
+	count = events_fill(wait);
+	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
+	    errno != EINTR)
 		fail(STATUS_FAILED, "cannot wait");
 	events_take(wait);
 	if (fds[EVENT_SCOPE].revents != 0 &&
@@ -1627,8 +1660,8 @@ wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 	    .host = teller->host, .deadline = deadline,
 	    .doubt = told ? deadline_in(DOUBT_TIME) : DEADLINE_NEVER,
 	    .tick = DEADLINE_NEVER };
-	wait->fds = calloc(EVENTS_OF_TARGET * settings->count + EVENTS,
-	    sizeof(*wait->fds));
+	/* Of each machine two: itself, and a child that reads of it. */
+	wait->fds = calloc(EVENTS + 2 * settings->count, sizeof(*wait->fds));
 	wait->machines = calloc(settings->count, sizeof(*wait->machines));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
@@ -1785,7 +1818,7 @@ report_supervisor(int proc, const struct target *target, const char *when)
 static void
 report_rest(int proc, const struct target *target, const char *when)
 {
-	const struct plan *plan = &target->plan;
+	const struct plan *plan = target->plan;
 
 	if (target->rest == REST_LEADER) {
 		say("%s: is still running, %s; its leader is %d", target->name,
@@ -1899,21 +1932,25 @@ limit_raise(void)
 }
 
 static void
-prepare(struct settings *settings)
+signals_prepare(void)
 {
-	struct answer *answers = memory_map(settings->count *
-	    sizeof(*answers));
-
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
 	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
 	signal(SIGXFSZ, SIG_IGN);	/* nor does what is full */
+}
+
+static void
+prepare(struct settings *settings)
+{
+	struct plan *plans = memory_map(settings->count * sizeof(*plans));
+
 	limit_raise();
 	if (fds_tidy() == -1)
 		fail(STATUS_USAGE, "cannot open /dev/null");
-	if (answers == NULL)
+	if (plans == NULL)
 		fail(STATUS_USAGE, "cannot share memory with children");
 	for (size_t i = 0; i < settings->count; i++)
-		settings->targets[i].answer = &answers[i];
+		settings->targets[i].plan = &plans[i];
 }
 
 static void
@@ -1936,6 +1973,7 @@ main(int argc, char **argv)
 	int signal = 0, status;
 
 	monitor_main(argv);
+	signals_prepare();
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);

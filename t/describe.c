@@ -89,8 +89,8 @@ describe_init(int proc, const struct machine *machine)
 	char name[SIGNAL_NAME_SIZE];
 	int signal;
 
-	if (init_of(proc, &machine->leader, "", &init) == -1 ||
-	    machine_kill_signal(proc, machine, 0, 0, &signal) == -1) {
+	if (init_of(proc, &machine->leader, &init) == -1 ||
+	    machine_kill_signal(proc, machine, 0, &signal) == -1) {
 		printf(" init unknown");
 		return;
 	}

@@ -336,7 +336,7 @@ do_init(char **arg)
 	const struct init *init;
 
 	if (process_open(number(arg[1]), &leader) == -1 ||
-	    init_of(proc, &leader, "", &init) == -1)
+	    init_of(proc, &leader, &init) == -1)
 		return failed();
 	if (init == NULL)
 		puts("unknown");
