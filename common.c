@@ -385,6 +385,7 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	bool wide;
 	int64_t n;
 
+	/* NOLINTBEGIN(clang-analyzer-valist*): va_copy() has made it. */
 	*most = SIZE_MAX;
 	if (**format == '.') {
 		*most = (size_t)va_arg(*args, int);
@@ -409,6 +410,7 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	default:
 		return "%";
 	}
+	/* NOLINTEND(clang-analyzer-valist*) */
 }
 
 size_t
@@ -602,7 +604,8 @@ signal_name(int signal, char name[SIGNAL_NAME_SIZE])
 {
 	if (signal > 0 && (size_t)signal < SIGNAL_NAMES &&
 	    signal_names[signal][0] != '\0')
-		text_format(name, SIGNAL_NAME_SIZE, "SIG%s", signal_names[signal]);
+		text_format(name, SIGNAL_NAME_SIZE, "SIG%s",
+		    signal_names[signal]);
 	else if (signal == SIGNAL_RTMIN)
 		text_format(name, SIGNAL_NAME_SIZE, "SIGRTMIN");
 	else if (signal > SIGNAL_RTMIN && signal <= SIGNAL_RTMAX)
@@ -3052,12 +3055,12 @@ machines_find(const struct host *host, struct machined *machined,
 {
 	struct search search = { .host = host, .machined = machined,
 	    .wanted = wanted, .count = count };
-	struct process_status own;
-	struct rlimit limit;
+	struct process_status own = { .depth = 0 };
+	struct rlimit limit = { 0, 0 };
 	bool busy;
 
-	if (process_status_read(host->proc, 0, &own) == -1 ||
-	    prlimit(0, RLIMIT_NOFILE, NULL, &limit) == -1)
+	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	if (process_status_read(host->proc, 0, &own) == -1)
 		search.error = errno;
 	search.depth = own.depth + 1;
 	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
@@ -6696,8 +6699,9 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 	    "cannot copy the system call filters of its leader";
 
 	if (report->tracer != 0)
-		text_format(text, size, "%s, which the process %d traces; it can"
-		    " be entered when that has ended", cannot, report->tracer);
+		text_format(text, size, "%s, which the process %d traces; it"
+		    " can be entered when that has ended", cannot,
+		    report->tracer);
 	else if (report->error == EACCES && prctl(PR_GET_SECCOMP) != 0)
 		text_format(text, size, "%s: the caller has filters of its own"
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
@@ -6724,8 +6728,8 @@ account_words(const char *who, const char *kind, const char *file, char *text,
 
 	printable(who, clean, sizeof(clean));
 	if (number_parse(who, ACCOUNT_ID_MAX, &id) == 0)
-		text_format(text, size, "has no %s %s in its %s; with a group, as"
-		    " in %s:GROUP, the number will do", kind, clean, file,
+		text_format(text, size, "has no %s %s in its %s; with a group,"
+		    " as in %s:GROUP, the number will do", kind, clean, file,
 		    clean);
 	else
 		text_format(text, size, "has no %s '%s' in its %s", kind, clean,
@@ -6772,11 +6776,11 @@ step_explain(const struct entry_report *report, const struct command *command,
 		text_format(text, size, "its user namespace does not have the"
 		    " user");
 	else if (apply == command_make && error == ENOMEM)
-		text_format(text, size, "cannot make a process in it: no memory,"
-		    " or it is just ending");
+		text_format(text, size, "cannot make a process in it: no"
+		    " memory, or it is just ending");
 	else if (entry_lacks(report) == ENTRY_LACKS_PROCESSES)
-		text_format(text, size, "cannot make a process in it: a limit on"
-		    " processes is reached");
+		text_format(text, size, "cannot make a process in it: a limit"
+		    " on processes is reached");
 	else if (apply == account_apply && error == EINVAL)
 		text_format(text, size, "its user namespace does not have the"
 		    " user, or a group of it");
@@ -6796,8 +6800,8 @@ entry_strerror(const struct entry_report *report,
 		text_format(text, size, "the command has ended, but a tracer in"
 		    " the machine holds it, and nobody knows its status");
 	else if (report->event == ENTRY_LATE)
-		text_format(text, size, "was not entered within %d s; something in"
-		    " it hangs: cannot %s",
+		text_format(text, size, "was not entered within %d s; something"
+		    " in it hangs: cannot %s",
 		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
 		text_format(text, size, "its leader has ended meanwhile");
@@ -6805,15 +6809,15 @@ entry_strerror(const struct entry_report *report,
 		text_format(text, size, "is just starting: its leader still is"
 		    " systemd-nspawn itself");
 	else if (report->step < READINGS && report->error == EBUSY)
-		text_format(text, size, "is frozen: nothing in it runs until it is"
-		    " thawed, see systemctl thaw");
+		text_format(text, size, "is frozen: nothing in it runs until it"
+		    " is thawed, see systemctl thaw");
 	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
 		text_format(text, size, "cannot %s: not all hierarchies are"
 		    " mounted here", words);
 	else if (report->error == ESTALE)
-		text_format(text, size, "its leader has changed what confines it"
-		    " meanwhile; try again");
+		text_format(text, size, "its leader has changed what confines"
+		    " it meanwhile; try again");
 	else if (report->error == EOWNERDEAD)
 		text_format(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");

@@ -284,7 +284,7 @@ int child_wait(pid_t pid, int *status);
 /*
  * Starts a child that does what may be held up for ever, and then ends.  What
  * it has found out stands in memory of memory_map().  When it has ended the
- * caller waits for it by child_wait(); who gives up kills it, and does not wait.
+ * caller waits for it by child_wait(); who gives up kills it and does not wait.
  *   child    for the caller to close
  */
 int child_start(void (*work)(void *), void *argument, struct process *child);
@@ -779,9 +779,9 @@ int nspawn_settings_parse(struct stream *stream, int *signal);
  * Finds the signal that systemd-nspawn was told to stop the machine by: by
  * --kill-signal= of its command line or by KillSignal= of its settings file,
  * which may hold this up for ever, see child_start().
- *   unit     KillSignal= of the scope that leader is in, which, if it made that,
- *            has what it was told even where the file has changed, but also 15
- *            or 37 where it was told nothing; 0: not known
+ *   unit     KillSignal= of the leader's scope, which, if systemd-nspawn made
+ *            that, has what it was told even where the file has changed, but
+ *            also 15 or 37 where it was told nothing; 0: not known
  *   signal   its number; 0 where it was told nothing, or is gone; -1 for one
  *            that no machine stops by in order: KILL, STOP, nonsense
  * source   systemd-nspawn(1), systemd.nspawn(5)

@@ -64,7 +64,7 @@ struct plan {
 	int			 signal;	/* SIGNAL_NONE: only wait */
 	enum verdict		 verdict;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
-	bool			 early;		/* PID 1 would not hear it yet */
+	bool			 early;		/* PID 1 is not ready for it */
 	int			 error;		/* why there is none */
 };
 
@@ -77,7 +77,7 @@ struct target {
 	enum rest	 rest;		/* at the last look */
 	bool		 due;		/* for another one */
 	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
-	char		 service[SERVICE_SIZE];	/* of its supervisor; or empty */
+	char		 service[SERVICE_SIZE];	/* of its supervisor, if any */
 	bool		 restarted;	/* by its service, when it has ended */
 	bool		 registered;	/* machined knows it by its name */
 	int		 unit_signal;	/* KillSignal= of its scope, or 0 */
@@ -91,7 +91,7 @@ struct target {
 	int64_t		 order_deadline;
 	bool		 failed;
 	int		 pace;		/* ms to the next look for a leader */
-	int64_t		 look;		/* at it, or for one, which is due then */
+	int64_t		 look;		/* when it is due, at it or for one */
 	int64_t		 forgotten;	/* when only its scope has been left */
 };
 
@@ -175,7 +175,7 @@ say_text(const char *text)
 	say_rest(0);
 }
 
-static void
+static void __attribute__((format(printf, 1, 0)))
 say_line(const char *format, va_list args, const char *reason)
 {
 	char line[PIPE_BUF];
@@ -1143,8 +1143,8 @@ describe(int proc, const struct target *target)
 		[VERDICT_HEARD] = "it has a handler",
 		[VERDICT_QUEUED] = "it is blocked there, and waits to be read",
 		[VERDICT_UNKNOWN] = "what becomes of that is not known",
-		[VERDICT_DROPPED] = "the kernel would drop it, so it would be"
-		    " held back",
+		[VERDICT_DROPPED] = ("the kernel would drop it, so it would be"
+		    " held back"),
 	};
 	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
@@ -1347,20 +1347,21 @@ leader_take(struct wait *wait, struct target *target, struct wanted *wanted)
 {
 	struct machine *machine = &wanted->machine;
 
-	if (machine->leader.fd == -1 ||
-	    machine->supervisor.pid != target->machine.supervisor.pid)
-		machine_close(machine);
-	else if (!target->told) {
+	if (machine->leader.fd != -1 && !target->told &&
+	    machine->supervisor.pid == target->machine.supervisor.pid) {
 		target_take(wait->settings, wait->host, target, wanted);
 		scope_watch(wait, target);
-	} else if (machine->leader.pid != target->machine.leader.pid) {
+		return;
+	}
+	if (machine->leader.fd != -1 &&
+	    machine->supervisor.pid == target->machine.supervisor.pid &&
+	    machine->leader.pid != target->machine.leader.pid) {
 		notice_clear(&wait->notice);
 		say("%s: has rebooted instead of stopping: its leader is %d"
 		    " now", target->name, machine->leader.pid);
-		machine_close(machine);
 		target_fail(target);
-	} else
-		machine_close(machine);
+	}
+	machine_close(machine);
 }
 
 /*
@@ -1376,7 +1377,8 @@ leaders_look(struct wait *wait)
 
 	for (size_t i = 0; i < settings->count; i++)
 		if (leader_due(&settings->targets[i]))
-			settings->wanted[count++].name = settings->targets[i].name;
+			settings->wanted[count++].name =
+			    settings->targets[i].name;
 	if (count == 0)
 		return;
 	machines_find(wait->host, &none, settings->wanted, count,
@@ -1662,7 +1664,8 @@ wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 	    .tick = DEADLINE_NEVER };
 	/* Of each machine two: itself, and a child that reads of it. */
 	wait->fds = calloc(EVENTS + 2 * settings->count, sizeof(*wait->fds));
-	wait->machines = calloc(settings->count, sizeof(*wait->machines));
+	wait->machines = calloc(settings->count,
+	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
 	if (wait->fds == NULL || wait->machines == NULL ||
@@ -1716,11 +1719,12 @@ stop_all(const struct settings *settings, const struct host *host,
 /*
  * Finds the parent of a process that has ended, if that is outside of the
  * machine and stopped: it does not take note of the end.
+ *   size     of name
  * Returns  its number, or 0
  */
 static pid_t
-stopped_parent(int proc, const struct process_status *status,
-    char name[4 * PROCESS_NAME_SIZE])
+stopped_parent(int proc, const struct process_status *status, char *name,
+    size_t size)
 {
 	struct process_status parent;
 
@@ -1728,7 +1732,7 @@ stopped_parent(int proc, const struct process_status *status,
 	    process_status_read(proc, status->ppid, &parent) == -1 ||
 	    parent.state != 'T' || parent.depth >= status->depth)
 		return 0;
-	printable(parent.name, name, 4 * PROCESS_NAME_SIZE);
+	printable(parent.name, name, size);
 	return status->ppid;
 }
 
@@ -1745,7 +1749,8 @@ list_process(int proc, const struct target *target, pid_t pid)
 		return;
 	printable(status.name, name, sizeof(name));
 	process_place(proc, pid, place);
-	parent = stopped_parent(proc, &status, parent_name);
+	parent = stopped_parent(proc, &status, parent_name,
+	    sizeof(parent_name));
 	if (parent != 0)
 		say("%s: %d (%d inside) %s, which has ended, but its parent %d"
 		    " (%s) is stopped and holds it: kill -CONT %d, or end it",
