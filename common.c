@@ -498,9 +498,10 @@ static int
 time_part(const char **text, int64_t *us)
 {
 	char whole[24] = "0";
-	size_t digits = strspn(*text, DIGITS);
-	bool dot = (*text)[digits] == '.';
-	const char *fraction = *text + digits + dot;
+	const char *number = *text + (**text == '+');
+	size_t digits = strspn(number, DIGITS);
+	bool dot = number[digits] == '.';
+	const char *fraction = number + digits + dot;
 	size_t places = dot ? strspn(fraction, DIGITS) : 0;
 	const char *end = fraction + places, *next;
 	int64_t unit;
@@ -520,7 +521,7 @@ time_part(const char **text, int64_t *us)
 		return -1;
 	}
 	if (digits > 0)
-		text_format(whole, sizeof(whole), "%.*s", (int)digits, *text);
+		text_format(whole, sizeof(whole), "%.*s", (int)digits, number);
 	if (number_parse(whole, (uint64_t)(TIME_MAX * 1000 / unit), &n) == -1)
 		return -1;
 	*us = (int64_t)n * unit;

@@ -103,6 +103,7 @@ struct settings {
 	bool		 foreign;
 	bool		 verbose;
 	bool		 quiet;
+	const char	*notify_socket;	/* systemd's, or NULL */
 	struct target	*targets;
 	struct wanted	*wanted;	/* room for them, in one look */
 	size_t		 count;
@@ -447,21 +448,29 @@ machined_deadline(int64_t timeout)
 	    timeout / 2 : MACHINED_TIME);
 }
 
+/* Says that there are too few descriptors for a machine. */
+static void
+descriptors_short(const struct target *target)
+{
+	struct rlimit limit = { 0, 0 };
+
+	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	say("%s: cannot be held while it stops, since there may be no more than"
+	    " %zu open files: see LimitNOFILE= of a unit, or ulimit -n",
+	    target->name, (size_t)limit.rlim_cur);
+}
+
 /* Says that a machine has not been found, and why. */
 static void
 find_failed(const struct settings *settings, struct target *target,
     const struct wanted *wanted)
 {
-	struct rlimit limit = { 0, 0 };
 	char text[160];
 
 	target->failed = wanted->error != ESRCH || settings->strict;
-	if (wanted->error == EMFILE) {
-		prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-		say("%s: cannot be held while it stops, since there may be no"
-		    " more than %zu open files: see LimitNOFILE= of a unit,"
-		    " or ulimit -n", target->name, (size_t)limit.rlim_cur);
-	} else if (wanted->error != ESRCH)
+	if (wanted->error == EMFILE)
+		descriptors_short(target);
+	else if (wanted->error != ESRCH)
 		say("%s: %s", target->name, machine_strerror(wanted->error,
 		    wanted->suspects, text, sizeof(text)));
 	else if (settings->strict || !settings->quiet)
@@ -1005,6 +1014,9 @@ tell_signal(struct teller *teller, struct target *target)
 	char name[SIGNAL_NAME_SIZE];
 
 	signal_name(signal, name);
+	/* What is told late has a time of its own. */
+	if (deadline_left(teller->machined->deadline) == 0)
+		teller->machined->deadline = deadline_in(SLACK_TIME);
 	n = machine_signal(&target->machine, target->registered ?
 	    target->name : NULL, signal, teller->machined);
 	error = errno;
@@ -1046,9 +1058,32 @@ tell(struct teller *teller, size_t id)
 static void
 plan_failed(struct target *target, int error)
 {
-	say_error(error, "%s: cannot find out how it is stopped",
-	    target->name);
+	if (error == EMFILE)
+		descriptors_short(target);
+	else
+		say_error(error, "%s: cannot find out how it is stopped",
+		    target->name);
 	target_fail(target);
+}
+
+/*
+ * The same, but what we have run short of comes back when the child of another
+ * machine has ended: then it is tried again.
+ */
+static void
+plan_fell_short(const struct teller *teller, struct target *target, int error)
+{
+	const struct settings *settings = teller->settings;
+	bool others = false;
+
+	for (size_t i = 0; i < settings->count; i++)
+		others = others || settings->targets[i].child.fd != -1;
+	if (!others || (error != EMFILE && error != EAGAIN)) {
+		plan_failed(target, error);
+		return;
+	}
+	target->print = 0;
+	target->look = deadline_in(START_LOOK);
 }
 
 /*
@@ -1056,7 +1091,7 @@ plan_failed(struct target *target, int error)
  * does not end.
  */
 static void
-plan_take(struct target *target)
+plan_take(const struct teller *teller, struct target *target)
 {
 	struct pollfd child = { target->child.fd, POLLIN, 0 };
 	int status;
@@ -1071,7 +1106,7 @@ plan_take(struct target *target)
 	child_wait(target->child.pid, &status);
 	process_close(&target->child);
 	if (target->plan->error != 0)
-		plan_failed(target, target->plan->error);
+		plan_fell_short(teller, target, target->plan->error);
 }
 
 /*
@@ -1084,15 +1119,16 @@ plan_ready(const struct teller *teller, struct target *target)
 {
 	uint64_t print;
 
-	plan_take(target);
-	if (!target_untold(target) || target->child.fd != -1)
+	plan_take(teller, target);
+	if (!target_untold(target) || target->child.fd != -1 ||
+	    (target->plan->error != 0 && deadline_left(target->look) != 0))
 		return false;
 	print = process_print(teller->host->proc, target->machine.leader.pid);
 	if (print == target->print)
 		return true;
 	target->print = print;
 	if (plan_start(teller, target) == -1)
-		plan_failed(target, errno);
+		plan_fell_short(teller, target, errno);
 	return false;
 }
 
@@ -1213,7 +1249,7 @@ struct notice {
 static void
 notice_open(const struct settings *settings, struct notice *notice)
 {
-	const char *path = getenv("NOTIFY_SOCKET"), *term = getenv("TERM");
+	const char *path = settings->notify_socket, *term = getenv("TERM");
 	size_t length = path == NULL ? 0 : strlen(path);
 
 	*notice = (struct notice){ .socket = -1 };
@@ -1464,7 +1500,7 @@ notice_give(struct wait *wait)
 		    processes == 1 ? "" : "es");
 	if (left != -1)
 		text_format(text + used, sizeof(text) - used, ", %d s",
-		    (left + SECOND - 1) / SECOND);
+		    left / SECOND + (left % SECOND != 0));
 	if (wait->notice.terminal)
 		notice_line(&wait->notice, text);
 	if (wait->notice.socket != -1)
@@ -1950,6 +1986,9 @@ prepare(struct settings *settings)
 	struct plan *plans = memory_map(settings->count * sizeof(*plans));
 
 	limit_raise();
+	/* What is executed would speak to systemd in our place. */
+	settings->notify_socket = getenv("NOTIFY_SOCKET");
+	unsetenv("NOTIFY_SOCKET");
 	if (fds_tidy() == -1)
 		fail(STATUS_USAGE, "cannot open /dev/null");
 	if (plans == NULL)

@@ -33,7 +33,7 @@ stop_faked()
 	run -0 stop_faked --signal RTMIN+3 web
 	machine_file_is web signal 37
 	run -0 on_host cat /tmp/calls
-	[ "$output" = 'show -p Leader --value web
+	[ "$output" = 'show -p Name -p Leader web
 kill web --kill-who=leader --signal=37' ]
 }
 
@@ -43,12 +43,12 @@ kill web --kill-who=leader --signal=37' ]
 	fake_machinectl <<-END
 	#!/bin/sh
 	echo "\$*" >>/tmp/calls
-	[ "\$1" = show ] && echo $(leader other)
+	[ "\$1" = show ] && echo Name=web && echo Leader=$(leader other)
 	END
 	run -0 stop_faked web
 	machine_file_is web stopped stopped
 	run -0 on_host cat /tmp/calls
-	[ "$output" = 'show -p Leader --value web' ]
+	[ "$output" = 'show -p Name -p Leader web' ]
 	lives "$(leader other)"
 }
 
@@ -56,7 +56,7 @@ kill web --kill-who=leader --signal=37' ]
 	machine scope web
 	fake_machinectl <<-END
 	#!/bin/sh
-	[ "\$1" = show ] && echo $(leader web) && exit
+	[ "\$1" = show ] && echo Name=web && echo Leader=$(leader web) && exit
 	exit 1
 	END
 	run -0 stop_faked web
@@ -174,7 +174,9 @@ enter_listed()
 	machine scope web
 	machine template my-box
 	machine unit own
-	for name in web my-box own; do
+	run -0 enter_listed own hostname
+	[ "$output" = own ]
+	for name in web my-box; do
 		run -0 enter_listed "$name" hostname
 		[ "$output" = "$name" ]
 		grep -q '</sys/fs/cgroup/machine.slice>' \
@@ -248,7 +250,8 @@ stop_with()
 			for name in $names; do
 				[[ $'\n'"$output" == *"
 nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
-nspawn-stop: $name: cannot find its leader: "*' file'* ]]
+nspawn-stop: $name: cannot find its leader: "*' file'* || $'\n'"$output" == *"
+nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 			done
 			;;
 		*) false ;;

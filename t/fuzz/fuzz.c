@@ -80,6 +80,18 @@ fuzz_nspawn(const char *text, size_t length)
 }
 
 void
+fuzz_settings(const char *text, size_t length)
+{
+	struct stream stream;
+	int signal = -1;
+
+	stream_of_text(text, length, &stream);
+	hold(nspawn_settings_parse(&stream, &signal) == 0);
+	hold(signal >= 0 && signal <= SIGNAL_RTMAX);
+	hold(signal == 0 || memmem(text, length, "KillSignal", 10) != NULL);
+}
+
+void
 fuzz_passwd(const char *text, size_t length)
 {
 	static const char *const names[] = { "root", "0", "1000", "joe" };
