@@ -2322,6 +2322,7 @@ struct look {
 	char			 unit[PATH_MAX];	/* as cgroup_unit() */
 	struct process		 parent;	/* empty: none that matters */
 	bool			 supervised;	/* by its parent */
+	pid_t			 grandparent;
 	uid_t			 owner;		/* the parent's user */
 	struct nspawn_words	 words;		/* the parent's */
 };
@@ -2448,7 +2449,35 @@ look_supervisor(const struct search *search, struct look *look)
 		return -1;
 	look->supervised = nspawn == 1;
 	look->owner = status.uid;
+	look->grandparent = status.ppid;
 	return process_alive(&look->parent) ? 0 : -1;
+}
+
+/*
+ * A leader that still is systemd-nspawn may have one as its parent that only
+ * prepares it: then the parent of that is the supervisor.
+ */
+static int
+look_grandparent(const struct search *search, struct look *look)
+{
+	struct process preparer = look->parent;
+	char path[PATH_MAX];
+	const char *program;
+	int n;
+
+	if (!look->supervised || strcmp(look->status.name, NSPAWN) != 0 ||
+	    process_exe(search->host->proc, look->grandparent, path,
+	    &program) == -1 || strcmp(program, NSPAWN) != 0)
+		return 0;
+	look->parent = PROCESS_NONE;
+	look->supervised = false;
+	n = process_open(look->grandparent, &look->parent);
+	if (n == 0)
+		n = look_supervisor(search, look);
+	if (n == 0 && !process_alive(&preparer))
+		n = -1;
+	process_close(&preparer);
+	return n;
 }
 
 /* True if an error says that a process has ended, and so is an answer. */
@@ -2474,6 +2503,8 @@ look_parent(const struct search *search, struct look *look)
 	n = process_open(pid, &look->parent);
 	if (n == 0)
 		n = look_supervisor(search, look);
+	if (n == 0)
+		n = look_grandparent(search, look);
 	if (n == 0 && look->parent.fd == -1)
 		return 0;
 	if ((n == -1 && !error_is_end(errno)) || process_status_read(
@@ -3204,9 +3235,15 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 	};
 
 	text_format(option, sizeof(option), "--signal=%d", signal);
-	if (name != NULL && process_alive(&machine->leader) &&
-	    machined_run(argv, machined, output, sizeof(output)) == 0)
-		return 0;
+	if (name != NULL && !machined->hung &&
+	    process_alive(&machine->leader)) {
+		if (machined_run(argv, machined, output, sizeof(output)) == 0)
+			return 0;
+		if (machined->hung) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+	}
 	return process_signal(&machine->leader, signal);
 }
 
@@ -3221,16 +3258,49 @@ unit_is_scope(const char *unit, const char *name)
 	    unit_is_machines(unit, name);
 }
 
-int
-machine_scope(const struct host *host, const char *name,
-    const struct machine *machine, char *path, size_t size)
+/*
+ * Looks for the folder of a scope that is named after the machine, in a slice
+ * and in those below it.
+ *   path     of the slice; of the scope on success
+ * Returns  1 if it is there, 0 if it is not; -1
+ */
+static int
+scope_find(int cgroup, const char *name, char path[PATH_MAX])
+{
+	const struct linux_dirent64 *entry;
+	size_t used = strlen(path);
+	struct directory slice;
+	int n = 0;
+
+	if (directory_open(cgroup, used == 0 ? "." : path, &slice) == -1)
+		return error_is_end(errno) ? 0 : -1;
+	while (n == 0 && (entry = directory_next(&slice)) != NULL) {
+		if (entry->type != LINUX_DT_DIR ||
+		    (!part_is_slice(entry->name, strlen(entry->name)) &&
+		    !unit_is_scope(entry->name, name)))
+			continue;
+		text_format(path + used, PATH_MAX - used, "%s%s",
+		    used == 0 ? "" : "/", entry->name);
+		n = unit_is_scope(entry->name, name) ? 1 :
+		    scope_find(cgroup, name, path);
+		if (n != 1)
+			path[used] = '\0';
+	}
+	if (n == 0 && errno != 0)
+		n = -1;
+	directory_close(&slice);
+	return n;
+}
+
+/* Finds the scope that a leader is in, if that is the machine's. */
+static int
+scope_of_leader(const struct host *host, const char *name, pid_t leader,
+    char unit[PATH_MAX])
 {
 	struct stream stream;
-	char unit[PATH_MAX] = "";
-	int n = host->cgroup == -1 ? 0 : proc_stream(host->proc,
-	    machine->leader.pid, "cgroup", &stream);
+	int n = proc_stream(host->proc, leader, "cgroup", &stream);
 
-	if (n == 0 && host->cgroup != -1) {
+	if (n == 0) {
 		n = cgroup_unit(&stream, unit);
 		stream_close(&stream);
 		/* Whoever is in a unit of that name: it is the machine's. */
@@ -3243,6 +3313,19 @@ machine_scope(const struct host *host, const char *name,
 		return -1;
 	if (n == -1)
 		unit[0] = '\0';
+	return 0;
+}
+
+int
+machine_scope(const struct host *host, const char *name,
+    const struct machine *machine, char *path, size_t size)
+{
+	char unit[PATH_MAX] = "";
+
+	if (host->cgroup != -1 && (machine->leader.fd != -1 ?
+	    scope_of_leader(host, name, machine->leader.pid, unit) :
+	    scope_find(host->cgroup, name, unit)) == -1)
+		return -1;
 	if (strlen(unit) >= size) {
 		errno = ENAMETOOLONG;
 		return -1;

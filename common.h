@@ -596,7 +596,8 @@ bool machined_may_know(const char *name);
 /*
  * Sends a signal to the leader of machine: through machinectl(1) by a name that
  * machined has for this leader, else, and where that is NULL, by the pidfd.
- * errors   as process_signal()
+ * errors   ETIMEDOUT  when machinectl hung, and may yet send it
+ *          or as process_signal()
  */
 int machine_signal(const struct machine *machine, const char *name,
     int signal, struct machined *machined);
@@ -621,6 +622,7 @@ const char *properties_next(const char *lines);
 /*
  * Finds the scope that systemd made for machine alone, and drops when all of
  * its processes have ended: until then its name cannot be used again.
+ *   machine  without a leader whatever scope has its name counts
  *   path     of its folder below host->cgroup; empty where the machine has
  *            none, or has ended
  *   size     of path

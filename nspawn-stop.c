@@ -35,8 +35,10 @@ enum {
 #define TIMEOUT_DEFAULT	"60"
 #define MACHINED_TIME	5000	/* ms, at most, for systemctl and machinectl */
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
-#define START_LOOK	10	/* ms, between two looks at it until then, */
-#define HELD_LOOK	250	/* and later */
+#define HELD_LOOK	10	/* ms, at least, between two looks at it, */
+#define HELD_PART	16	/* a part of its age, */
+#define HELD_LOOK_MAX	1000	/* and at most */
+#define BLOCKED_LOOKS	5	/* at which a signal is blocked to be read */
 #define ENTRY_TIME	5000	/* ms, for what may hang in the machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
@@ -85,6 +87,7 @@ struct target {
 	struct process	 child;
 	int64_t		 child_deadline;
 	uint64_t	 print;		/* of its leader then */
+	int		 looks;		/* at which it was the same */
 	bool		 warned;	/* that it is held back */
 	bool		 told;
 	bool		 ordered;	/* a command, which does not run yet */
@@ -149,8 +152,9 @@ say_rest(int ms)
 	struct pollfd out = { STDERR_FILENO, POLLOUT, 0 };
 	int64_t deadline = deadline_in(ms);
 
+	/* Where that cannot be asked it is tried. */
 	while (unsaid.used > 0 &&
-	    poll(&out, 1, deadline_left(deadline)) == 1) {
+	    poll(&out, 1, deadline_left(deadline)) != 0) {
 		size_t length = unsaid.used < PIPE_BUF ? unsaid.used : PIPE_BUF;
 		ssize_t n = write(STDERR_FILENO, unsaid.text, length);
 
@@ -507,8 +511,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->look = deadline_in(0);
 	target->print = 0;
 	target->due = true;
-	if (target->machine.leader.fd != -1 && machine_scope(host,
-	    target->name, &target->machine, target->scope,
+	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1)
 		scope_failed(target, "find");
 }
@@ -696,6 +699,7 @@ struct teller {
 	const struct settings	*settings;
 	const struct host	*host;
 	struct machined		*machined;
+	int64_t			 machined_deadline;	/* none is begun then */
 	struct monitor		 monitor;	/* once there is a command */
 	int			 null;		/* the commands' 0, 1 and 2 */
 	int64_t			 entry_time;
@@ -719,7 +723,8 @@ teller_make(const struct settings *settings, const struct host *host,
     struct machined *machined, struct teller *teller)
 {
 	*teller = (struct teller){ .settings = settings, .host = host,
-	    .machined = machined, .monitor = MONITOR_NONE, .null = -1,
+	    .machined = machined, .machined_deadline = machined == NULL ? 0 :
+	    machined->deadline, .monitor = MONITOR_NONE, .null = -1,
 	    .entry_time = entry_time(settings->timeout),
 	    .at_once = settings->timeout == 0 };
 }
@@ -1014,12 +1019,16 @@ tell_signal(struct teller *teller, struct target *target)
 	char name[SIGNAL_NAME_SIZE];
 
 	signal_name(signal, name);
-	/* What is told late has a time of its own. */
-	if (deadline_left(teller->machined->deadline) == 0)
-		teller->machined->deadline = deadline_in(SLACK_TIME);
-	n = machine_signal(&target->machine, target->registered ?
+	n = machine_signal(&target->machine, target->registered &&
+	    deadline_left(teller->machined_deadline) != 0 ?
 	    target->name : NULL, signal, teller->machined);
 	error = errno;
+	if (n == -1 && error == ETIMEDOUT) {
+		/* It may yet come: it is never sent twice. */
+		say("%s: machinectl does not say whether it has sent %s",
+		    target->name, name);
+		return;
+	}
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
 		    leader->pid);
@@ -1083,7 +1092,7 @@ plan_fell_short(const struct teller *teller, struct target *target, int error)
 		return;
 	}
 	target->print = 0;
-	target->look = deadline_in(START_LOOK);
+	target->look = deadline_in(HELD_LOOK);
 }
 
 /*
@@ -1127,9 +1136,31 @@ plan_ready(const struct teller *teller, struct target *target)
 	if (print == target->print)
 		return true;
 	target->print = print;
+	target->looks = 0;
 	if (plan_start(teller, target) == -1)
 		plan_fell_short(teller, target, errno);
 	return false;
+}
+
+/* Says when the next look at a machine is due that is held back. */
+static int64_t
+held_look(int64_t age)
+{
+	int64_t look = age / HELD_PART;
+
+	return deadline_in(look < HELD_LOOK ? HELD_LOOK :
+	    look > HELD_LOOK_MAX ? HELD_LOOK_MAX : look);
+}
+
+/*
+ * True if a program that is no init has a signal blocked and is not known to
+ * read it.  Many do as they fork; who reads it has it blocked at every look.
+ */
+static bool
+target_blocks(struct target *target)
+{
+	return target->plan->verdict == VERDICT_QUEUED &&
+	    target->plan->init == NULL && ++target->looks < BLOCKED_LOOKS;
 }
 
 /*
@@ -1151,12 +1182,14 @@ target_tell(struct teller *teller, size_t id)
 	}
 	if (!plan_ready(teller, target))
 		return;
-	if (!target->plan->early || teller->at_once) {
+	if (teller->at_once ||
+	    (!target->plan->early && !target_blocks(target))) {
 		tell(teller, id);
 		return;
 	}
-	age = process_age(proc, target->machine.leader.pid);
-	target->look = deadline_in(age < START_TIME ? START_LOOK : HELD_LOOK);
+	age = target->plan->early ? process_age(proc,
+	    target->machine.leader.pid) : 0;
+	target->look = held_look(age);
 	if (age < START_TIME || target->warned)
 		return;
 	target->warned = true;
@@ -1734,6 +1767,9 @@ stop_all(const struct settings *settings, const struct host *host,
 	if (held == 0)
 		return 0;
 	teller_make(settings, host, machined, &teller);
+	/* A call that is begun before its time is over can end. */
+	machined->deadline += settings->timeout < 2 * SECOND ?
+	    settings->timeout / 4 : SECOND;
 	if (settings->timeout == 0)
 		deadline = deadline_in(teller.entry_time + SLACK_TIME);
 	wait_open(&teller, deadline, &wait);

@@ -263,7 +263,7 @@ nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 	stopped=0
 	for name in $names; do
 		if lives "$(leader "$name")"; then
-			[[ "$output" == *"$name: cannot find its leader: "* ]]
+			[[ "$output" == *"$name: cannot be held while it"* ]]
 		else
 			stopped=$((stopped + 1))
 		fi

@@ -69,7 +69,7 @@ ENTERED='case $status in
 
 # Told, but not ended: that is said, or what went wrong.
 TOLD='case $status in
-    124) said "is still running" || [ "$call" = "$WRITEV" ] ;;
+    124) said "is still running" || [ "$call" = "$WRITE" ] ;;
     1 | 125) said . ;;
     139) [ "$call" = "$ARCH_PRCTL" ] ;;
     *) false ;;
