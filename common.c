@@ -215,12 +215,12 @@ static const char nspawn_options[] =
  * is not.  What is not here stops by TERM, or not at all.
  */
 static const struct {
-	const char	*program;
-	const char	*word;		/* it calls itself; NULL: whatever */
-	const char	*argument;	/* the next word; NULL: whatever */
-	int		 caught;	/* 0: whatever it catches */
-	int		 uncaught;
-	struct init	 init;
+	char		program[15];
+	char		word[14];	/* it calls itself; empty: whatever */
+	char		argument[4];	/* the next word; empty: whatever */
+	uint8_t		caught;		/* 0: whatever it catches */
+	uint8_t		uncaught;
+	struct init	init;
 } inits[] = {
 	{ .program = "systemd",
 	    .init = { "systemd", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
@@ -3640,8 +3640,8 @@ words_are(const char *line, const char *word, const char *argument)
 	if (strncmp(first, BUSYBOX, sizeof(BUSYBOX) - 1) == 0)
 		first = path_base(first + strlen(first) + 1);
 	second = first + strlen(first) + 1;
-	return (word == NULL || strcmp(first, word) == 0) &&
-	    (argument == NULL || strcmp(second, argument) == 0);
+	return (*word == '\0' || strcmp(first, word) == 0) &&
+	    (*argument == '\0' || strcmp(second, argument) == 0);
 }
 
 /* What tells which init a leader is. */
@@ -3809,7 +3809,7 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	if (proc_read(proc, leader->pid, "cmdline", line, sizeof(line)) == -1 &&
 	    errno != EFBIG)
 		return error_is_end(errno) ? 0 : -1;
-	*starting = !words_are(line, "(sd-stubinit)", NULL);
+	*starting = !words_are(line, "(sd-stubinit)", "");
 	return 0;
 }
 
@@ -4052,8 +4052,8 @@ settings_name(const struct nspawn_words *words,
 static int
 settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 {
-	static const char *const folders[] = {
-		"/etc/systemd/nspawn", "/run/systemd/nspawn", NULL,
+	static const char folders[][24] = {
+		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
 		/* Where a machine is looked for that has a name alone. */
 		"/etc/machines", "/run/machines", "/var/lib/machines",
 		"/usr/local/lib/machines", "/usr/lib/machines",
@@ -4071,7 +4071,7 @@ settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 	errno = ENOENT;
 	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
 	    errno == ENOENT; i++) {
-		const char *folder = folders[i] == NULL ? beside : folders[i];
+		const char *folder = *folders[i] == '\0' ? beside : folders[i];
 		int length = (int)(folder == beside ? path_base(beside) -
 		    beside : (ptrdiff_t)strlen(folder));
 

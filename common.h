@@ -725,9 +725,9 @@ enum init_way {
 
 /* A program that runs as PID 1, and the way in which it stops in order. */
 struct init {
-	const char	*name;
-	enum init_way	 way;
-	int		 signal;	/* that one; of the last resort else */
+	char		name[24];
+	enum init_way	way;
+	int		signal;		/* that one; of the last resort else */
 };
 
 /*
