@@ -1,0 +1,1 @@
+returns-252.bats

@@ -1,0 +1,1 @@
+starting-252.bats
