@@ -36,6 +36,7 @@ setup_file()
 	cat >sbin/init <<-'INIT'
 	#!/bin/sh
 	[ "$*" = 0 ] || exit 1
+	grep SigIgn: /proc/$$/status >/etc/ignored
 	echo >/etc/stopit
 	chmod 0755 /etc/stopit
 	kill -CONT 1
@@ -196,4 +197,7 @@ trace()
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
+	# What nspawn-stop ignores, PIPE and XFSZ, the command does not.
+	run -0 on_host cat /var/lib/machines/a1/etc/ignored
+	[ $((16#${output##*[[:space:]]} & 0x1001000)) = 0 ]
 }

@@ -184,3 +184,49 @@ teardown()
 {
 	machines_end
 }
+
+# pool_start NAME...: machines of one small tree, several at a time; TERM stops
+# each.  In the host /run/pool/NAME has the number of its supervisor.
+pool_start()
+{
+	on_host bash -eu -s "$@" <<-'END'
+	tree=/var/lib/machines/pool
+	if [ ! -e "$tree" ]; then
+		cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+		mkdir -p "$tree/etc" /run/pool
+		echo ID=pool >"$tree/etc/os-release"
+	fi
+	up()
+	{
+		for name; do
+			until grep -q up "/run/pool/$name.log"; do
+				kill -0 "$(cat "/run/pool/$name")" ||
+				    { cat "/run/pool/$name.log"; exit 1; }
+				sleep 0.02
+			done
+		done
+	}
+	started=()
+	for name; do
+		setsid systemd-nspawn --quiet --link-journal=no \
+		    --console=pipe --read-only -M "$name" -D "$tree" \
+		    /bin/sh -c 'trap "echo stopped; exit 0" TERM; echo up
+		    while :; do sleep 600 & wait $!; done' \
+		    </dev/null >"/run/pool/$name.log" 2>&1 &
+		echo $! >"/run/pool/$name"
+		started+=("$name")
+		if ((${#started[@]} == 8)); then
+			up "${started[@]}"
+			started=()
+		fi
+	done
+	up "${started[@]}"
+	END
+}
+
+# pool_ended NAME: its supervisor has ended, although its parent may not know.
+pool_ended()
+{
+	on_host sh -c '! grep -q "^State:.[^ZX]" \
+	    "/proc/$(cat "/run/pool/$1")/status" 2>/dev/null' '' "$1"
+}
