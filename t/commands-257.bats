@@ -36,7 +36,9 @@ setup_file()
 	cat >sbin/init <<-'INIT'
 	#!/bin/sh
 	[ "$*" = 0 ] || exit 1
-	grep SigIgn: /proc/$$/status >/etc/ignored
+	while read -r key set; do
+		[ "$key" != SigIgn: ] || echo "$set" >/etc/ignored
+	done </proc/$$/status
 	echo >/etc/stopit
 	chmod 0755 /etc/stopit
 	kill -CONT 1
@@ -199,5 +201,5 @@ trace()
 	done
 	# What nspawn-stop ignores, PIPE and XFSZ, the command does not.
 	run -0 on_host cat /var/lib/machines/a1/etc/ignored
-	[ $((16#${output##*[[:space:]]} & 0x1001000)) = 0 ]
+	[ $((16#$output & 0x1001000)) = 0 ]
 }

@@ -92,7 +92,7 @@ guest_runs()
 		machines_end
 	done <<-'END'
 	nsenter|nsenter
-	nspawn-enter|nspawn-enter
+	nspawn-enter|nspawn-monitor
 	perl|a\x1b[31mb
 	END
 }

@@ -18,7 +18,7 @@ setup_file()
 	on_host sh -c 'cat >/tmp/rows' <<-'END'
 	row=$1
 	shift
-	set -- timeout -k 1 20 "$@"
+	set -- timeout -k 1 6 "$@"
 	case $row in
 	full-pipe | closed-pipe)
 		rm -f /tmp/pipe
@@ -236,7 +236,7 @@ KEYS='1
 		[[ "$output" == "$((128 + signal))  b'"* ]] ||
 		    wrong "should be status $((128 + signal))"
 		# The line, what takes it away, and what is said then.
-		[[ "$output" =~ 'waiting for web'[^\\]*(\^.)?'\r\x1b[K'\
+		[[ "$output" =~ 'waiting for web'[^\\^]*(\^..?)?'\r\x1b[K'\
 'nspawn-stop: web: is still running' ]] ||
 		    wrong 'should take the line away'
 		after=${output##*nspawn-stop: web: is still}

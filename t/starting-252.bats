@@ -323,7 +323,8 @@ print("counts", count, file=sys.stderr)'
 	machine_sh web "trap '' TERM; $WAITS"
 	run -124 stop --timeout 0.2 web
 	[[ "$output" != *'90 s'* ]]
-	on_host sh -c 'machinectl terminate sd'
+	on_host sh -c 'kill -KILL $(cat "/proc/$1/task/$1/children")' '' \
+	    "$(supervisor_of sd)"
 	until_true has_ended "$(supervisor_of sd)"
 }
 
