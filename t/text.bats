@@ -52,28 +52,57 @@ expect()
 	done
 }
 
-@test "a time is seconds, or has a unit, or is infinity" {
-	call=(time)
-	expect 0 0
-	expect 10 10000
-	expect 1.5 1500
-	expect 1.25s 1250
-	expect 2min 120000
-	expect 0.5min 30000
-	expect 1h 3600000
-	expect 1.5h 5400000
-	expect 0.0001 1
-	expect infinity 9223372036854775807
+# Times as systemd.time(7) has them, and what is none.
+TIMES=(0 5 00005 1.5 .5 0.0001 1.23456789 0.9999ms 2.0001ms 0.0000001 1.1us
+    5s 5sec 5second 5seconds 5m 5min 5minute 5minutes 5M 5month 5months 1y
+    1year 1years 1w 1week 2weeks 1d 1day 3days 1h 1hr 2hour 2hours 500ms
+    500msec 500us 500usec 500µs 500μs 1.5h 0.5min 1m30s '1min 30s'
+    '1 min 30 s' 30s1min 1s1s '1 2' '1s 2' 1s2 1M30s '1h 1.5m'
+    1d1h1m1s1ms1us '1y 2months 3weeks 4d' ' 5' '5 ' '5  s' ' 1 week '
+    infinity ' infinity ' -1 '- 5' 5S 5Sec 5MIN 1H 1D 500ns 1µ 1u 5. 1.s .s
+    1..5 1.5.5 0.1.1s '1min, 30s' '5,5' '5;' 5+5 1s-1s 1e3 0x10 1_000 inf
+    INFINITY 'infinity 1s' '1s infinity' infinity1s 18446744073709 584542y
+    99999999999999999999 week s ms 5ss '' ' ' $'5\ts' $'5\n')
+
+# What systemd makes of a time: microseconds, or nothing.
+span()
+{
+	LC_ALL=C.UTF-8 systemd-analyze timespan -- "$1" 2>/dev/null |
+	    sed -n 's/^ *[^ ]*s: //p'
 }
 
-@test "what is no time is refused" {
+@test "a time is a time span, as systemd has it, in ms rounded up" {
+	local wrong=''
+
+	command -v systemd-analyze >/dev/null ||
+	    cannot 'what systemd makes of a time is not known'
+	for text in "${TIMES[@]}"; do
+		right=$(span "$text")
+		case $right in
+		18446744073709551615) right=9223372036854775807 ;;
+		'') right='EINVAL or ERANGE' ;;
+		*) right=$(((right + 999) / 1000)) ;;
+		esac
+		is=$(library time "$text" 2>&1) || true
+		[ "$is" = "$right" ] ||
+		    [[ "$right" == *"${is:-none}"* && "$is" == E* ]] ||
+		    wrong+="'$text': should be $right, is $is"$'\n'
+	done
+	echo "$wrong"
+	[ "$wrong" = '' ]
+}
+
+@test "a time too long for a person's life is refused, but infinity is not" {
 	call=(time)
-	for text in '' -1 1e3 5m .5 5. 1.s ' 1' '1 s' s inf 1.5.5 1S; do
+	expect infinity 9223372036854775807
+	expect 1000000000 1000000000000
+	for text in 99999999999 99999999999999999999999999 1000000000h \
+	    584541y; do
+		expect "$text" ERANGE 1
+	done
+	for text in '' -1 s 5. inf; do
 		expect "$text" EINVAL 1
 	done
-	expect 99999999999 ERANGE 1
-	expect 99999999999999999999999999 ERANGE 1
-	expect 1000000000h ERANGE 1
 }
 
 @test "a signal has a name, a number, or is relative to the real-time ones" {
