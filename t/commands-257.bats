@@ -59,9 +59,13 @@ teardown()
 {
 	on_host sh -c 'for name; do
 	    systemctl thaw "machine-$name.scope" 2>/dev/null || :
-	    echo THAWED >"/run/v1/$name/freezer.state" || :
+	    echo THAWED >"/run/v1/of-$0-$name/freezer.state" || :
 	    kill -KILL $(cat "/proc/$(cat "/tmp/$name.supervisor")/task/"*/\
-children) || :; done 2>/dev/null' '' "${voids[@]}"
+children) || :; done 2>/dev/null
+	    for group in /run/v1/of-"$0"-*; do
+		[ ! -d "$group" ] || until rmdir "$group"; do sleep 0.02; done
+	    done' "$HOST" "${voids[@]}"
+	limited_end
 }
 
 # voids NAME...: starts such machines, at the same time.
@@ -107,10 +111,10 @@ freeze_by()
 		    cgroup.events; do sleep 0.01; done' '' "machine-$2.scope"
 		;;
 	v1)
-		on_host sh -euc 'mkdir -p "/run/v1/$1" && cd "/run/v1/$1" &&
+		on_host sh -euc 'mkdir "$1" && cd "$1" &&
 		    echo "$2" >cgroup.procs && echo FROZEN >freezer.state &&
 		    until grep -q FROZEN freezer.state; do sleep 0.01; done' \
-		    '' "$2" "$(leader_of "$2")"
+		    '' "/run/v1/of-$HOST-$2" "$(leader_of "$2")"
 		;;
 	esac
 }
@@ -202,4 +206,28 @@ trace()
 	# What nspawn-stop ignores, PIPE and XFSZ, the command does not.
 	run -0 on_host cat /var/lib/machines/a1/etc/ignored
 	[ $((16#$output & 0x1001000)) = 0 ]
+}
+
+@test "a command that is one process too many is said to be that" {
+	failed=0
+	for tasks in 1 2 3 4 5 6 8; do
+		name=tasks$tasks
+		voids_start "$name"
+		timed run limited pids "$tasks" "$BIN/nspawn-stop" --timeout 3 \
+		    "$name"
+		[ "$took" -lt 5000 ]
+		if [ "$status" = 0 ]; then
+			has_ended "$name"
+			machine_file_is "$name" stopped stopped
+			continue
+		fi
+		failed=$((failed + 1))
+		[ "$status" = 1 ]
+		[[ "$output" == "nspawn-stop: $name: cannot "* ]]
+		run ! has_ended "$name"
+		run -0 stop "$name"
+	done
+	# The last is enough, the first is not.
+	[ "$name $failed" != "tasks8 0" ]
+	has_ended "$name"
 }

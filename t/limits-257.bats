@@ -11,6 +11,8 @@ load machines
 setup_file()
 {
 	host_start
+	# As limited, for scripts of the host.
+	on_host sh -c 'cat >/tmp/limited' <<<"$LIMITED"
 	# Sourced by the scripts of each test.
 	on_host sh -c 'cat >/tmp/check' <<-'END'
 	# ended NAME: its supervisor has, though its parent may not know.
@@ -22,7 +24,8 @@ setup_file()
 
 	wrong()
 	{
-		echo "$row: $1; $took ms, status $status: $(head -n 5 /tmp/said)"
+		echo "$row: $1; $took ms, status $status:" \
+		    "$(head -n 5 /tmp/said)"
 	}
 
 	# check ROW MS NAMES COMMAND...: runs nspawn-stop on those machines;
@@ -55,33 +58,16 @@ setup_file()
 		counts[$status]=$((${counts[$status]:-0} + 1))
 	}
 
+	limited=(sh -eu -c "$(cat /tmp/limited)" "of-$HOST")
 	declare -A counts
 	END
 }
 
-# Runs a command in a control group of its own with that limit, of memory in
-# bytes or of pids; where these are of the old kind systemd has no hand in it.
-LIMITED='kind=$1 value=$2
-shift 2
-if grep -qw "$kind" /sys/fs/cgroup/cgroup.controllers; then
-	case $kind in
-	memory) set -- -p "MemoryMax=$value" -p MemorySwapMax=0 "$@" ;;
-	pids) set -- -p "TasksMax=$value" "$@" ;;
-	esac
-	exec systemd-run --quiet --pipe --wait "$@"
-fi
-group=/run/v1-$kind/of-test
-if [ ! -d "$group" ]; then
-	mkdir -p "${group%/*}"
-	mount -t cgroup -o "$kind" of-test "${group%/*}"
-	mkdir "$group"
-fi
-case $kind in
-memory) echo "$value" >"$group/memory.limit_in_bytes" ;;
-pids) echo "$value" >"$group/pids.max" ;;
-esac
-exec busybox sh -c "echo \$\$ >\"\$0/cgroup.procs\" && exec \"\$@\"" \
-    "$group" "$@"'
+teardown_file()
+{
+	limited_end
+	host_stop
+}
 
 # checks NAMES SCRIPT: starts those machines and runs the script in the host,
 # which prints what is wrong; $stop is nspawn-stop.  Those that are left are
@@ -90,7 +76,7 @@ checks()
 {
 	# shellcheck disable=SC2086 # to be split into words
 	pool_start $1
-	run --separate-stderr on_host bash -eu -c '. /tmp/check
+	run --separate-stderr on_host env "HOST=$HOST" bash -eu -c '. /tmp/check
 	    stop=$0; '"$2"'
 	    for status in "${!counts[@]}"; do
 		echo "${counts[$status]} times status $status" >&2
@@ -166,13 +152,12 @@ EDGES='for limit in as data stack; do
 }
 
 @test "with any MemoryMax= a machine is stopped, or it is said" {
-	on_host sh -c 'cat >/tmp/limited' <<<"$LIMITED"
 	checks "$(seq -f 'm%.0f' -s ' ' 30)" 'n=0
 	    for kb in 0 4 32 64 96 128 160 192 224 256 288 320 352 384 416 \
 		448 480 512 640 768 896 1024 1280 1536 2048 3072 4096 8192 \
 		16384 32768; do
 		n=$((n + 1))
-		check "$kb KiB" 6000 "m$n" bash /tmp/limited memory \
+		check "$kb KiB" 6000 "m$n" "${limited[@]}" memory \
 		    $((kb * 1024)) "$stop" -t 2
 		echo "$kb KiB: $status" >&2
 		[ "$kb" -lt 8192 ] || [ "$status" = 0 ] || wrong "should be 0"
@@ -180,11 +165,10 @@ EDGES='for limit in as data stack; do
 }
 
 @test "with any TasksMax= a machine is stopped, or it is said" {
-	on_host sh -c 'cat >/tmp/limited' <<<"$LIMITED"
 	checks "$(seq -f 't%.0f' -s ' ' 8)" 'n=0
 	    for tasks in 1 2 3 4 5 6 8 16; do
 		n=$((n + 1))
-		check "$tasks" 6000 "t$n" bash /tmp/limited pids $tasks \
+		check "$tasks" 6000 "t$n" "${limited[@]}" pids $tasks \
 		    "$stop" -v -t 2
 		echo "$tasks: $status: $(cat /tmp/said)" >&2
 		[ "$tasks" -lt 4 ] || [ "$status" = 0 ] || wrong "should be 0"

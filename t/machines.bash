@@ -230,3 +230,39 @@ pool_ended()
 	on_host sh -c '! grep -q "^State:.[^ZX]" \
 	    "/proc/$(cat "/run/pool/$1")/status" 2>/dev/null' '' "$1"
 }
+
+# limited KIND LIMIT COMMAND...: runs a command of the host in a control group
+# of its own with that limit: "memory" in bytes, or "pids".  Where these are of
+# the old kind systemd has no hand in it: then it is a group of the whole system,
+# which limited_end removes.
+limited()
+{
+	on_host sh -eu -c "$LIMITED" "of-$HOST" "$@"
+}
+
+LIMITED='kind=$1 limit=$2
+shift 2
+if grep -qw "$kind" /sys/fs/cgroup/cgroup.controllers; then
+	case $kind in
+	memory) set -- -p "MemoryMax=$limit" -p MemorySwapMax=0 "$@" ;;
+	pids) set -- -p "TasksMax=$limit" "$@" ;;
+	esac
+	exec systemd-run --quiet --pipe --wait "$@"
+fi
+mkdir -p "/run/v1-$kind"
+mountpoint -q "/run/v1-$kind" ||
+    mount -t cgroup -o "$kind" of-test "/run/v1-$kind"
+mkdir -p "/run/v1-$kind/$0"
+cd "/run/v1-$kind/$0"
+case $kind in
+memory) echo "$limit" >memory.limit_in_bytes ;;
+pids) echo "$limit" >pids.max ;;
+esac
+exec busybox sh -c "echo \$\$ >cgroup.procs && exec \"\$@\"" "" "$@"'
+
+limited_end()
+{
+	on_host sh -c 'for group in /run/v1-*/"$0"; do
+	    [ ! -d "$group" ] || until rmdir "$group"; do sleep 0.02; done
+	    done' "of-$HOST"
+}

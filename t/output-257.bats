@@ -204,9 +204,10 @@ ignored_of()
 	systemctl daemon-reload
 	END
 	# Both programs are asked: of who it is, and of the policy of its unit.
-	job_start env "PATH=/tmp/fakes:$PATH" "$BIN/nspawn-stop" --timeout 30 web
+	job_start env "PATH=/tmp/fakes:$PATH" "$BIN/nspawn-stop" -t 30 web
 	until_true on_host grep -q poll "/proc/$job_inner/wchan"
-	[ "$(on_host cat "/proc/$job_inner/status" | ignored_of)" = 'PIPE XFSZ ' ]
+	ignored=$(on_host cat "/proc/$job_inner/status" | ignored_of)
+	[ "$ignored" = 'PIPE XFSZ ' ]
 	on_host kill -KILL "$(leader web)"
 	job_end
 	for name in machinectl systemctl; do
@@ -263,6 +264,19 @@ KEYS='1
 		[ "$took" -gt 1400 ] || wrong 'should wait'
 	done <<<"$KEYS"
 	[ "$wrong" = '' ]
+}
+
+@test "a wait of a year is counted down as what it is" {
+	machine_sh web "trap : TERM; $WAITS"
+	for row in '1y 31557600' '5weeks 3024000' '24d 2073600'; do
+		read -r time seconds <<<"$row"
+		run on_host python3 /tmp/person.py 2 '' "$BIN/nspawn-stop" \
+		    --signal none --timeout "$time" web
+		echo "$row: $output"
+		[[ "$output" =~ 'left, '([0-9]+)' s' ]]
+		[ "${BASH_REMATCH[1]}" -le "$seconds" ]
+		[ "${BASH_REMATCH[1]}" -gt $((seconds - 10)) ]
+	done
 }
 
 # Waits until the job has told the machine to stop, and waits for it.
