@@ -231,3 +231,36 @@ trace()
 	[ "$name $failed" != "tasks8 0" ]
 	has_ended "$name"
 }
+
+@test "a command is run with so few descriptors, or it is said to be that" {
+	wrong='' failed=0 name=
+	for n in $(seq 4 32); do
+		if [ "$name" = '' ]; then
+			name=nofile$n
+			voids_start "$name"
+		fi
+		timed run on_host prlimit "--nofile=$n:$n" \
+		    "$BIN/nspawn-stop" --timeout 3 "$name"
+		[ "$took" -lt 5000 ] || wrong+="$n: took $took ms; "
+		if [ "$status" = 0 ]; then
+			has_ended "$name" || wrong+="$n: 0, and it runs; "
+			machine_file_is "$name" stopped stopped ||
+			    wrong+="$n: not stopped in order; "
+			name=
+			continue
+		fi
+		failed=$((failed + 1))
+		[[ "$status" =~ ^(1|125)$ ]] || wrong+="$n: status $status; "
+		[[ "$output" == 'nspawn-stop: '* ]] || wrong+="$n: not said; "
+		# What has run is a machine that ends, and no failure.
+		if has_ended "$name"; then
+			wrong+="$n: status $status, and it has ended; "
+			name=
+		fi
+	done
+	echo "$wrong"
+	[ "$wrong" = '' ]
+	# The last is enough, the first is not.
+	[ "$name" = '' ]
+	[ "$failed" -gt 0 ]
+}

@@ -233,8 +233,8 @@ pool_ended()
 
 # limited KIND LIMIT COMMAND...: runs a command of the host in a control group
 # of its own with that limit: "memory" in bytes, or "pids".  Where these are of
-# the old kind systemd has no hand in it: then it is a group of the whole system,
-# which limited_end removes.
+# the old kind systemd has no hand in it: then it is a group of the whole
+# system, which limited_end removes.
 limited()
 {
 	on_host sh -eu -c "$LIMITED" "of-$HOST" "$@"
