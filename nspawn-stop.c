@@ -1510,7 +1510,7 @@ notice_give(struct wait *wait)
 	const struct settings *settings = wait->settings;
 	char text[LINE_SIZE] = "waiting for";
 	size_t used = strlen(text);
-	int left = deadline_left(wait->deadline);
+	int64_t left = wait->deadline - deadline_in(0);
 	size_t machines = 0;
 	ssize_t processes;
 
@@ -1531,9 +1531,9 @@ notice_give(struct wait *wait)
 		used += text_format(text + used, sizeof(text) - used,
 		    ": %zd process%s left", processes,
 		    processes == 1 ? "" : "es");
-	if (left != -1)
-		text_format(text + used, sizeof(text) - used, ", %d s",
-		    left / SECOND + (left % SECOND != 0));
+	if (wait->deadline != DEADLINE_NEVER)
+		text_format(text + used, sizeof(text) - used, ", %zd s",
+		    (ssize_t)((left + SECOND - 1) / SECOND));
 	if (wait->notice.terminal)
 		notice_line(&wait->notice, text);
 	if (wait->notice.socket != -1)
