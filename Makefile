@@ -210,7 +210,7 @@ check-matrix: check
 # Some things are true of static programs alone, and those that sweep are about
 # these anyway.
 STATIC_ONLY = attacker leader hostile watcher
-STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats
+STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats t/limits-257.bats
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     $(STATIC_ONLY:%=build/static/%)
