@@ -95,6 +95,7 @@ struct target {
 	bool		 failed;
 	int		 pace;		/* ms to the next look for a leader */
 	int64_t		 look;		/* when it is due, at it or for one */
+	int64_t		 doubt;		/* then it should have heard it */
 	int64_t		 forgotten;	/* when only its scope has been left */
 };
 
@@ -286,7 +287,7 @@ add_name(struct settings *settings, const char *name)
 	settings->targets[settings->count++] = (struct target){
 		.name = name, .machine = MACHINE_NONE, .due = true,
 		.child = PROCESS_NONE, .pace = LEADER_LOOK,
-		.forgotten = DEADLINE_NEVER,
+		.doubt = DEADLINE_NEVER, .forgotten = DEADLINE_NEVER,
 	};
 }
 
@@ -1049,6 +1050,8 @@ tell(struct teller *teller, size_t id)
 	char words[LEADER_SIZE];
 
 	target->told = true;
+	if (!settings->quiet && settings->timeout != 0)
+		target->doubt = deadline_in(DOUBT_TIME);
 	if (settings->verbose)
 		say("%s: %s", target->name, leader_words(proc, target, words,
 		    sizeof(words)));
@@ -1354,7 +1357,6 @@ struct wait {
 	int			 scopes;	/* inotify(7) of their slices */
 	int			 signals;
 	int64_t			 deadline;
-	int64_t			 doubt;		/* or never: has been */
 	int64_t			 tick;
 };
 
@@ -1475,8 +1477,7 @@ explain(const struct wait *wait, const struct target *target)
 	struct process_status status;
 	int proc = wait->host->proc;
 
-	if (plan->signal == SIGNAL_NONE || !target->told ||
-	    process_status_read(proc, leader->pid, &status) == -1 ||
+	if (process_status_read(proc, leader->pid, &status) == -1 ||
 	    !process_alive(leader))
 		return;
 	leader_words(proc, target, words, sizeof(words));
@@ -1567,20 +1568,20 @@ static size_t
 wait_look(struct wait *wait)
 {
 	const struct settings *settings = wait->settings;
-	bool doubt = deadline_left(wait->doubt) == 0;
 	size_t left = 0;
 
 	reports_take(wait->teller);
 	leaders_look(wait);
 	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
 		left += target_step(wait, i);
-		if (doubt) {
+		if (deadline_left(target->doubt) == 0) {
+			target->doubt = DEADLINE_NEVER;
 			notice_clear(&wait->notice);
-			explain(wait, &settings->targets[i]);
+			explain(wait, target);
 		}
 	}
-	if (doubt)
-		wait->doubt = DEADLINE_NEVER;
 	if (left > 0 && deadline_left(wait->tick) == 0) {
 		notice_give(wait);
 		wait->tick = deadline_in(SECOND);
@@ -1598,12 +1599,12 @@ earlier(int64_t a, int64_t b)
 static int64_t
 wait_next(const struct wait *wait)
 {
-	int64_t next = earlier(wait->deadline, earlier(wait->doubt,
-	    wait->tick));
+	int64_t next = earlier(wait->deadline, wait->tick);
 
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct target *target = &wait->settings->targets[i];
 
+		next = earlier(next, target->doubt);
 		if (target->ordered)
 			next = earlier(next, target->order_deadline);
 		if (target_untold(target))
@@ -1724,12 +1725,9 @@ static void
 wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 {
 	const struct settings *settings = teller->settings;
-	bool told = settings->signal != SIGNAL_NONE && !settings->quiet &&
-	    settings->timeout != 0;
 
 	*wait = (struct wait){ .teller = teller, .settings = settings,
 	    .host = teller->host, .deadline = deadline,
-	    .doubt = told ? deadline_in(DOUBT_TIME) : DEADLINE_NEVER,
 	    .tick = DEADLINE_NEVER };
 	/* Of each machine two: itself, and a child that reads of it. */
 	wait->fds = calloc(EVENTS + 2 * settings->count, sizeof(*wait->fds));
