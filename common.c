@@ -1051,6 +1051,9 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 		return -1;
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Who reads these is not held up, too. */
+		for (int fd = 0; fd < STANDARD; fd++)
+			close(fd);
 		if (getppid() == parent)
 			work(argument);
 		sys_exit(EXIT_SUCCESS);
@@ -4116,7 +4119,8 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 {
 	const struct process *supervisor = &machine->supervisor;
 	struct nspawn_words words;
-	int told = 0, file = 0;
+	int told = 0, file;
+	bool own;	/* unit is of a scope that it made */
 
 	if (supervisor->fd == -1 ||
 	    nspawn_words_read(proc, supervisor->pid, &words) == -1 ||
@@ -4124,19 +4128,22 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 		if (supervisor->fd != -1 && !error_is_end(errno))
 			return -1;
 		memset(&words, 0, sizeof(words));
-	} else if (settings_read(proc, supervisor->pid, &words, &file) == -1)
-		return -1;
+		words.settings = SETTINGS_NONE;
+	}
 	if (words.kill_signal[0] != '\0')
 		told = nspawn_signal(words.kill_signal);
-	if (told == 0 || words.settings == SETTINGS_OVERRIDE) {
+	own = unit != 0 && !words.keep_unit;
+	if (told != 0 && words.settings != SETTINGS_OVERRIDE)
+		;
+	/* These two it has also where it was told nothing. */
+	else if (own && unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
+		told = unit;
+	else {
+		if (settings_read(proc, supervisor->pid, &words, &file) == -1)
+			return -1;
 		if (file != 0)
 			told = file;
-		/* The first two it has also where it was told nothing. */
-		if (words.keep_unit || unit == 0)
-			;
-		else if (unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
-			told = unit;
-		else if (told != unit)
+		if (own && told != unit)
 			told = 0;
 	}
 	*signal = told == SIGKILL || told == SIGSTOP ? -1 : told;
