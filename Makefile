@@ -50,10 +50,13 @@ MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
-SMALL = -flto -ffunction-sections -fdata-sections -fno-move-loop-invariants \
-	-fno-asynchronous-unwind-tables \
+SMALL = -flto=auto -ffunction-sections -fdata-sections \
+	-fno-move-loop-invariants -fno-asynchronous-unwind-tables \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
+# Not all compilers know that they could do more than -Os for size.
+SIZE = $(shell $(STATIC_CC) -Oz -E -x c /dev/null >/dev/null 2>&1 && \
+	echo -Oz || echo -Os)
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # For other machines: Debian's cross compilers, with musl where t/setup has
@@ -105,7 +108,7 @@ sanitized: $(PROGRAMS:%=build/sanitized/%)
 cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
 build/static/%: COMPILER = $(STATIC_CC)
-build/static/%: CFLAGS = -Os
+build/static/%: CFLAGS = $(SIZE)
 build/static/%: KIND = $(STATIC)
 build/sanitized/%: CFLAGS = -O1 -g
 build/sanitized/%: KIND = $(SANITIZED)
