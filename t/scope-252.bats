@@ -1,0 +1,219 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# A machine has stopped only once systemd has dropped its scope.  Here that
+# comes long after the end of systemd-nspawn, since a process that cannot
+# be killed is in the scope: so the order is certain, and no race.  In each
+# host, with the systemd that the file's name says.
+
+load common
+load machines
+
+# Reads: $1 the folder of the programs.  PID 1 of hold ends at once when it is
+# told; hold_end lets the scope go.
+HOLD='bin=$1 holder= tree=/var/lib/machines/hold
+    [ -e "$tree" ] || cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+    mkdir -p "$tree/etc"
+    echo ID=hold >"$tree/etc/os-release"
+
+    fail()
+    {
+	echo "$*"
+	! kill "$holder" 2>/dev/null || umount -l /tmp/fuse
+	exit 1
+    }
+
+    # Waits until a command succeeds, for 20 s.
+    await()
+    {
+	tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 1000 ] || fail "not in time: $*"
+		sleep 0.02
+	done
+    }
+
+    # Starts the machine, with those options: fails where its name is still in
+    # use.
+    hold_start()
+    {
+	rm -f /tmp/up
+	mkfifo /tmp/up
+	systemd-nspawn --quiet --link-journal=no --console=pipe -M hold \
+	    -D "$tree" "$@" /bin/sh -c "trap \"exit 0\" TERM; echo up
+	    while :; do sleep 600 & wait \$!; done" \
+	    </dev/null >/tmp/up 2>/tmp/errors &
+	supervisor=$!
+	read -r word </tmp/up || fail "it does not start: $(cat /tmp/errors)"
+	for scope in /sys/fs/cgroup/machine.slice/machine-hold.scope \
+	    /sys/fs/cgroup/machine.slice/hold.scope; do
+		[ ! -d "$scope" ] || return 0
+	done
+	fail "it has no scope"
+    }
+
+    # Puts a process into the scope that no signal ends, until hold_end or until
+    # $1 s after the end of systemd-nspawn.
+    hold_scope()
+    {
+	mkdir -p "$scope/holder" /tmp/fuse
+	perl /src/t/holder.pl /tmp/fuse "$scope/holder" "$supervisor" "$1" \
+	    </dev/null >/tmp/held 2>&1 &
+	holder=$!
+	await grep -q held /tmp/held
+    }
+
+    hold_end()
+    {
+	kill "$holder"
+	{ wait "$holder"; } 2>/dev/null || :
+	umount -l /tmp/fuse
+    }
+
+    folder_gone() { [ ! -d "$scope" ]; }
+'
+
+setup_file()
+{
+	host_start
+	on_host sh -c 'cat >/tmp/listen.pl' <<-'END'
+	use Socket;
+	$| = 1;
+	socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
+	bind(S, pack_sockaddr_un("/run/of-scope")) or die;
+	print "up\n";
+	while (defined(recv(S, $m, 9999, 0))) { print "$m" }
+	END
+}
+
+hold()
+{
+	{
+		echo "$HOLD"
+		cat
+	} | host_script "$BIN"
+}
+
+@test "a scope that is never dropped is waited for until the time is up" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	status=0
+	"$bin/nspawn-stop" -t 2 hold 2>/tmp/said || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	! kill -0 "$supervisor" 2>/dev/null || echo 'systemd-nspawn lives'
+	hold_end
+	await folder_gone
+	echo "status $status"
+	cat /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	# A line to each process that is left may follow.
+	[ "${lines[0]}" = 'status 124' ]
+	[[ "${lines[1]}" == 'nspawn-stop: hold: has ended, but systemd has'\
+' not dropped its scope, now that the time is up; '* ]]
+}
+
+# The notice of each second is the event that it still waits.
+@test "who waits for the scope alone goes on, and ends when it is dropped" {
+	run hold <<-'END'
+	perl /tmp/listen.pl >/tmp/heard 2>&1 &
+	listener=$!
+	await grep -q up /tmp/heard
+	hold_start
+	hold_scope 600
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
+	heard() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
+	await ended
+	await heard "$(($(grep -c STATUS /tmp/heard) + 2))"
+	grep -q 'has stopped' /tmp/said && echo 'said so too early'
+	kill -0 "$waiter" || echo 'has not waited'
+	[ -d "$scope" ] || echo 'the scope was not held'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the scope is still there'
+	kill "$listener"
+	rm /run/of-scope
+	grep 'has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+# Half a second is long: who did not wait for the scope would be there first.
+@test "the name can be used again at once, twenty times" {
+	run hold <<-'END'
+	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		[ $((n % 2)) = 0 ] && register=no || register=yes
+		hold_start "--register=$register"
+		hold_scope 0.5
+		"$bin/nspawn-stop" --strict hold || fail "$n: status $?"
+		folder_gone || fail "$n: the scope is still there"
+		await umount /tmp/fuse
+	done
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = '' ]
+}
+
+@test "of several machines one scope is enough to wait for" {
+	machine scope other
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	status=0
+	"$bin/nspawn-stop" -v -t 1 other hold 2>/tmp/said || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	hold_end
+	await folder_gone
+	echo "status $status"
+	grep -o 'other: has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'status 124
+other: has stopped' ]
+}
+
+# A stopped systemd-nspawn does not see the end of PID 1: that is a machine
+# between two PID 1s, for as long as it is needed.
+@test "the scope is waited for, too, of a machine found without a leader" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	kill -STOP "$supervisor"
+	for pid in $(pgrep -P "$supervisor"); do
+		kill -KILL "$pid"
+	done
+	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
+	await ended
+	perl /tmp/listen.pl >/tmp/heard 2>&1 &
+	listener=$!
+	await grep -q up /tmp/heard
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 4 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await grep -q STATUS /tmp/heard
+	kill -CONT "$supervisor"
+	status=0
+	wait "$waiter" || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	kill "$listener"
+	rm /run/of-scope
+	hold_end
+	await folder_gone
+	echo "status $status"
+	cat /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "${lines[0]}" = 'status 124' ]
+	[[ "$output" == *'systemd has not dropped its scope'* ]]
+}

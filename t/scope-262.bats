@@ -1,0 +1,1 @@
+scope-252.bats
