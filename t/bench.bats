@@ -8,13 +8,15 @@ load common
 @test "bench prints a row for each that is compared, and leaves nothing" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	run -0 --separate-stderr env BUILD="$BUILD" BENCH_RUNS=1 \
-	    BENCH_CROWDS='60 120' BENCH_STOPPED='1 2' timeout 110 "$TOP/t/bench" 3>&-
+	    BENCH_CROWDS='60 120' BENCH_STOPPED='1 2' BENCH_TOLD=3 \
+	    timeout 110 "$TOP/t/bench" 3>&-
 	[ "$stderr" = '' ]
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
 	for row in 'nsenter -t PID' 'nsenter -t $(machinectl' \
 	    'machinectl shell' 'systemd-run -M' '       60 ' '      120 ' \
 	    'nspawn-stop --signal none' 'waitpid PID' \
-	    'while machinectl show' '        1 ' '        2 '; do
+	    'while machinectl show' '        1 ' '        2 ' \
+	    'each in a scope' 'all in one'; do
 		[[ "$output" == *$'\n'"$row"* ]]
 	done
 	run -0 "$TOP/t/picture" <<<"$output"

@@ -72,9 +72,9 @@ number(const char *text, int max)
 
 /* ---- commands ------------------------------------------------------ */
 
-/* Starts a command that neither reads nor shows anything. */
+/* Starts a command that reads nothing, and shows what goes to out and errors. */
 static pid_t
-command_start(char **words, int out)
+command_start(char **words, int out, int errors)
 {
 	pid_t pid;
 
@@ -89,6 +89,8 @@ command_start(char **words, int out)
 
 	dup2(null, STDIN_FILENO);
 	dup2(out == -1 ? null : out, STDOUT_FILENO);
+	if (errors != -1)
+		dup2(errors, STDERR_FILENO);
 	execvp(words[0], words);
 	warn("%s", words[0]);
 	_exit(127);
@@ -98,7 +100,7 @@ static void
 command_time(char **words, int64_t *ns)
 {
 	int64_t start = clock_ns();
-	pid_t pid = command_start(words, -1);
+	pid_t pid = command_start(words, -1, -1);
 	int status;
 
 	if (child_wait(pid, &status) == -1)
@@ -190,7 +192,7 @@ do_memory(char **arg)
 
 	if (pipe2(ends, O_CLOEXEC) == -1)
 		err(1, "cannot make a pipe");
-	pid_t pid = command_start(arg, ends[1]);
+	pid_t pid = command_start(arg, ends[1], -1);
 
 	close(ends[1]);
 	if (read(ends[0], &byte, 1) != 1)
@@ -205,7 +207,7 @@ static int
 do_peak(char **arg)
 {
 	struct rusage usage;
-	pid_t pid = command_start(arg, -1);
+	pid_t pid = command_start(arg, -1, -1);
 	int status;
 
 	if (wait4(pid, &status, 0, &usage) == -1 || status != 0)
@@ -318,7 +320,7 @@ late_start(const struct host *host, char *tree, struct machine *machine)
 	char *words[] = { shell, option, script, tree, NULL };
 	struct machined none = { .hung = true };
 	int64_t deadline = deadline_in(30000);
-	pid_t suspects[2], pid = command_start(words, -1);
+	pid_t suspects[2], pid = command_start(words, -1, -1);
 	bool starting;
 
 	for (;;) {
@@ -361,7 +363,7 @@ late_round(const struct host *host, char *tree, char **command, int64_t *ns,
 	for (int i = 0; i < COMMANDS_MAX && command[i] != NULL; i++)
 		words[i] = strcmp(command[i], "PID") == 0 ? supervisor :
 		    command[i];
-	waiter = command_start(words, -1);
+	waiter = command_start(words, -1, -1);
 	poll(NULL, 0, SETTLE);
 	waiter_watch(waiter, kib, wakes);
 	process_signal(&machine.leader, SIGKILL);
@@ -400,6 +402,39 @@ do_late(char **arg)
 	return 0;
 }
 
+/* ---- telling ------------------------------------------------------- */
+
+#define TOLD		": sent SIG"	/* nspawn-stop --verbose, of each */
+
+/*
+ * COUNT, then a nspawn-stop of so many machines: us until it has told the last.
+ */
+static int
+do_tell(char **arg)
+{
+	int count = number(*arg++, INT_MAX), ends[2], status;
+	int64_t start = clock_ns();
+	char line[1024];
+
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		err(1, "cannot make a pipe");
+	pid_t pid = command_start(arg, -1, ends[1]);
+	FILE *said = fdopen(ends[0], "r");
+
+	close(ends[1]);
+	if (said == NULL)
+		err(1, "cannot read what %s says", arg[0]);
+	while (count > 0 && fgets(line, sizeof(line), said) != NULL)
+		count -= strstr(line, TOLD) != NULL;
+	start = clock_ns() - start;
+	while (fgets(line, sizeof(line), said) != NULL)
+		;
+	if (child_wait(pid, &status) == -1 || status != 0 || count > 0)
+		errx(1, "%s: failed, with %d machines to tell", arg[0], count);
+	printf("%" PRId64 "\n", start / 1000);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*function)(char **arg);
@@ -407,7 +442,7 @@ static const struct {
 } functions[] = {
 	{ "time", do_time, 2 }, { "memory", do_memory, 1 },
 	{ "peak", do_peak, 1 }, { "find", do_find, 2 },
-	{ "late", do_late, 3 },
+	{ "late", do_late, 3 }, { "tell", do_tell, 2 },
 };
 
 int

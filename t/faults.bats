@@ -63,6 +63,20 @@ kill web --kill-who=leader --signal=37' ]
 	machine_file_is web signal 15
 }
 
+# What the signal did the first time, it may not do the second: many programs
+# take that for haste.
+@test "a machinectl that hangs once it has sent the signal is enough" {
+	machine_sh web "trap 'echo told >>/told' TERM; $WAITS"
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	[ "$1" = show ] && exec /usr/bin/machinectl "$@"
+	/usr/bin/machinectl "$@"
+	exec sleep 600
+	END
+	run -124 stop_faked --timeout 3 web
+	machine_file_is web told told
+}
+
 @test "a host without machinectl does as well" {
 	machine scope web
 	run -0 on_host env PATH=/nowhere "$BIN/nspawn-enter" web hostname
