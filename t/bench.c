@@ -72,7 +72,7 @@ number(const char *text, int max)
 
 /* ---- commands ------------------------------------------------------ */
 
-/* Starts a command that reads nothing, and shows what goes to out and errors. */
+/* Starts a command that reads nothing, and shows what goes to out, errors. */
 static pid_t
 command_start(char **words, int out, int errors)
 {

@@ -29,28 +29,28 @@ setup_file()
 @test "the judge knows a lie of any kind" {
 	run storm rows "$TINI" <<-'END'
 	running | nothing | 0 | | not one thing is said of it, but []
-	running | nothing | 0 | has stopped | was there all the time
-	running | nothing | 0 | is not running | was running all the time
-	running | waits | 0 | is still running, now that | was there all the time
-	running | waits | 1 | is still running, now that | the status should be 124
-	running | waits | 124 | is still running, now that | true
-	running | nothing | 124 | is still running, now that | was given up before the deadline
-	running | nothing | 1 | has rebooted instead of stopping | had one PID 1 all the time
-	running | waits | 1 | is starting, or between two starts | had one PID 1 all the time
-	running | nothing | 1 | cannot send SIGTERM | could not be told
-	running | stops | 0 | has stopped | true
-	running | stops | 1 | has rebooted instead of stopping | did not reboot
-	running | stops | 124 | has stopped | the status should be 0
-	running | stops | 124 | is still running, now that | was gone at the deadline
-	running | reboots | 1 | has rebooted instead of stopping | true
-	running | reboots | 0 | has stopped | was there all the time
-	gone | nothing | 0 | is not running | true
-	gone | nothing | 0 | has stopped | was not there at all
-	gone | waits | 124 | is still running, now that | was gone at the deadline
-	gone | nothing | 1 | has rebooted instead of stopping | did not reboot
-	gone | waits | 1 | is starting, or between two starts | was gone at the deadline
-	held | scopes | 0 | has stopped | was there all the time
-	held | scopes | 124 | has ended, but systemd has not dropped its scope | true
+	running | nothing | 0 | stopped | was there all the time
+	running | nothing | 0 | absent | was running all the time
+	running | waits | 0 | running | was there all the time
+	running | waits | 1 | running | the status should be 124
+	running | waits | 124 | running | true
+	running | nothing | 124 | running | was given up before the deadline
+	running | nothing | 1 | rebooted | had one PID 1 all the time
+	running | waits | 1 | starting | had one PID 1 all the time
+	running | nothing | 1 | failed | could not be told
+	running | stops | 0 | stopped | true
+	running | stops | 1 | rebooted | did not reboot
+	running | stops | 124 | stopped | the status should be 0
+	running | stops | 124 | running | was gone at the deadline
+	running | reboots | 1 | rebooted | true
+	running | reboots | 0 | stopped | was there all the time
+	gone | nothing | 0 | absent | true
+	gone | nothing | 0 | stopped | was not there at all
+	gone | waits | 124 | running | was gone at the deadline
+	gone | nothing | 1 | rebooted | did not reboot
+	gone | waits | 1 | starting | was gone at the deadline
+	held | scopes | 0 | stopped | was there all the time
+	held | scopes | 124 | scope | true
 	END
 	echo "$output"
 	[ "$status" = 0 ]

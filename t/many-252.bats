@@ -111,12 +111,12 @@ told_in_time()
 
 deaf_signal()
 {
-	local name pids=()
-
-	for name in $DEAF; do
-		pids+=("$(on_host pgrep -P "$(on_host pgrep -f -- "-M $name ")")")
-	done
-	on_host kill "-$1" "${pids[@]}"
+	# shellcheck disable=SC2086 # to be split into words
+	on_host sh -euc 'signal=$1
+	    shift
+	    for name; do
+		kill "-$signal" "$(pgrep -P "$(pgrep -f -- "-M $name ")")"
+	    done' sh "$1" $DEAF
 }
 
 deaf_continue()
@@ -132,6 +132,7 @@ deaf_continue()
 
 deaf_freeze()
 {
+	# shellcheck disable=SC2086 # to be split into words
 	on_host sh -c 'for name; do
 		cd /sys/fs/cgroup/machine.slice
 		cd "machine-$name.scope" 2>/dev/null || cd "$name.scope"
@@ -192,7 +193,8 @@ held_back()
 		sleep 10
 		used=$((($(used) - before) / 1000))
 		echo "$kind: $used ms in 10 s"
-		on_host sh -c 'kill -INT $(cat /sys/fs/cgroup/waits/cgroup.procs)'
+		on_host sh -c 'cd /sys/fs/cgroup/waits
+		    kill -INT $(cat cgroup.procs)'
 		job_end
 		[ "$used" -le 200 ]
 	done

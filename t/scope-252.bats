@@ -217,3 +217,37 @@ other: has stopped' ]
 	[ "${lines[0]}" = 'status 124' ]
 	[[ "$output" == *'systemd has not dropped its scope'* ]]
 }
+
+# PID 1 begins as the child of a child of systemd-nspawn, which is the same
+# program and ends at once; here a second later.
+@test "the supervisor is known, too, while systemd-nspawn has its outer child" {
+	run hold <<-'END'
+	rm -f /tmp/up
+	strace -f -qq -o /dev/null -e trace=clone,clone3 \
+	    -e inject=clone,clone3:delay_exit=1500000 \
+	    systemd-nspawn --quiet --link-journal=no --console=pipe \
+	    --register=no --keep-unit -M hold -D "$tree" /bin/sh -c \
+	    'trap "exit 0" TERM; echo up; while :; do sleep 600 & wait $!; done' \
+	    </dev/null >/tmp/up 2>&1 &
+	tracer=$!
+	await pgrep -x systemd-nspawn >/dev/null
+	supervisor=$(pgrep -x -P "$tracer" systemd-nspawn)
+	processes() { pgrep -x -c systemd-nspawn || :; }
+	early=0
+	until grep -q up /tmp/up; do
+		before=$(processes)
+		said=$("$bin/nspawn-stop" --dry-run hold 2>&1) || :
+		after=$(processes)
+		[ "$before$after" != 33 ] || early=$((early + 1))
+		named=$(expr "$said" : '.*its supervisor is \([0-9]*\)') || :
+		[ -z "$named" ] || [ "$named" = "$supervisor" ] ||
+		    fail "the supervisor is $supervisor, and not: $said"
+		[ "$(processes)" != 0 ] || fail "no machine: $(cat /tmp/up)"
+	done
+	[ "$early" -gt 0 ] || fail 'it was never seen with an outer child'
+	"$bin/nspawn-stop" --strict --quiet hold
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = '' ]
+}

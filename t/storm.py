@@ -14,6 +14,8 @@
 #   and after it had ended, or a supervisor before and its scope after.  That it
 #   was gone is a matter of two times that only its one keeper writes: when all
 #   of it had been seen to be gone, and just before it was started again.
+# - A scope that is made for a PID 1 that ends just then is one that systemd
+#   takes for running, for ever: that is none of nspawn-stop's.
 # - PID 1 of each machine writes its starts and ends to /said, with
 #   /proc/uptime.  Nobody else starts, reboots or kills it without a note.
 
@@ -35,6 +37,7 @@ STOPPERS = 10
 SLACK = 5		# s, that a call may take longer than its --timeout
 LATE = 0.3		# s, in which what it says at its deadline may age
 TICK = 0.02		# s, of /proc/uptime, and one more
+STALE = 5		# s, after which systemd has to be told that a scope is empty
 LIFE = 15		# s, after which a machine is ended, whatever it is
 
 SAY = 'say() { read -r up rest </proc/uptime; echo "$1 $up" >>/said; }; '
@@ -95,6 +98,7 @@ class Life:
         self.pidfd = -1
         self.lock = threading.Lock()
         self.killed = False
+        self.stale = False	# systemd has forgotten its empty scope
         self.asked = 0		# to reboot, by us
         self.said = []		# (word, time), of PID 1
 
@@ -191,13 +195,24 @@ class Machine:
             words = [line.split() for line in f]
         return [(w[0], float(w[1])) for w in words if len(w) == 2]
 
+    def scope_drop(self):
+        """Removes what systemd has forgotten."""
+        for path in self.scopes:
+            subprocess.run(['systemctl', 'stop', os.path.basename(path)],
+                           stderr=subprocess.DEVNULL)
+            subprocess.run(['find', path, '-depth', '-type', 'd', '-exec',
+                            'rmdir', '{}', ';'], stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+
     def end(self, life):
         """Waits until all of an ended life is gone."""
         life.close()
-        give_up = clock() + 60
-        while self.scope() and clock() < give_up:
+        until = clock() + STALE
+        while self.scope():
+            if clock() >= until:
+                life.stale = True
+                self.scope_drop()
             time.sleep(0.005)
-        if clock() > give_up - 50: print("slow", self.name, self.kind_name, self.options, 60-give_up+clock(), file=sys.stderr)
         life.said = self.hears()
         life.gone = clock()
 
@@ -293,6 +308,7 @@ class Call:
         # Until now: the machine, its supervisor, its PID 1.
         self.there = [life and machine.still(life)
                       for machine, life in zip(machines, before)]
+        self.before = before
         self.supervised = [life and life.alive() for life in before]
         self.led = [fd != -1 and not ended(fd) for fd in leaders]
         for fd in leaders:
@@ -346,8 +362,10 @@ class Call:
     def judge_machine(self, machine, outcome, i):
         if not isinstance(outcome, str):
             return f'not one thing is said of it, but {outcome}'
-        if self.there[i] and (outcome == 'stopped' or
-                              self.status == 0 and outcome != 'absent'):
+        there = self.supervised[i] or \
+            self.there[i] and not self.before[i].stale
+        if there and (outcome == 'stopped' or
+                      self.status == 0 and outcome != 'absent'):
             return 'was there all the time'
         if self.supervised[i] and outcome == 'absent':
             return 'was running all the time'
@@ -439,7 +457,6 @@ def storm(program, seed, seconds, tini):
     over.wait(float(seconds))
     for event, threads in ((over, stoppers), (all_over, keepers)):
         event.set()
-        print("set", clock(), file=sys.stderr)
         for thread in threads:
             thread.join()
     return summary([call for s in stoppers for call in s.calls], machines)
@@ -451,13 +468,14 @@ def summary(calls, machines):
     for call in calls:
         for word in [f'status {call.status}', *call.outcomes]:
             counts[str(word)] = counts.get(str(word), 0) + 1
-    starts = 0
+    starts = stale = 0
     for machine in machines:
         for life in machine.lives:
             starts += [word for word, _ in life.said].count('start')
+            stale += life.stale
             wrong += judge_life(machine, life)
-    print(f'{len(calls)} calls, {sum(len(m.lives) for m in machines)}'
-          f' supervisors, {starts} starts of PID 1')
+    print(f'{clock() - calls[0].begin:.0f} s, {len(calls)} calls, {sum(len(m.lives) for m in machines)}'
+          f' supervisors, {starts} starts of PID 1, {stale} stale scopes')
     for word in sorted(counts):
         print(f'{counts[word]} {word}')
     # What did not come to pass has not been judged.
@@ -485,8 +503,21 @@ def held(machine, life):
     return holder
 
 
-def row(machine, state, does, status, text, tini):
+TEXT = {
+    '': '',
+    'stopped': 'has stopped',
+    'absent': 'is not running',
+    'running': 'is still running, now that the time is up',
+    'scope': 'has ended, but systemd has not dropped its scope',
+    'rebooted': 'has rebooted instead of stopping',
+    'starting': 'is starting, or between two starts',
+    'failed': 'cannot send SIGTERM to its leader',
+}
+
+
+def row(machine, state, does, status, says):
     """What the judge says of a fake, and of what really became of it."""
+    text = TEXT[says] and f'nspawn-stop: {machine.name}: {TEXT[says]}'
     script = f'echo "{text}"; exit {status}'
     life = machine.start()
     while 'start' not in [word for word, _ in machine.hears()]:
@@ -537,15 +568,11 @@ def rows(tini):
     machine = Machine('row', 'sh', [], tini)
     bad = 0
     for line in sys.stdin:
-        state, does, status, text, due = [
-            field.strip() for field in line.split('|')]
-        if text:
-            text = f'nspawn-stop: row: {text}'
-        is_ = row(machine, state, does, status, text, tini).split(';')[0]
-        is_ = is_.replace('row (sh): ', '')
-        if is_ != due:
+        *words, due = [field.strip() for field in line.split('|')]
+        what = row(machine, *words).split(';')[0].replace('row (sh): ', '')
+        if what != due:
             bad += 1
-            print(f'{line.strip()}: but the judge says: {is_}')
+            print(f'{line.strip()}: but the judge says: {what}')
     return 1 if bad else 0
 
 
