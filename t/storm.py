@@ -40,7 +40,8 @@ TICK = 0.02		# s, of /proc/uptime, and one more
 STALE = 5		# s, after which systemd has to be told that a scope is empty
 LIFE = 15		# s, after which a machine is ended, whatever it is
 
-SAY = 'say() { read -r up rest </proc/uptime; echo "$1 $up" >>/said; }; '
+# In a trap, read of busybox 1.38 never returns.
+SAY = 'say() { echo "$1 $(cat /proc/uptime)" >>/said; }; '
 STAY = 'say start; while :; do sleep 600 & wait $!; done'
 REBOOTS = 'trap "say reboot; reboot -f" USR1; '
 ENDS = 'trap "say end; exit 0" TERM; '
@@ -193,7 +194,7 @@ class Machine:
         """What PID 1 has said, as far as it has."""
         with open(f'{self.tree}/said') as f:
             words = [line.split() for line in f]
-        return [(w[0], float(w[1])) for w in words if len(w) == 2]
+        return [(w[0], float(w[1])) for w in words if len(w) == 3]
 
     def scope_drop(self):
         """Removes what systemd has forgotten."""
@@ -391,7 +392,7 @@ class Call:
                 continue
             # The new one may need a while to say so.
             if life.process.returncode == 133 or any(
-                    word != 'end' and
+                    (word != 'end' or life.asked) and
                     self.begin - TICK <= at <= self.end + SLACK
                     for word, at in life.said[1:]):
                 return True
