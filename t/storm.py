@@ -390,10 +390,12 @@ class Call:
         for life in machine.lives:
             if life.begin > self.end or life.gone < self.begin:
                 continue
-            # The new one may need a while to say so.
+            # The new one may need a while to say so, or be killed before;
+            # and busybox needs some from its end to the reboot.
+            since = self.begin - (SLACK if life.asked else TICK)
             if life.process.returncode == 133 or any(
                     (word != 'end' or life.asked) and
-                    self.begin - TICK <= at <= self.end + SLACK
+                    since <= at <= self.end + SLACK
                     for word, at in life.said[1:]):
                 return True
         return False
