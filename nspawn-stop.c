@@ -1774,6 +1774,11 @@ stop_all(const struct settings *settings, const struct host *host,
 	while (wait_look(&wait) > 0 && signal == 0 &&
 	    deadline_left(deadline) != 0)
 		signal = wait_event(&wait);
+	/* What has ended at the last moment has ended. */
+	for (size_t i = 0; i < settings->count; i++) {
+		target_look(&settings->targets[i]);
+		scope_look(&wait, &settings->targets[i]);
+	}
 	notice_clear(&wait.notice);
 	fd_close(&wait.notice.socket);
 	fd_close(&wait.signals);
