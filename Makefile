@@ -90,7 +90,7 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
-	watcher
+	recorder watcher
 SCRIPTS = t/setup t/host t/sit t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
@@ -212,7 +212,7 @@ check-matrix: check
 
 # Some things are true of static programs alone, and those that sweep are about
 # these anyway.
-STATIC_ONLY = attacker leader hostile watcher
+STATIC_ONLY = attacker leader hostile recorder watcher
 STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats t/limits-257.bats
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \

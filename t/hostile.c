@@ -16,6 +16,10 @@
  *	/usr/sbin, with what is executed as "init 0", lies on such a FUSE
  *   hostile fuse root
  *	its own root directory lies on such a FUSE, which answers it alone
+ *   hostile fuse self
+ *	its own program, called init, lies on such a FUSE; TERM ends it
+ *   hostile rest
+ *	TERM ends it
  *   hostile leave
  *	at USR1 it leaves its user namespace for one of its own, and makes
  *	/left; TERM ends it
@@ -446,11 +450,21 @@ groups_take(size_t count)
 
 /* ---- fuse ---------------------------------------------------------- */
 
+#define FUSE_READ	131072	/* no less than any read of a file */
+
 /* What of <linux/fuse.h> is needed here. */
 struct fuse_request {
 	uint32_t	length, operation;
 	uint64_t	unique, node;
 	uint32_t	uid, gid, pid, extensions;
+	uint64_t	handle, offset;		/* of a read */
+	uint32_t	size;
+};
+
+struct fuse_attributes {
+	uint64_t	node, size, blocks, times[3];
+	uint32_t	times_ns[3], mode, links, uid, gid;
+	uint32_t	device, block_size, flags;
 };
 
 struct fuse_answer {
@@ -466,15 +480,27 @@ struct fuse_answer {
 		struct {
 			uint64_t	valid;
 			uint32_t	valid_ns, pad;
-			uint64_t	node, size, blocks, times[3];
-			uint32_t	times_ns[3], mode, links, uid, gid;
-			uint32_t	device, block_size, flags;
+			struct fuse_attributes	a;
 		} attributes;
+		struct {
+			uint64_t	node, generation, valid, a_valid;
+			uint32_t	valid_ns, a_valid_ns;
+			struct fuse_attributes	a;
+		} entry;
+		struct {
+			uint64_t	handle;
+			uint32_t	flags, pad;
+		} opened;
+		char	bytes[FUSE_READ];
 	} u;
 };
 
 #define FUSE_DEVICE	makedev(10, 229)
+#define FUSE_LOOKUP	1
 #define FUSE_GETATTR	3
+#define FUSE_OPEN	14
+#define FUSE_READ_CALL	15
+#define FUSE_GETXATTR	22
 #define FUSE_INIT	26
 #define FUSE_ACCESS	34
 #define FUSE_REQUEST	65536	/* no less than any request */
@@ -484,14 +510,52 @@ struct fuse_answer {
 #define FUSE_LENGTH(member)	(offsetof(struct fuse_answer, u) + \
 	sizeof(((struct fuse_answer *)NULL)->u.member))
 
-/* Says to PID 1 what it needs to know of an empty directory. */
+/* The only file, where there is one, in the only directory. */
+#define FUSE_ROOT	1
+#define FUSE_FILE	2
+static int fuse_file = -1;
+
+static struct fuse_attributes
+fuse_attributes(uint64_t node)
+{
+	struct stat s = { .st_size = 0 };
+
+	if (node == FUSE_ROOT)
+		return (struct fuse_attributes){ .node = node,
+		    .mode = S_IFDIR | 0755, .links = 2 };
+	fstat(fuse_file, &s);
+	return (struct fuse_attributes){ .node = node, .links = 1,
+	    .mode = S_IFREG | 0755, .size = (uint64_t)s.st_size };
+}
+
+/* Says to PID 1 what it needs to know. */
 static void
 fuse_answer(int fd, const struct fuse_request *request)
 {
-	struct fuse_answer answer = { .unique = request->unique };
+	static struct fuse_answer answer;
 	size_t length = offsetof(struct fuse_answer, u);
+	ssize_t n;
 
+	memset(&answer, 0, sizeof(answer));
+	answer.unique = request->unique;
 	switch (request->operation) {
+	case FUSE_LOOKUP:
+		if (fuse_file == -1) {
+			answer.error = -ENOENT;
+			break;
+		}
+		length = FUSE_LENGTH(entry);
+		answer.u.entry.node = FUSE_FILE;
+		answer.u.entry.a = fuse_attributes(FUSE_FILE);
+		break;
+	case FUSE_OPEN:
+		length = FUSE_LENGTH(opened);
+		break;
+	case FUSE_READ_CALL:
+		n = pread(fuse_file, answer.u.bytes, request->size,
+		    (off_t)request->offset);
+		length += n < 0 ? 0 : (size_t)n;
+		break;
 	case FUSE_INIT:
 		length = FUSE_LENGTH(start);
 		answer.u.start.major = 7;
@@ -500,11 +564,12 @@ fuse_answer(int fd, const struct fuse_request *request)
 		break;
 	case FUSE_GETATTR:
 		length = FUSE_LENGTH(attributes);
-		answer.u.attributes.node = 1;
-		answer.u.attributes.mode = S_IFDIR | 0755;
-		answer.u.attributes.links = 2;
+		answer.u.attributes.a = fuse_attributes(request->node);
 		break;
 	case FUSE_ACCESS:
+		break;
+	case FUSE_GETXATTR:
+		answer.error = -ENOSYS;
 		break;
 	default:
 		answer.error = -ENOENT;
@@ -559,13 +624,20 @@ static void
 fuse(const char *what)
 {
 	bool root = strcmp(what, "root") == 0;
+	bool self = strcmp(what, "self") == 0;
 
 	if (strcmp(what, "init") == 0) {
 		fuse_mount("/usr/sbin", false);
 		return;
 	}
 	mkdir("/fuse", 0755);
-	fuse_mount("/fuse", root);
+	if (self)
+		fuse_file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	fuse_mount("/fuse", root || self);
+	if (self) {
+		execl("/fuse/init", "init", "rest", (char *)NULL);
+		err(1, "/fuse/init");
+	}
 	if (root && chroot("/fuse") == -1)
 		err(1, "cannot change its root directory");
 	if (root)
@@ -626,6 +698,8 @@ main(int argc, char **argv)
 		change_while_traced();
 	else if (mode_is(arg, "seize", 0))
 		seize();
+	else if (mode_is(arg, "rest", 0))
+		signal(SIGTERM, end);
 	else if (mode_is(arg, "groups", 1))
 		groups_take(number(arg[1], GROUPS_MAX));
 	else if (mode_is(arg, "fuse", 1))
