@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# For the tests of inits: machines in a host, one of each init that Debian has a
+# package of, over a service that takes 1.2 s to stop and writes a file last.
+
+# Boots the host.  The programs keep their names until second is another path,
+# to which they are then copied, by cp or ln.
+rows_begin()
+{
+	inits=/outer$("$TOP/t/host" build inits-bookworm)
+	newer=/outer$("$TOP/t/host" build inits-trixie)
+	second='' copies=cp rows=()
+	host_start
+}
+
+# Makes the tree of the machine $1 over one that is there, $2, with the service.
+TREE='name=$1 tree=/var/lib/machines/$1
+    mkdir -p "$tree" "/var/lib/machines/.$name/upper" \
+	"/var/lib/machines/.$name/work"
+    mount -t overlay -o "lowerdir=$2,upperdir=/var/lib/machines/.$name/upper,\
+workdir=/var/lib/machines/.$name/work" overlay "$tree"
+    cd "$tree"
+    mkdir -p etc
+    echo ID=of-test >etc/os-release
+    cat >service <<-"END"
+	#!/bin/sh
+	trap "sleep 1.2; echo served >/served; exit 0" TERM
+	trap "" HUP
+	echo >/ready
+	while :; do sleep 600 & wait $!; done
+	END
+    chmod 0755 service'
+
+# row NAME LOWER PROGRAM COMMAND...: starts a machine whose PID 1 is that, once
+# the script on stdin has been run in its tree.  In the command @ is the program,
+# or what that is called now; then the machine's name has it, too.
+row()
+{
+	local name=$1${second:+.${second##*/}} lower=$2 program=$3
+	shift 3
+
+	{
+		echo "$TREE"
+		cat
+		[ -z "$second" ] || [ "$second" = "$program" ] ||
+		    echo "rm -f .$second; $copies .$program .$second"
+		echo 'shift 2
+		exec setsid systemd-nspawn --quiet --link-journal=no \
+		    --console=pipe --private-network -D "$tree" -M "$name" \
+		    "$@" </dev/null >"/tmp/$name.log" 2>&1 &'
+	} | host_script "$name" "$lower" "${@//@/${second:-$program}}"
+	rows+=("$name")
+}
+
+# Waits until the service runs in each of them.
+rows_await()
+{
+	local name
+
+	for name in "${rows[@]}"; do
+		until_true on_host test -e "/var/lib/machines/$name/ready" ||
+		    on_host cat "/tmp/$name.log"
+	done
+}
+
+# write PATH: makes a script of the lines on stdin.
+WRITE='write() { mkdir -p "$(dirname "$1")"; { echo "#!/bin/sh"; cat; } >"$1"
+    chmod 0755 "$1"; }'
+
+rows_of_supervisors()
+{
+	row runit "$inits" /sbin/runit @ <<-END
+	$WRITE
+	rm -rf etc/runit etc/service
+	echo : | write etc/runit/1
+	echo 'exec runsvdir -P /etc/service' | write etc/runit/2
+	echo 'sv -w 20 force-stop /etc/service/*; sv exit /etc/service/*' |
+	    write etc/runit/3
+	echo 'exec /service' | write etc/service/x/run
+	END
+	row runsvdir "$inits" /usr/bin/runsvdir @ /sv <<-END
+	$WRITE
+	echo 'exec /service' | write sv/x/run
+	END
+	row s6 "$inits" /usr/bin/s6-svscan @ /sv <<-END
+	$WRITE
+	echo 'exec /service' | write sv/x/run
+	END
+	row overlay "$inits" /usr/bin/s6-svscan /bin/sh -c \
+	    'cp -a /sv /run/service
+	    exec 4>/dev/null; exec @ -d4 -- /run/service' <<-END
+	$WRITE
+	echo 'exec /service' | write sv/x/run
+	END
+	row s6-linux "$inits" /usr/bin/s6-svscan /bin/sh -c \
+	    'cp -a /sv /run/service
+	    exec 3>/dev/null; exec @ -X3 -- /run/service' <<-END
+	$WRITE
+	echo 'exec /service' | write sv/x/run
+	echo : | write sv/.s6-svscan/SIGTERM
+	echo 's6-svscanctl -t /run/service' | write sv/.s6-svscan/SIGUSR1
+	END
+	row supervisord "$inits" /usr/bin/supervisord @ -n -c /etc/s.conf <<-'END'
+	printf '%s\n' '[supervisord]' '[program:x]' 'command=/service' \
+	    >etc/s.conf
+	END
+}
+
+rows_of_inits()
+{
+	# A busybox runs no applet by a name that is none.
+	[ "$second" = /sbin/myinit ] ||
+	    row busybox "$inits" /bin/busybox @ init <<-END
+	$WRITE
+	printf '%s\n' '::once:/service' '::shutdown:/stop' >etc/inittab
+	echo 'kill \$(pidof -x service); until [ -e /served ]; do sleep 0.1; done' |
+	    write stop
+	END
+	for suite in bookworm trixie; do
+		lower=$inits
+		[ "$suite" = bookworm ] || lower=$newer
+		row "sysvinit-$suite" "$lower" /sbin/init @ <<-END
+		printf '%s\n' 'id:2:initdefault:' 'x:2:respawn:/service' \
+		    '0:0:wait:/sbin/halt -d -f -p' >etc/inittab
+		END
+	done
+	row openrc "$inits" /sbin/openrc-init @ <<-END
+	$WRITE
+	write sbin/openrc <<-'RC'
+	case \$1 in
+	default) /service & ;;
+	shutdown) kill \$(pidof -x service)
+	    until [ -e /served ]; do sleep 0.1; done ;;
+	esac
+	RC
+	END
+	row finit "$inits" /sbin/finit @ <<-END
+	echo 'service [2345] /service -- of the test' >etc/finit.conf
+	END
+	row void "$inits" /sbin/runit @ /stage <<-END
+	$WRITE
+	# By name and signals the runit of Void, which has no handler for PWR.
+	cp bin/dash sbin/runit.new
+	mv sbin/runit.new sbin/runit
+	write stage <<-'RUNIT'
+	/service & service=\$!
+	trap 'if [ -x /etc/stopit ]; then kill \$service
+	    until [ -e /served ]; do sleep 0.1; done; exit 0; fi' CONT
+	trap : INT
+	trap '' TERM
+	while :; do wait; done
+	RUNIT
+	rm sbin/init
+	write sbin/init <<-'INIT'
+	[ "\$*" = 0 ] || exit 1
+	echo >/etc/stopit
+	chmod 0755 /etc/stopit
+	kill -CONT 1
+	INIT
+	END
+	row systemd /tree /lib/systemd/systemd @ <<-'END'
+	printf '%s\n' '[Service]' 'ExecStart=/service' 'KillMode=mixed' \
+	    >etc/systemd/system/x.service
+	mkdir -p etc/systemd/system/multi-user.target.wants
+	ln -s ../x.service etc/systemd/system/multi-user.target.wants/
+	END
+}
+
+rows_of_programs()
+{
+	for program in tini dumb-init catatonit; do
+		row "$program" "$inits" "/usr/bin/$program" @ -- /service </dev/null
+	done
+}
+
+# What has no program of its own that could be called otherwise.
+rows_of_others()
+{
+	row stub "$inits" /service --as-pid2 /service </dev/null
+	row shell "$inits" /service @ </dev/null
+	row sleep "$inits" /bin/sleep @ 600 </dev/null
+}
