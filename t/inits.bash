@@ -5,12 +5,13 @@
 # package of, over a service that takes 1.2 s to stop and writes a file last.
 
 # Boots the host.  The programs keep their names until second is another path,
-# to which they are then copied, by cp or ln.
+# to which they are then copied, by cp or ln.  Where before is set it is a script
+# that is PID 1 first.
 rows_begin()
 {
 	inits=/outer$("$TOP/t/host" build inits-bookworm)
 	newer=/outer$("$TOP/t/host" build inits-trixie)
-	second='' copies=cp rows=()
+	second='' copies=cp before='' rows=()
 	host_start
 }
 
@@ -39,6 +40,8 @@ row()
 {
 	local name=$1${second:+.${second##*/}} lower=$2 program=$3
 	shift 3
+	set -- "${@//@/${second:-$program}}"
+	[ -z "$before" ] || set -- /bin/sh -c "$before; exec \"\$@\"" sh "$@"
 
 	{
 		echo "$TREE"
@@ -49,7 +52,7 @@ row()
 		exec setsid systemd-nspawn --quiet --link-journal=no \
 		    --console=pipe --private-network -D "$tree" -M "$name" \
 		    "$@" </dev/null >"/tmp/$name.log" 2>&1 &'
-	} | host_script "$name" "$lower" "${@//@/${second:-$program}}"
+	} | host_script "$name" "$lower" "$@"
 	rows+=("$name")
 }
 
@@ -181,3 +184,22 @@ rows_of_others()
 	row shell "$inits" /service @ </dev/null
 	row sleep "$inits" /bin/sleep @ 600 </dev/null
 }
+
+# The machines, and what --verbose says of each: its init, and what was done.
+CLEAN='runit|runit|sent SIGPWR
+void|runit|has run init 0
+busybox|busybox init|sent SIGUSR2
+sysvinit-bookworm|sysvinit|has run init 0
+sysvinit-trixie|sysvinit|sent SIGRTMIN+4
+openrc|openrc-init|sent SIGTERM
+finit|finit|sent SIGUSR2
+s6|s6-svscan|sent SIGTERM
+overlay|s6-svscan|sent SIGTERM
+s6-linux|s6-linux-init|sent SIGUSR1
+supervisord|supervisord|sent SIGTERM
+systemd|systemd|sent SIGRTMIN+4
+tini|tini|sent SIGTERM
+dumb-init|dumb-init|sent SIGTERM
+catatonit|catatonit|sent SIGTERM
+stub|systemd-nspawn'\''s stub|sent SIGRTMIN+4
+shell|service|sent SIGTERM'

@@ -9,25 +9,6 @@ load common
 load machines
 load inits
 
-# The machines, and what --verbose says of each: its init, and what was done.
-CLEAN='runit|runit|sent SIGPWR
-void|runit|has run init 0
-busybox|busybox init|sent SIGUSR2
-sysvinit-bookworm|sysvinit|has run init 0
-sysvinit-trixie|sysvinit|sent SIGRTMIN+4
-openrc|openrc-init|sent SIGTERM
-finit|finit|sent SIGUSR2
-s6|s6-svscan|sent SIGTERM
-overlay|s6-svscan|sent SIGTERM
-s6-linux|s6-linux-init|sent SIGUSR1
-supervisord|supervisord|sent SIGTERM
-systemd|systemd|sent SIGRTMIN+4
-tini|tini|sent SIGTERM
-dumb-init|dumb-init|sent SIGTERM
-catatonit|catatonit|sent SIGTERM
-stub|systemd-nspawn'\''s stub|sent SIGRTMIN+4
-shell|service|sent SIGTERM'
-
 setup_file()
 {
 	rows_begin
