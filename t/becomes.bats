@@ -12,16 +12,16 @@ load inits
 # PID 1 until somebody opens /go, and from then on what follows.
 GATE='mkfifo /go; echo >/begun; read -r go </go'
 
-# Shells whose PID 1 has all signals blocked for a moment whenever it forks.
+# Shells that have signals blocked for a moment whenever they fork.
 rows_that_fork()
 {
-	local n
+	local loop='echo >/begun; while :; do sleep 0.01; done'
 
 	before=
-	for n in 1 2 3 4; do
-		row "fork-$n" "$inits" /bin/dash @ -c 'echo >/begun
-		    while :; do sleep 0.01; done' </dev/null
-	done
+	row fork-1 "$inits" /bin/dash @ -c "$loop" </dev/null
+	row fork-2 "$inits" /bin/dash @ -c "$loop" </dev/null
+	row fork-3 /tree /bin/bash @ -c "$loop" </dev/null
+	row fork-4 /tree /bin/bash @ -c "$loop" </dev/null
 }
 
 rows_that_become()
@@ -45,19 +45,24 @@ setup_file()
 }
 
 # Prints a line for each signal that was sent, by whatever means, and for each
-# "init 0", but for what processes of the trace do to each other.
-TOLD='BEGIN { split("10 USR1 12 USR2 15 TERM 30 PWR", names)
-	for (i = 1; i < 8; i += 2)
-		name[names[i]] = names[i + 1] }
-    { own[$1] = 1 }
-    / = 0$/ && /machinectl".*"kill"/ && match($0, /signal=[0-9]+/) {
+# "init 0", but for what processes of the trace do to each other and what that
+# command does.
+TOLD='BEGIN { split("10 USR1 12 USR2 15 TERM 30 PWR 38 RTMIN+4", names)
+	for (i = 1; i < 10; i += 2)
+		name[names[i]] = names[i + 1]
+	for (i = 1; i < ARGC; i++)
+		if (match(ARGV[i], /[0-9]+$/))
+			own[substr(ARGV[i], RSTART)] = 1 }
+    FNR == 1 { init = 0 }
+    ! / = 0$/ || init { next }
+    /execve\(.*"init", "0"/ { print "init 0"; init = 1 }
+    /machinectl".*"kill"/ && match($0, /signal=[0-9]+/) {
 	print name[substr($0, RSTART + 7, RLENGTH - 7)] }
-    / = 0$/ && /kill\(|pidfd_send_signal\(|sigqueueinfo\(/ {
+    /kill\(|pidfd_send_signal\(|sigqueueinfo\(/ {
 	match($0, /\([0-9]+/)
 	if (!/ t?g?kill\(/ || !(substr($0, RSTART + 1, RLENGTH - 1) in own))
 		if (match($0, /SIG[A-Z0-9_]+/))
-			print substr($0, RSTART + 3, RLENGTH - 3) }
-    / = 0$/ && /execve\(.*"init", "0"/ { print "init 0" }'
+			print substr($0, RSTART + 3, RLENGTH - 3) }'
 
 # In the host: what starts machines of busybox, tells them, and keeps what was
 # done.
@@ -86,12 +91,12 @@ SCRIPTS='cat >/tmp/begin <<-"END"
 	shift
 	date +%s%3N >"/tmp/$name.since"
 	# The search for leaks cannot be made under strace.
-	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -s 256 \
+	ASAN_OPTIONS=detect_leaks=0 strace -ff -qq -s 256 \
 	    -o "/tmp/$name.trace" -e \
 	    trace=execve,kill,tkill,tgkill,pidfd_send_signal,rt_sigqueueinfo \
 	    "$@" </dev/null >"/tmp/$name.said" 2>&1
 	echo $? >"/tmp/$name.status"
-	awk -f /tmp/told.awk "/tmp/$name.trace" >"/tmp/$name.told"
+	awk -f /tmp/told.awk "/tmp/$name.trace".* >"/tmp/$name.told"
 	END'
 
 
@@ -156,9 +161,10 @@ held_back()
 	[ "$seen" = 15 ]
 	[ "$failed" = 0 ]
 	[ "$(on_host cat /tmp/inits.status)" = 0 ]
-	told=$(on_host sh -c 'sort /tmp/inits.told | uniq -c')
+	told=$(on_host sh -c 'sed s/^RT_4$/RTMIN+4/ /tmp/inits.told | sort' |
+	    uniq -c | tr -s ' \n' ' ,')
 	echo "told: $told"
-	[ "$(awk '{ n += $1 } END { print n }' <<<"$told")" = 15 ]
+	[ "$told" = ' 1 PWR, 2 RTMIN+4, 8 TERM, 1 USR1, 1 USR2, 2 init 0,' ]
 }
 
 # script NAME OPTIONS SCRIPT: begins a machine whose PID 1 is that script, and
@@ -217,8 +223,8 @@ scripts_end()
 			    "$(grep "^${line% *} " <<<"$has");" \
 			    "$(on_host paste -s -d , "/tmp/${line%% *}.said")"
 			[ "$(cut -d ' ' -f 2 <<<"$line")" != told ] ||
-			    on_host grep -e kill -e signal \
-			    "/tmp/${line%% *}.trace" || true
+			    on_host sh -c 'grep -e kill -e signal \
+			    "/tmp/$1.trace."*' sh "${line%% *}" || true
 			status=1
 		}
 	done

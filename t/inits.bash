@@ -5,8 +5,8 @@
 # package of, over a service that takes 1.2 s to stop and writes a file last.
 
 # Boots the host.  The programs keep their names until second is another path,
-# to which they are then copied, by cp or ln.  Where before is set it is a script
-# that is PID 1 first.
+# to which they are then copied, by cp or ln.  Where before is set, that script
+# is PID 1 first.
 rows_begin()
 {
 	inits=/outer$("$TOP/t/host" build inits-bookworm)
@@ -34,8 +34,8 @@ workdir=/var/lib/machines/.$name/work" overlay "$tree"
     chmod 0755 service'
 
 # row NAME LOWER PROGRAM COMMAND...: starts a machine whose PID 1 is that, once
-# the script on stdin has been run in its tree.  In the command @ is the program,
-# or what that is called now; then the machine's name has it, too.
+# the script on stdin has been run in its tree.  In the command @ stands for the
+# program, or what that is called now; then the machine's name has it, too.
 row()
 {
 	local name=$1${second:+.${second##*/}} lower=$2 program=$3
@@ -66,6 +66,10 @@ rows_await()
 		    on_host cat "/tmp/$name.log"
 	done
 }
+
+# In such a script: ends the service, and waits for that.
+ENDS='kill $(pidof -x service)
+    while pidof -x service; do sleep 0.1; done >/dev/null'
 
 # write PATH: makes a script of the lines on stdin.
 WRITE='write() { mkdir -p "$(dirname "$1")"; { echo "#!/bin/sh"; cat; } >"$1"
@@ -104,7 +108,8 @@ rows_of_supervisors()
 	echo : | write sv/.s6-svscan/SIGTERM
 	echo 's6-svscanctl -t /run/service' | write sv/.s6-svscan/SIGUSR1
 	END
-	row supervisord "$inits" /usr/bin/supervisord @ -n -c /etc/s.conf <<-'END'
+	row supervisord "$inits" /usr/bin/supervisord @ -n -c /etc/s.conf \
+	    <<-'END'
 	printf '%s\n' '[supervisord]' '[program:x]' 'command=/service' \
 	    >etc/s.conf
 	END
@@ -117,8 +122,7 @@ rows_of_inits()
 	    row busybox "$inits" /bin/busybox @ init <<-END
 	$WRITE
 	printf '%s\n' '::once:/service' '::shutdown:/stop' >etc/inittab
-	echo 'kill \$(pidof -x service); until [ -e /served ]; do sleep 0.1; done' |
-	    write stop
+	echo '$ENDS' | write stop
 	END
 	for suite in bookworm trixie; do
 		lower=$inits
@@ -133,8 +137,7 @@ rows_of_inits()
 	write sbin/openrc <<-'RC'
 	case \$1 in
 	default) /service & ;;
-	shutdown) kill \$(pidof -x service)
-	    until [ -e /served ]; do sleep 0.1; done ;;
+	shutdown) $ENDS ;;
 	esac
 	RC
 	END
@@ -148,8 +151,7 @@ rows_of_inits()
 	mv sbin/runit.new sbin/runit
 	write stage <<-'RUNIT'
 	/service & service=\$!
-	trap 'if [ -x /etc/stopit ]; then kill \$service
-	    until [ -e /served ]; do sleep 0.1; done; exit 0; fi' CONT
+	trap 'if [ -x /etc/stopit ]; then $ENDS; exit 0; fi' CONT
 	trap : INT
 	trap '' TERM
 	while :; do wait; done
@@ -173,7 +175,8 @@ rows_of_inits()
 rows_of_programs()
 {
 	for program in tini dumb-init catatonit; do
-		row "$program" "$inits" "/usr/bin/$program" @ -- /service </dev/null
+		row "$program" "$inits" "/usr/bin/$program" @ -- /service \
+		    </dev/null
 	done
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * PID 1 of a machine that writes each signal which it gets into /signals: a line
- * of its number and when it came, in ms since 1970.  It makes /ready when it
- * hears signals, and ends a second after the first.
+ * PID 1 of a machine that writes each signal which it gets into /signals: a
+ * line of its number and when it came, in ms since 1970.  It makes /ready when
+ * it hears signals, and ends a second after the first.
  *
  *   recorder [ANYTHING]	has handlers
  *   recorder sigwait		has them blocked, and waits in sigwait(3)
