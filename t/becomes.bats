@@ -60,7 +60,7 @@ TOLD='BEGIN { split("10 USR1 12 USR2 15 TERM 30 PWR 38 RTMIN+4", names)
 	print name[substr($0, RSTART + 7, RLENGTH - 7)] }
     /kill\(|pidfd_send_signal\(|sigqueueinfo\(/ {
 	match($0, /\([0-9]+/)
-	if (!/ t?g?kill\(/ || !(substr($0, RSTART + 1, RLENGTH - 1) in own))
+	if (!/^t?g?kill\(/ || !(substr($0, RSTART + 1, RLENGTH - 1) in own))
 		if (match($0, /SIG[A-Z0-9_]+/))
 			print substr($0, RSTART + 3, RLENGTH - 3) }'
 
