@@ -90,7 +90,7 @@ SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
-	recorder watcher
+	recorder catcher watcher
 SCRIPTS = t/setup t/host t/sit t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
