@@ -429,6 +429,7 @@ do_tell(char **arg)
 	start = clock_ns() - start;
 	while (fgets(line, sizeof(line), said) != NULL)
 		;
+	fclose(said);
 	if (child_wait(pid, &status) == -1 || status != 0 || count > 0)
 		errx(1, "%s: failed, with %d machines to tell", arg[0], count);
 	printf("%" PRId64 "\n", start / 1000);
