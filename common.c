@@ -1196,7 +1196,7 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 	if (child_wait(pid, &status) == 0) {
 		if (ended)
 			result = exit_status(status);
-		errno = error;
+		errno = ended ? error : ETIMEDOUT;
 	}
 out:
 	process_close(&helper);
@@ -2643,7 +2643,8 @@ look_at(struct search *search, pid_t pid, struct look *look)
 static void
 search_failed(struct search *search, int error)
 {
-	if (error == EACCES || error == EPERM || error == ENAMETOOLONG)
+	if (error == EACCES || error == EPERM || error == ENAMETOOLONG ||
+	    error == ESTALE)
 		search->doubt = error;
 	else if (!error_is_end(error) && error != ENOTSUP)
 		search->error = error;
@@ -2911,6 +2912,8 @@ search_begin(struct search *search, unsigned ways)
 {
 	bool any = false;
 
+	if (search->error != 0)
+		return false;
 	search->ways = ways;
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
@@ -2920,7 +2923,7 @@ search_begin(struct search *search, unsigned ways)
 		    machine_foreign(&wanted->machine));
 		any = any || wanted->open;
 	}
-	return any && search->error == 0;
+	return any;
 }
 
 /*
@@ -2955,7 +2958,8 @@ find_by_machined(struct search *search)
 {
 	pid_t pid;
 
-	search_begin(search, WAY_MACHINED);
+	if (!search_begin(search, WAY_MACHINED))
+		return;
 	for (size_t i = 0; search->error == 0 && i < search->count; i++) {
 		struct look look = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
@@ -3022,7 +3026,10 @@ supervisor_add(struct search *search, const struct look *look)
 		    machine->supervisor.fd != -1 || nspawn_words_name(
 		    &look->words, wanted->name) != NAMES_IT)
 			continue;
+		/* Anybody can have a program of that name. */
 		machine->owner = look->owner;
+		if (machine_foreign(machine))
+			continue;
 		if (process_copy(&look->parent, &machine->supervisor) == -1)
 			search->error = errno;
 	}
@@ -3063,7 +3070,8 @@ find_starting(struct search *search)
 static void
 wanted_end(const struct search *search, struct wanted *wanted)
 {
-	if (search->error != 0)
+	/* What had been found before is found. */
+	if (search->error != 0 && wanted->open)
 		wanted->error = search->error;
 	else if (wanted->suspects[1] != 0)
 		wanted->error = ENOTUNIQ;
@@ -3102,7 +3110,7 @@ machines_find(const struct host *host, struct machined *machined,
 	    (int)(limit.rlim_cur - fds_kept) - 1;
 	for (size_t i = 0; i < count; i++)
 		wanted[i] = (struct wanted){ .name = wanted[i].name,
-		    .machine = MACHINE_NONE };
+		    .machine = MACHINE_NONE, .open = true };
 	find_by_unit(&search);
 	busy = host_busy(host) && !search.missed;
 	if (busy)
@@ -3130,6 +3138,44 @@ machine_find(const struct host *host, const char *name,
 	memcpy(suspects, wanted.suspects, sizeof(wanted.suspects));
 	errno = wanted.error;
 	return -1;
+}
+
+int
+machine_again(const struct host *host, const struct machine *old,
+    struct machine *machine)
+{
+	const struct process *supervisor = &old->supervisor;
+	struct search search = { .host = host };
+	char path[2 * PROC_PATH_SIZE], word[NUMBER_SIZE];
+	struct process_status own;
+	struct stream stream;
+	uint64_t pid;
+	int n = -1;
+
+	text_format(path, sizeof(path), "%d/task/%d/children",
+	    supervisor->pid, supervisor->pid);
+	if (process_status_read(host->proc, 0, &own) == -1 ||
+	    stream_open(host->proc, path, &stream) == -1)
+		return -1;
+	search.depth = own.depth + 1;
+	while (n == -1 &&
+	    stream_word(&stream, " ", word, sizeof(word)) != -1) {
+		struct look look = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+
+		if (number_parse(word, INT_MAX, &pid) == 0 &&
+		    look_leader(&search, (pid_t)pid, &look) == 0 &&
+		    look.status.ppid == supervisor->pid &&
+		    process_alive(supervisor)) {
+			*machine = (struct machine){ look.leader,
+			    PROCESS_NONE, old->owner, look.status };
+			look.leader = PROCESS_NONE;
+			n = process_copy(supervisor, &machine->supervisor);
+		}
+		look_close(&look);
+	}
+	stream_close(&stream);
+	return n;
 }
 
 const char *
@@ -3211,6 +3257,7 @@ machined_leaders(const char *const names[], size_t count,
 	const char **argv = memory_map(argv_size);
 	char *output = memory_map(size);
 	int status = argv == NULL || output == NULL ? -1 : 1;
+	size_t n;
 
 	memset(leaders, 0, count * sizeof(*leaders));
 	/* One that it does not know ends it: the next call is for the rest. */
@@ -3219,9 +3266,11 @@ machined_leaders(const char *const names[], size_t count,
 		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
 		argv[used + count - i] = NULL;
 		status = machined_run(argv, machined, output, size);
-		if (status != -1)
-			i += leaders_take(output, names + i, count - i,
-			    leaders + i);
+		n = status == -1 ? 0 : leaders_take(output, names + i,
+		    count - i, leaders + i);
+		if (n == 0)	/* it may not answer at all */
+			break;
+		i += n;
 	}
 	memory_unmap(output, size);
 	memory_unmap(argv, argv_size);
@@ -3681,6 +3730,13 @@ leader_facts_read(int proc, const struct process *leader,
 	return process_alive(leader) ? 0 : -1;
 }
 
+/* True if a process or the host has run short of what a call needs. */
+static bool
+error_is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 /* Finds a text in bytes, among which there may be NULs. */
 static bool
 bytes_contain(const char *bytes, size_t length, const char *text)
@@ -3712,18 +3768,20 @@ static const struct {
 #define PROGRAM_SIZE	sizeof(programs[0].program)
 
 /* Finds out which program a file is, by what is in it; empty: none of these. */
-static void
+static int
 program_read(int fd, char program[PROGRAM_SIZE])
 {
 	const size_t tail = sizeof(programs[0].text);
 	size_t kept = 0, seen = 0;
 	char buffer[65536];
 	struct stat st;
-	ssize_t n;
+	ssize_t n = 0;
 
 	program[0] = '\0';
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
-		return;
+	if (fstat(fd, &st) == -1)
+		return -1;
+	if (!S_ISREG(st.st_mode))
+		return 0;
 	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
 	    buffer + kept, sizeof(buffer) - kept)) > 0) {
 		seen += (size_t)n;
@@ -3737,21 +3795,24 @@ program_read(int fd, char program[PROGRAM_SIZE])
 			kept = tail;
 		}
 	}
+	return n == -1 ? -1 : 0;
 }
 
 /* The same for the program of a leader. */
-static void
+static int
 program_find(int proc, const struct process *leader,
     char program[PROGRAM_SIZE])
 {
 	char path[PROC_PATH_SIZE];
 	int fd = openat(proc, proc_path(path, leader->pid, "exe"),
-	    O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	    O_RDONLY | O_NONBLOCK | O_CLOEXEC), n;
 
 	program[0] = '\0';
-	if (fd != -1)
-		program_read(fd, program);
+	if (fd == -1)	/* it has ended, or it is not for us to read */
+		return error_is_shortage(errno) ? -1 : 0;
+	n = program_read(fd, program);
 	fd_close(&fd);
+	return n;
 }
 
 /*
@@ -3780,7 +3841,8 @@ init_of(int proc, const struct process *leader, const struct init **init)
 		facts.program = NULL;
 	}
 	if (facts.program != NULL && !program_is_known(facts.program)) {
-		program_find(proc, leader, program);
+		if (program_find(proc, leader, program) == -1)
+			return -1;
 		if (program[0] != '\0')
 			facts.program = program;
 	}
@@ -3971,10 +4033,10 @@ settings_line(struct stream *stream, char line[SETTINGS_LINE])
 	line[0] = '\0';
 	while (more && on) {
 		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
-		cut = cut || stream->cut;
 		part = text + strspn(text, BLANKS);
 		if (*part == '#' || *part == ';')
 			continue;
+		cut = cut || stream->cut;
 		length = strlen(part);
 		for (slashes = 0; slashes < length &&
 		    part[length - 1 - slashes] == '\\'; slashes++)
@@ -4075,6 +4137,9 @@ settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
 	    errno == ENOENT; i++) {
 		const char *folder = *folders[i] == '\0' ? beside : folders[i];
+
+		if (*folder == '\0')
+			continue;
 		int length = (int)(folder == beside ? path_base(beside) -
 		    beside : (ptrdiff_t)strlen(folder));
 
@@ -4084,13 +4149,6 @@ settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 	}
 	fd_close(&root);
 	return fd;
-}
-
-/* True if a process or the host has run short of what a call needs. */
-static bool
-error_is_shortage(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
 /* Reads the signal of a machine's settings file; 0 where it has none. */

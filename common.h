@@ -298,7 +298,8 @@ int child_start(void (*work)(void *), void *argument, struct process *child);
  * SIGCHLD must not be ignored.
  * Returns  its exit status as exit_status() gives it, or -1
  * errors   ENOENT     when there is no such program
- *          ETIMEDOUT  when it had not ended by the deadline
+ *          ETIMEDOUT  when it had not ended by the deadline, or its end
+ *                     could not be waited for: it may have done its work
  */
 int run(const char *const argv[], int64_t deadline, char *output, size_t size);
 
@@ -564,6 +565,16 @@ int machine_find(const struct host *host, const char *name,
  */
 void machines_find(const struct host *host, struct machined *machined,
     struct wanted *wanted, size_t count, size_t fds_kept);
+
+/*
+ * Finds the leader that the supervisor of a machine has now, if it has another
+ * one, or at last one.
+ *   machine    for the caller to close
+ * errors   ESRCH, or another  when it has none
+ * source   /proc/PID/task/TID/children of proc(5)
+ */
+int machine_again(const struct host *host, const struct machine *old,
+    struct machine *machine);
 
 /*
  * Says in words what an error of machine_find() means.

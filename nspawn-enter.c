@@ -40,7 +40,8 @@
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
 #define ENDING_TIME	100	/* ms, for a leader that is just ending */
-#define START_TIME	10	/* ms, between looks at one that is starting */
+#define START_TIME	10	/* ms, between looks at one that is starting, */
+#define START_TIME_MAX	160	/* at first and later */
 
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
@@ -373,6 +374,7 @@ find(const struct settings *settings, const struct host *host,
 		.deadline = deadline_in(MACHINED_TIME),
 	};
 	int64_t deadline = deadline_in(ENTRY_TIME);
+	int pause = START_TIME;
 	pid_t suspects[2];
 	char text[160];
 
@@ -383,7 +385,9 @@ find(const struct settings *settings, const struct host *host,
 			errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
 			    machine_strerror(errno, suspects, text,
 			    sizeof(text)));
-		poll(NULL, 0, START_TIME);
+		poll(NULL, 0, pause);
+		pause = pause < START_TIME_MAX ? 2 * pause : pause;
+		machined.deadline = deadline_in(MACHINED_TIME);
 	}
 	if (machine_foreign(machine) && !settings->foreign)
 		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to"

@@ -39,6 +39,7 @@ enum {
 #define HELD_PART	16	/* a part of its age, */
 #define HELD_LOOK_MAX	1000	/* and at most */
 #define BLOCKED_LOOKS	5	/* at which a signal is blocked to be read */
+#define PLANS_MAX	3	/* for who heeds others all the time */
 #define ENTRY_TIME	5000	/* ms, for what may hang in the machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
 #define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
@@ -88,6 +89,7 @@ struct target {
 	int64_t		 child_deadline;
 	uint64_t	 print;		/* of its leader then */
 	int		 looks;		/* at which it was the same */
+	int		 plans;		/* since it was, one after the other */
 	bool		 warned;	/* that it is held back */
 	bool		 told;
 	bool		 ordered;	/* a command, which does not run yet */
@@ -144,20 +146,37 @@ static const struct option_spec options[] = {
 static struct {
 	char	text[SAID_SIZE];
 	size_t	used;
+	int	terminal;	/* that is not waited for; 0: it is none */
+	bool	counts;		/* a line of a notice stands there */
 } unsaid;
+
+/*
+ * Opens the terminal that stderr may be once more: a write to it can be held up
+ * even where poll(2) has said that there is room, and whoever else has it open
+ * is to notice nothing.
+ */
+static void
+say_open(void)
+{
+	int fd = isatty(STDERR_FILENO) ? open("/proc/self/fd/2",
+	    O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+
+	unsaid.terminal = fd == -1 ? 0 : fd;
+}
 
 /* Writes what has not been said yet, in no more than so many ms. */
 static void
 say_rest(int ms)
 {
-	struct pollfd out = { STDERR_FILENO, POLLOUT, 0 };
+	struct pollfd out = { unsaid.terminal != 0 ? unsaid.terminal :
+	    STDERR_FILENO, POLLOUT, 0 };
 	int64_t deadline = deadline_in(ms);
 
 	/* Where that cannot be asked it is tried. */
 	while (unsaid.used > 0 &&
 	    poll(&out, 1, deadline_left(deadline)) != 0) {
 		size_t length = unsaid.used < PIPE_BUF ? unsaid.used : PIPE_BUF;
-		ssize_t n = write(STDERR_FILENO, unsaid.text, length);
+		ssize_t n = write(out.fd, unsaid.text, length);
 
 		if (n == -1 && errno == EAGAIN)
 			return;
@@ -181,6 +200,15 @@ say_text(const char *text)
 	say_rest(0);
 }
 
+/* Takes the line of a notice away, before anything else is said. */
+static void
+notice_clear(void)
+{
+	if (unsaid.counts)
+		say_text("\r\033[K");
+	unsaid.counts = false;
+}
+
 static void __attribute__((format(printf, 1, 0)))
 say_line(const char *format, va_list args, const char *reason)
 {
@@ -194,6 +222,7 @@ say_line(const char *format, va_list args, const char *reason)
 		    ": %s", reason);
 	line[used] = '\n';
 	line[used + 1] = '\0';
+	notice_clear();
 	say_text(line);
 }
 
@@ -223,6 +252,8 @@ say_error(int error, const char *format, ...)
 static _Noreturn void
 leave(int status)
 {
+	if (ferror(stdout))	/* which error it was is not known */
+		errno = EIO;
 	if (fflush(stdout) == EOF || ferror(stdout)) {
 		say_error(errno, "cannot write to standard output");
 		status = STATUS_USAGE;
@@ -255,8 +286,9 @@ help(void)
 	    " that only a command stops in order has that\nrun: init 0.\n"
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
-	    "  1      one could not be told to stop, rebooted, or is no"
-	    " container\n"
+	    "  1      one could not be told to stop, rebooted, is still"
+	    " starting, or is no\n         container; or it cannot be told"
+	    " whether it is running\n"
 	    "  124    one is still running, now that the time is up\n"
 	    "  125    a mistake in the call, or nspawn-stop itself failed;"
 	    " nothing was sent\n"
@@ -905,8 +937,10 @@ command_failed(const struct teller *teller, struct target *target,
 
 	target->ordered = false;
 	/* What has ended meanwhile needs no command any more. */
-	if (ended(&target->machine.leader))
+	if (ended(&target->machine.leader)) {
+		target->told = false;
 		return;
+	}
 	command_make(teller, &command);
 	say("%s: cannot run init 0 in it: %s", target->name,
 	    entry_strerror(report, &command, text, sizeof(text)));
@@ -1028,12 +1062,15 @@ tell_signal(struct teller *teller, struct target *target)
 		/* It may yet come: it is never sent twice. */
 		say("%s: machinectl does not say whether it has sent %s",
 		    target->name, name);
+		target->failed = settings->timeout == 0;
 		return;
 	}
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
 		    leader->pid);
-	if (n == -1 && !ended(leader)) {
+	if (n == -1 && ended(leader))
+		target->told = false;	/* nor is another one, if it comes */
+	else if (n == -1) {
 		say_error(error, "%s: cannot send %s to its leader %d",
 		    target->name, name, leader->pid);
 		target_fail(target);
@@ -1136,10 +1173,13 @@ plan_ready(const struct teller *teller, struct target *target)
 	    (target->plan->error != 0 && deadline_left(target->look) != 0))
 		return false;
 	print = process_print(teller->host->proc, target->machine.leader.pid);
-	if (print == target->print)
+	if (print == target->print || target->plans == PLANS_MAX) {
+		target->plans = 0;
 		return true;
+	}
 	target->print = print;
 	target->looks = 0;
+	target->plans++;
 	if (plan_start(teller, target) == -1)
 		plan_fell_short(teller, target, errno);
 	return false;
@@ -1197,7 +1237,7 @@ target_tell(struct teller *teller, size_t id)
 		return;
 	target->warned = true;
 	if (!teller->settings->quiet)
-		warn_dropped(proc, target, "is held back until it has one");
+		warn_dropped(proc, target, "is held back");
 }
 
 /* Says when the next look at a machine is due that is not told. */
@@ -1263,7 +1303,8 @@ describe_all(const struct settings *settings, const struct host *host)
 		}
 		while (target_untold(target) && !plan_ready(&teller, target)) {
 			child = (struct pollfd){ target->child.fd, POLLIN, 0 };
-			poll(&child, 1, deadline_left(target->child_deadline));
+			poll(&child, child.fd != -1,
+			    deadline_left(target_next(target)));
 		}
 		if (target_untold(target))
 			describe(proc, target);
@@ -1275,7 +1316,6 @@ describe_all(const struct settings *settings, const struct host *host)
 /* Who is told once a second how the wait goes. */
 struct notice {
 	bool			terminal;	/* on stderr */
-	bool			shown;		/* a line stands there */
 	int			socket;		/* to systemd; -1: none */
 	struct sockaddr_un	address;
 	socklen_t		length;		/* of address */
@@ -1304,18 +1344,9 @@ notice_open(const struct settings *settings, struct notice *notice)
 	    SOCK_NONBLOCK, 0);
 }
 
-/* Takes the line away, before anything else is said. */
-static void
-notice_clear(struct notice *notice)
-{
-	if (notice->shown)
-		say_text("\r\033[K");
-	notice->shown = false;
-}
-
 /* Says on the terminal's last line what the wait is for, as far as it goes. */
 static void
-notice_line(struct notice *notice, const char *text)
+notice_line(const char *text)
 {
 	struct winsize size = { .ws_col = 0 };
 	char line[LINE_SIZE];
@@ -1326,10 +1357,10 @@ notice_line(struct notice *notice, const char *text)
 		return;
 	ioctl(STDERR_FILENO, TIOCGWINSZ, &size);
 	width = size.ws_col == 0 ? 80 : size.ws_col;
-	notice_clear(notice);
+	notice_clear();
 	text_format(line, sizeof(line), "%.*s", width - 1, text);
 	say_text(line);
-	notice->shown = true;
+	unsaid.counts = true;
 }
 
 /* Tells systemd the same, and that it is not to lose patience yet. */
@@ -1401,69 +1432,44 @@ scope_look(const struct wait *wait, struct target *target)
 	target_look(target);
 }
 
-/* True if a machine has a supervisor alone, and is due to have a leader. */
-static bool
-leader_due(const struct target *target)
-{
-	return target->rest == REST_SUPERVISOR &&
-	    deadline_left(target->look) == 0;
-}
-
 /*
- * Takes what has been found of a machine whose supervisor has been left: it has
- * another leader.  One that was told has rebooted.
+ * Takes the leader that a supervisor has again, or at last.  A machine that was
+ * told has rebooted.
  */
 static void
-leader_take(struct wait *wait, struct target *target, struct wanted *wanted)
+leader_take(struct wait *wait, struct target *target, struct machine *machine)
 {
-	struct machine *machine = &wanted->machine;
+	struct wanted wanted = { .machine = *machine };
 
-	if (machine->leader.fd != -1 && !target->told &&
-	    machine->supervisor.pid == target->machine.supervisor.pid) {
-		target_take(wait->settings, wait->host, target, wanted);
+	if (!target->told) {
+		target_take(wait->settings, wait->host, target, &wanted);
 		scope_watch(wait, target);
-		return;
-	}
-	if (machine->leader.fd != -1 &&
-	    machine->supervisor.pid == target->machine.supervisor.pid &&
-	    machine->leader.pid != target->machine.leader.pid) {
-		notice_clear(&wait->notice);
+	} else if (machine->leader.pid != target->machine.leader.pid) {
 		say("%s: has rebooted instead of stopping: its leader is %d"
 		    " now", target->name, machine->leader.pid);
+		machine_close(machine);
 		target_fail(target);
-	}
-	machine_close(machine);
+	} else
+		machine_close(machine);
 }
 
 /*
- * Looks whether machines whose supervisors alone are left have leaders again,
- * or at last.  A new process is no event; the next look comes later each time.
+ * Looks whether a machine of which the supervisor alone is left has a leader
+ * again, or at last.  A new process is no event; the next look comes later each
+ * time.
  */
 static void
-leaders_look(struct wait *wait)
+leader_look(struct wait *wait, struct target *target)
 {
-	const struct settings *settings = wait->settings;
-	struct machined none = { .hung = true };
-	size_t count = 0, k = 0;
+	struct machine machine;
 
-	for (size_t i = 0; i < settings->count; i++)
-		if (leader_due(&settings->targets[i]))
-			settings->wanted[count++].name =
-			    settings->targets[i].name;
-	if (count == 0)
+	if (target->rest != REST_SUPERVISOR ||
+	    deadline_left(target->look) != 0)
 		return;
-	machines_find(wait->host, &none, settings->wanted, count,
-	    descriptors_kept());
-	for (size_t i = 0; i < settings->count && k < count; i++) {
-		struct target *target = &settings->targets[i];
-
-		if (target->name != settings->wanted[k].name)
-			continue;
-		target->look = deadline_in(target->pace);
-		target->pace = target->pace < SECOND / 2 ? 2 * target->pace :
-		    SECOND;
-		leader_take(wait, target, &settings->wanted[k++]);
-	}
+	target->look = deadline_in(target->pace);
+	target->pace = target->pace < SECOND / 2 ? 2 * target->pace : SECOND;
+	if (machine_again(wait->host, &target->machine, &machine) == 0)
+		leader_take(wait, target, &machine);
 }
 
 /* Says why a machine does not seem to have heard, where that is certain. */
@@ -1536,7 +1542,7 @@ notice_give(struct wait *wait)
 		text_format(text + used, sizeof(text) - used, ", %zd s",
 		    (ssize_t)((left + SECOND - 1) / SECOND));
 	if (wait->notice.terminal)
-		notice_line(&wait->notice, text);
+		notice_line(text);
 	if (wait->notice.socket != -1)
 		notice_systemd(&wait->notice, text);
 }
@@ -1554,6 +1560,8 @@ target_step(struct wait *wait, size_t id)
 	if (target->due) {
 		target->due = false;
 		target_look(target);
+		if (target->rest != REST_LEADER)
+			child_kill(target);
 		target_tell(wait->teller, id);
 		scope_look(wait, target);
 	}
@@ -1571,15 +1579,14 @@ wait_look(struct wait *wait)
 	size_t left = 0;
 
 	reports_take(wait->teller);
-	leaders_look(wait);
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
 
+		leader_look(wait, target);
 		left += target_step(wait, i);
 		if (deadline_left(target->doubt) == 0) {
 			target->doubt = DEADLINE_NEVER;
-			notice_clear(&wait->notice);
-			explain(wait, target);
+				explain(wait, target);
 		}
 	}
 	if (left > 0 && deadline_left(wait->tick) == 0) {
@@ -1766,12 +1773,12 @@ stop_all(const struct settings *settings, const struct host *host,
 		return 0;
 	teller_make(settings, host, machined, &teller);
 	/* A call that is begun before its time is over can end. */
-	machined->deadline += settings->timeout < 2 * SECOND ?
-	    settings->timeout / 4 : SECOND;
-	if (settings->timeout == 0)
-		deadline = deadline_in(teller.entry_time + SLACK_TIME);
+	machined->deadline += settings->timeout == 0 ||
+	    settings->timeout > SLACK_TIME ? SECOND : settings->timeout / 4;
+	if (settings->timeout == 0)	/* each step has its own */
+		deadline = DEADLINE_NEVER;
 	wait_open(&teller, deadline, &wait);
-	while (wait_look(&wait) > 0 && signal == 0 &&
+	while (signal == 0 && wait_look(&wait) > 0 &&
 	    deadline_left(deadline) != 0)
 		signal = wait_event(&wait);
 	/* What has ended at the last moment has ended. */
@@ -1779,7 +1786,7 @@ stop_all(const struct settings *settings, const struct host *host,
 		target_look(&settings->targets[i]);
 		scope_look(&wait, &settings->targets[i]);
 	}
-	notice_clear(&wait.notice);
+	notice_clear();
 	fd_close(&wait.notice.socket);
 	fd_close(&wait.signals);
 	fd_close(&wait.scopes);
@@ -1903,7 +1910,9 @@ report_rest(int proc, const struct target *target, const char *when)
 	if (target->rest == REST_LEADER) {
 		say("%s: is still running, %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
-		if (!target->told && plan->signal != SIGNAL_NONE)
+		if (!target->told && plan->signal == SIGNAL_NONE)
+			say("%s: it was never told to stop", target->name);
+		else if (!target->told)
 			warn_dropped(proc, target, "was never sent");
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
@@ -1917,6 +1926,21 @@ report_rest(int proc, const struct target *target, const char *when)
 		    " see systemctl status %s", target->name, when,
 		    scope_name(target));
 	list_processes(proc, target);
+}
+
+/* Says that a machine has a supervisor, and no leader that was told. */
+static void
+report_starting(int proc, const struct target *target)
+{
+	struct process_status status;
+	char text[160];
+
+	if (process_status_read(proc, target->machine.supervisor.pid,
+	    &status) == 0 && status.state == 'T')
+		report_supervisor(proc, target, "now that the time is up");
+	else
+		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
+		    text, sizeof(text)));
 }
 
 /* Says that a machine has stopped, for how long as far as that is known. */
@@ -1935,18 +1959,16 @@ report_stopped(const struct settings *settings, const struct target *target)
 static int
 report(const struct settings *settings, int proc, const struct target *target)
 {
-	char text[160];
-
-	if (settings->dry_run || settings->timeout == 0) {
-		if (settings->dry_run || !target_starting(target))
-			return target->failed ? STATUS_FAILED : STATUS_STOPPED;
-	} else if (target->rest != REST_NONE && !target_starting(target))
-		report_rest(proc, target, "now that the time is up");
+	if (settings->dry_run)
+		return target->failed ? STATUS_FAILED : STATUS_STOPPED;
 	if (target_starting(target) && !is_own_stop(target)) {
-		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
-		    text, sizeof(text)));
+		report_starting(proc, target);
 		return STATUS_FAILED;
 	}
+	if (settings->timeout == 0)	/* it was told, or that was said */
+		return target->failed ? STATUS_FAILED : STATUS_STOPPED;
+	if (target->rest != REST_NONE)
+		report_rest(proc, target, "now that the time is up");
 	if (target->failed)
 		return STATUS_FAILED;
 	if (target->rest != REST_NONE) {
@@ -2024,14 +2046,15 @@ prepare(struct settings *settings)
 {
 	struct plan *plans = memory_map(settings->count * sizeof(*plans));
 
+	if (plans == NULL)
+		fail(STATUS_USAGE, "cannot share memory with children");
 	limit_raise();
 	/* What is executed would speak to systemd in our place. */
 	settings->notify_socket = getenv("NOTIFY_SOCKET");
 	unsetenv("NOTIFY_SOCKET");
 	if (fds_tidy() == -1)
 		fail(STATUS_USAGE, "cannot open /dev/null");
-	if (plans == NULL)
-		fail(STATUS_USAGE, "cannot share memory with children");
+	say_open();
 	for (size_t i = 0; i < settings->count; i++)
 		settings->targets[i].plan = &plans[i];
 }

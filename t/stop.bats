@@ -72,7 +72,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	run -124 stop --quiet --timeout 2.5 web
 	[[ "$output" != *'held back'* ]]
 	run -124 stop --timeout 2.5 web
-	[[ "${lines[0]}" == *'; SIGTERM is held back until it has one' ]]
+	[[ "${lines[0]}" == *'; SIGTERM is held back' ]]
 }
 
 @test "a stopped PID 1 is named, and goes on to stop when it is continued" {
