@@ -3186,8 +3186,8 @@ machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
 		text_format(text, size, "no such machine is running");
 		break;
 	case EAGAIN:
-		text_format(text, size, "is starting, or between two starts:"
-		    " its systemd-nspawn runs, and it has no leader");
+		text_format(text, size, "is starting, or between two starts, or"
+		    " ending: it has a systemd-nspawn, and no leader");
 		break;
 	case ETIMEDOUT:
 		text_format(text, size, "cannot tell whether it is running: "

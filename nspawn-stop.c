@@ -12,6 +12,7 @@
 
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -67,7 +68,8 @@ struct plan {
 	int			 signal;	/* SIGNAL_NONE: only wait */
 	enum verdict		 verdict;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
-	bool			 early;		/* PID 1 is not ready for it */
+	bool			 starting;	/* PID 1 is systemd-nspawn yet */
+	bool			 early;		/* it would not be heard */
 	int			 error;		/* why there is none */
 };
 
@@ -788,8 +790,9 @@ plan_make(const struct teller *teller, const struct target *target,
 	}
 	plan->signal = signal;
 	plan->verdict = VERDICT_UNKNOWN;
-	if (init_starting(proc, &machine->leader, &plan->early) == -1)
+	if (init_starting(proc, &machine->leader, &plan->starting) == -1)
 		return -1;
+	plan->early = plan->starting;
 	if (signal == SIGNAL_NONE || plan->way == INIT_COMMAND)
 		return 0;
 	if (signal_verdict(proc, &machine->leader, signal,
@@ -894,9 +897,9 @@ warn_dropped(int proc, const struct target *target, const char *what)
 	leader_words(proc, target, leader, sizeof(leader));
 	signal_name(plan->signal, name);
 	process_status_read(proc, target->machine.leader.pid, &status);
-	if (plan->verdict != VERDICT_DROPPED)
-		say("%s: %s: it has not been started yet; %s %s",
-		    target->name, leader, name, what);
+	if (plan->starting)
+		say("%s: its init has not been started yet; what stops it"
+		    " %s", target->name, what);
 	else if (plan->init == NULL && (status.caught | status.blocked) == 0)
 		say("%s: %s: nothing stops it cleanly; it has no handler for"
 		    " %s or any other signal, and the kernel drops them; with"
@@ -1065,6 +1068,8 @@ tell_signal(struct teller *teller, struct target *target)
 		target->failed = settings->timeout == 0;
 		return;
 	}
+	if (n == 0 && target->plan->early)
+		target->failed = true;	/* it was not heard */
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
 		    leader->pid);
@@ -1098,7 +1103,7 @@ tell(struct teller *teller, size_t id)
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
-	if (!settings->quiet && target->plan->verdict == VERDICT_DROPPED)
+	if (target->plan->early)
 		warn_dropped(proc, target, "is sent all the same");
 	tell_signal(teller, target);
 }
@@ -1225,13 +1230,15 @@ target_tell(struct teller *teller, size_t id)
 	}
 	if (!plan_ready(teller, target))
 		return;
-	if (teller->at_once ||
+	age = process_age(proc, target->machine.leader.pid);
+	if ((teller->at_once && !(target->plan->starting &&
+	    age < START_TIME)) ||
 	    (!target->plan->early && !target_blocks(target))) {
 		tell(teller, id);
 		return;
 	}
-	age = target->plan->early ? process_age(proc,
-	    target->machine.leader.pid) : 0;
+	if (!target->plan->early)
+		age = 0;
 	target->look = held_look(age);
 	if (age < START_TIME || target->warned)
 		return;
@@ -1260,10 +1267,13 @@ describe(int proc, const struct target *target)
 	};
 	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
-	size_t used = text_format(line, sizeof(line),
-	    "%s: %s, its supervisor is %d; ", target->name,
-	    leader_words(proc, target, words, sizeof(words)),
-	    target->machine.supervisor.pid);
+	pid_t supervisor = target->machine.supervisor.pid;
+	size_t used = text_format(line, sizeof(line), "%s: %s, ", target->name,
+	    leader_words(proc, target, words, sizeof(words)));
+
+	used += supervisor == 0 ? text_format(line + used, sizeof(line) - used,
+	    "its supervisor is gone; ") : text_format(line + used,
+	    sizeof(line) - used, "its supervisor is %d; ", supervisor);
 
 	if (plan->signal == SIGNAL_NONE)
 		text_format(line + used, sizeof(line) - used,
@@ -1951,7 +1961,8 @@ report_stopped(const struct settings *settings, const struct target *target)
 		say("%s: has stopped, and Restart= of its unit starts it"
 		    " again: systemctl stop %s keeps it stopped",
 		    target->name, target->service);
-	else if (settings->verbose && target->machine.supervisor.pid != 0)
+	else if (settings->verbose && (target->machine.leader.pid != 0 ||
+	    target->machine.supervisor.pid != 0))
 		say("%s: has stopped", target->name);
 }
 
@@ -2020,6 +2031,26 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 }
 
 /* ---- nspawn-stop --------------------------------------------------- */
+
+/*
+ * Ends by the signal that ended the wait, once all has been said, so that a
+ * shell knows that a loop is to end; without a core file.
+ */
+static void
+leave_by(int number)
+{
+	struct rlimit none = { 0, 0 };
+	sigset_t set;
+
+	say_rest(SAID_TIME);
+	prlimit(0, RLIMIT_CORE, &none, NULL);
+	prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
+	signal(number, SIG_DFL);
+	raise(number);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
 
 /* Makes room for two pidfds of each machine. */
 static void
@@ -2098,5 +2129,7 @@ main(int argc, char **argv)
 	    report_interrupted(&settings, host.proc, signal) :
 	    report_all(&settings, host.proc);
 	release(&settings, &host);
+	if (signal != 0)
+		leave_by(signal);
 	leave(status);
 }

@@ -61,7 +61,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
  cleanly; it has no handler for SIGTERM or any other signal, and the kernel\
  drops them; with systemd-nspawn --as-pid2 it would have an init; SIGTERM"
 	[ "${lines[1]}" = "$deaf was never sent" ]
-	run -0 stop --timeout 0 web
+	run -1 stop --timeout 0 web
 	[ "$output" = "$deaf is sent all the same" ]
 	machines_end
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
