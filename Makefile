@@ -51,7 +51,8 @@ MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto=auto -ffunction-sections -fdata-sections \
-	-fno-move-loop-invariants -fno-asynchronous-unwind-tables \
+	-fno-move-loop-invariants -fno-tree-tail-merge \
+	-fno-asynchronous-unwind-tables -Wl,--hash-style=sysv \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
 # Not all compilers know that they could do more than -Os for size.

@@ -125,6 +125,8 @@
 #define PARENTS_MAX	16
 
 #define SIGNALS_AWAITED	"do_sigtimedwait"	/* where that sleeps */
+#define STRANGER_TIME	500	/* ms, to read what a stranger may hold up */
+
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
 #define LINUX_DEVPTS_MAGIC	0x1cd1
@@ -2429,6 +2431,60 @@ words_matter(const struct search *search, const struct nspawn_words *words)
 	return false;
 }
 
+/* What a child needs to read a command line. */
+struct words_reading {
+	int			 proc;
+	pid_t			 pid;
+	struct nspawn_words	*words;
+	int			*error;
+};
+
+static void
+words_work(void *argument)
+{
+	const struct words_reading *reading = argument;
+
+	*reading->error = nspawn_words_read(reading->proc, reading->pid,
+	    reading->words) == -1 ? errno : 0;
+}
+
+/*
+ * Reads the command line of a stranger's process, who may see to it that this
+ * is held up for ever, or that it is very long.
+ * errors   EACCES  when it takes too long
+ */
+static int
+words_read_bounded(int proc, pid_t pid, struct nspawn_words *words)
+{
+	const size_t size = sizeof(*words) + sizeof(int);
+	struct nspawn_words *read = memory_map(size);
+	struct process child = PROCESS_NONE;
+	struct pollfd ended = { .events = POLLIN };
+	int *error = (int *)(void *)(read + 1), n = -1, status;
+	struct words_reading reading = { proc, pid, read, error };
+
+	if (read == NULL)
+		return -1;
+	*error = EIO;
+	if (child_start(words_work, &reading, &child) == -1) {
+		memory_unmap(read, size);
+		return -1;
+	}
+	ended.fd = child.fd;
+	if (poll(&ended, 1, STRANGER_TIME) == 1) {
+		child_wait(child.pid, &status);
+		errno = *error;
+		n = *error == 0 ? 0 : -1;
+		*words = *read;
+	} else {
+		process_signal(&child, SIGKILL);
+		errno = EACCES;
+	}
+	process_close(&child);
+	memory_unmap(read, size);
+	return n;
+}
+
 /* Reads of the parent what a supervisor has. */
 static int
 look_supervisor(const struct search *search, struct look *look)
@@ -2437,22 +2493,24 @@ look_supervisor(const struct search *search, struct look *look)
 	struct process_status status;
 	pid_t pid = look->parent.pid;
 
-	if (nspawn_words_read(proc, pid, &look->words) == -1)
-		return -1;
-	/* This rules out most, where there are many machines. */
-	if (!look->hidden && !look_matters(search, look) &&
-	    !words_matter(search, &look->words)) {
-		process_close(&look->parent);
-		return 0;
-	}
 	if (process_status_read(proc, pid, &status) == -1)
 		return -1;
 	nspawn = process_is_nspawn(proc, pid, status.name);
-	if (nspawn == -1)
+	if (nspawn == -1 || (nspawn == 1 && (status.uid == 0 ||
+	    status.uid == geteuid() ?
+	    nspawn_words_read(proc, pid, &look->words) :
+	    words_read_bounded(proc, pid, &look->words)) == -1))
 		return -1;
 	look->supervised = nspawn == 1;
 	look->owner = status.uid;
 	look->grandparent = status.ppid;
+	/* What is not concerned does not need to be held. */
+	if (!look->hidden && !look_matters(search, look) &&
+	    (nspawn == 0 || !words_matter(search, &look->words))) {
+		process_close(&look->parent);
+		look->supervised = false;
+		return 0;
+	}
 	return process_alive(&look->parent) ? 0 : -1;
 }
 
@@ -2644,7 +2702,7 @@ static void
 search_failed(struct search *search, int error)
 {
 	if (error == EACCES || error == EPERM || error == ENAMETOOLONG ||
-	    error == ESTALE)
+	    error == ESTALE || error == EINVAL || error == EOWNERDEAD)
 		search->doubt = error;
 	else if (!error_is_end(error) && error != ENOTSUP)
 		search->error = error;
@@ -2787,11 +2845,25 @@ proc_pid_namespace(int proc, pid_t pid, char text[PID_NAMESPACE_SIZE])
 	return n != -1;
 }
 
-/* Tries all processes but those of the caller's own pid namespace. */
+/* Ends the search when its time is over. */
+static bool
+search_late(struct search *search)
+{
+	if (search->error == 0 && search->machined->search != 0 &&
+	    deadline_left(search->machined->search) == 0)
+		search->error = ETIME;
+	return search->error != 0;
+}
+
+/*
+ * Tries all processes but those of the caller's own pid namespace, and of one
+ * whose leader has just been found.
+ */
 static void
 proc_try(struct search *search)
 {
 	char own[PID_NAMESPACE_SIZE], theirs[PID_NAMESPACE_SIZE];
+	char last[PID_NAMESPACE_SIZE] = "";
 	int proc = search->host->proc;
 	bool known = proc_pid_namespace(proc, 0, own);
 	struct directory dir;
@@ -2801,10 +2873,13 @@ proc_try(struct search *search)
 		search->error = errno;
 		return;
 	}
-	while (search->error == 0 && (pid = proc_next(&dir)) != 0)
-		if (!known || !proc_pid_namespace(proc, pid, theirs) ||
-		    strcmp(own, theirs) != 0)
-			search_look(search, pid);
+	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
+		if (known && proc_pid_namespace(proc, pid, theirs) &&
+		    (strcmp(own, theirs) == 0 || strcmp(last, theirs) == 0))
+			continue;
+		if (search_look(search, pid))
+			memcpy(last, theirs, sizeof(last));
+	}
 	if (search->error == 0)
 		search->error = errno;
 	directory_close(&dir);
@@ -3003,8 +3078,14 @@ look_nspawn(const struct search *search, pid_t pid, struct look *look)
 		return -1;
 	}
 	if (process_open(pid, &look->parent) == -1 ||
-	    nspawn_words_read(proc, pid, &look->words) == -1 ||
-	    process_status_read(proc, pid, &status) == -1 ||
+	    process_status_read(proc, pid, &status) == -1)
+		return -1;
+	/* Anybody can have a program of that name. */
+	if (status.uid != 0 && status.uid != geteuid()) {
+		errno = ESRCH;
+		return -1;
+	}
+	if (nspawn_words_read(proc, pid, &look->words) == -1 ||
 	    !process_alive(&look->parent))
 		return -1;
 	look->owner = status.uid;
@@ -3026,10 +3107,7 @@ supervisor_add(struct search *search, const struct look *look)
 		    machine->supervisor.fd != -1 || nspawn_words_name(
 		    &look->words, wanted->name) != NAMES_IT)
 			continue;
-		/* Anybody can have a program of that name. */
 		machine->owner = look->owner;
-		if (machine_foreign(machine))
-			continue;
 		if (process_copy(&look->parent, &machine->supervisor) == -1)
 			search->error = errno;
 	}
@@ -3051,7 +3129,7 @@ find_starting(struct search *search)
 		search->error = errno;
 		return;
 	}
-	while (search->error == 0 && (pid = proc_next(&dir)) != 0) {
+	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
 		struct look look = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
 
@@ -3282,6 +3360,7 @@ machine_signal(const struct machine *machine, const char *name, int signal,
     struct machined *machined)
 {
 	char option[32], output[8];
+	int n;
 	const char *const argv[] = {
 		"machinectl", "kill", name, "--kill-who=leader", option, NULL
 	};
@@ -3289,9 +3368,10 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 	text_format(option, sizeof(option), "--signal=%d", signal);
 	if (name != NULL && !machined->hung &&
 	    process_alive(&machine->leader)) {
-		if (machined_run(argv, machined, output, sizeof(output)) == 0)
+		n = machined_run(argv, machined, output, sizeof(output));
+		if (n == 0)
 			return 0;
-		if (machined->hung) {
+		if (machined->hung || n > 128) {	/* killed, maybe late */
 			errno = ETIMEDOUT;
 			return -1;
 		}

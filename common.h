@@ -485,12 +485,13 @@ struct machine {
 			.supervisor = PROCESS_NONE })
 
 /*
- * What is left of a program's patience with machined: machinectl is run until
- * the deadline at most, and never again after it hung.
+ * What is left of a program's patience: machinectl is run until the deadline at
+ * most, and never again after it hung.
  */
 struct machined {
 	int64_t	deadline;
 	bool	hung;
+	int64_t	search;	/* a deadline of looks at all processes; 0: none */
 };
 
 /*
@@ -546,6 +547,7 @@ struct wanted {
  *          EAGAIN     when it has a supervisor and no leader: it is starting,
  *                     or has ended just now
  *          ETIMEDOUT  when machinectl hung and so nobody can tell
+ *          ETIME      when there was no time to look at all processes
  *          ENOTUNIQ   when one way shows two machines of that name
  *          ENOTSUP    when it is no container: its leader is in the caller's
  *                     own pid namespace (a virtual machine, say)

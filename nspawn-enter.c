@@ -372,6 +372,7 @@ find(const struct settings *settings, const struct host *host,
 {
 	struct machined machined = {
 		.deadline = deadline_in(MACHINED_TIME),
+		.search = deadline_in(ENTRY_TIME),
 	};
 	int64_t deadline = deadline_in(ENTRY_TIME);
 	int pause = START_TIME;

@@ -70,6 +70,7 @@ struct plan {
 	bool			 refused;	/* --kill-signal=, as useless */
 	bool			 starting;	/* PID 1 is systemd-nspawn yet */
 	bool			 early;		/* it would not be heard */
+	int			 awaited;	/* by a signalfd: 1; -1: unknown */
 	int			 error;		/* why there is none */
 };
 
@@ -395,8 +396,8 @@ parse_options(int argc, char **argv, struct settings *settings)
 	int key;
 
 	*settings = (struct settings){ .signal = SIGNAL_OF_INIT };
-	settings->targets = calloc((size_t)argc + 1, sizeof(struct target));
-	settings->wanted = calloc((size_t)argc + 1, sizeof(struct wanted));
+	settings->targets = memory_map((size_t)argc * sizeof(struct target));
+	settings->wanted = memory_map((size_t)argc * sizeof(struct wanted));
 	if (settings->targets == NULL || settings->wanted == NULL)
 		fail(STATUS_USAGE, "cannot hold the machines' names");
 	set_timeout(settings, TIMEOUT_DEFAULT);
@@ -816,6 +817,11 @@ plan_work(void *argument)
 
 	plan->error = plan_make(planning->teller, planning->target, plan) ==
 	    -1 ? errno : 0;
+	/* Last: a plan is one without it. */
+	if (plan->error == 0 && plan->verdict == VERDICT_QUEUED)
+		plan->awaited = signal_awaited(
+		    planning->teller->host->proc,
+		    &planning->target->machine.leader, plan->signal);
 }
 
 /* Has a child make a plan: what it reads is a machine's, and may never come. */
@@ -824,7 +830,7 @@ plan_start(const struct teller *teller, struct target *target)
 {
 	struct planning planning = { teller, target };
 
-	*target->plan = (struct plan){ .error = EIO };
+	*target->plan = (struct plan){ .error = EIO, .awaited = -1 };
 	target->child_deadline = deadline_in(teller->entry_time);
 	return child_start(plan_work, &planning, &target->child);
 }
@@ -1153,12 +1159,14 @@ plan_take(const struct teller *teller, struct target *target)
 	if (child.fd == -1 || (poll(&child, 1, 0) != 1 &&
 	    deadline_left(target->child_deadline) != 0))
 		return;
-	if (child.revents == 0) {
+	if (child.revents != 0) {
+		child_wait(target->child.pid, &status);
+		process_close(&target->child);
+	} else if (target->plan->error == EIO) {
 		plan_failed(target, ETIMEDOUT);
 		return;
-	}
-	child_wait(target->child.pid, &status);
-	process_close(&target->child);
+	} else
+		child_kill(target);
 	if (target->plan->error != 0)
 		plan_fell_short(teller, target, target->plan->error);
 }
@@ -1208,7 +1216,7 @@ static bool
 target_blocks(struct target *target)
 {
 	return target->plan->verdict == VERDICT_QUEUED &&
-	    target->plan->init == NULL && ++target->looks < BLOCKED_LOOKS;
+	    target->plan->awaited != 1 && target->plan->init == NULL && ++target->looks < BLOCKED_LOOKS;
 }
 
 /*
@@ -1285,9 +1293,7 @@ describe(int proc, const struct target *target)
 		text_format(line + used, sizeof(line) - used,
 		    "%s would be sent: %s%s\n",
 		    signal_name(plan->signal, name), plan->verdict ==
-		    VERDICT_QUEUED && signal_awaited(proc,
-		    &target->machine.leader, plan->signal) == 1 ?
-		    "it reads it" : verdicts[plan->verdict],
+		    VERDICT_QUEUED && plan->awaited == 1 ? "it reads it" : verdicts[plan->verdict],
 		    plan->way == INIT_NONE ? "; nothing stops it cleanly" : "");
 	fputs(line, stdout);
 }
@@ -1512,7 +1518,7 @@ explain(const struct wait *wait, const struct target *target)
 		say("%s: %s: its tracer %d holds it", target->name, words,
 		    status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
-	    signal_awaited(proc, leader, plan->signal) == 0)
+	    plan->awaited == 0)
 		say("%s: %s: %s is blocked and never read%s", target->name,
 		    words, name, hint);
 	else
@@ -1747,8 +1753,9 @@ wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 	    .host = teller->host, .deadline = deadline,
 	    .tick = DEADLINE_NEVER };
 	/* Of each machine two: itself, and a child that reads of it. */
-	wait->fds = calloc(EVENTS + 2 * settings->count, sizeof(*wait->fds));
-	wait->machines = calloc(settings->count,
+	wait->fds = memory_map((EVENTS + 2 * settings->count) *
+	    sizeof(*wait->fds));
+	wait->machines = memory_map(settings->count *
 	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
@@ -1977,7 +1984,8 @@ report(const struct settings *settings, int proc, const struct target *target)
 		return STATUS_FAILED;
 	}
 	if (settings->timeout == 0)	/* it was told, or that was said */
-		return target->failed ? STATUS_FAILED : STATUS_STOPPED;
+		return target->failed || target_untold(target) ?
+		    STATUS_FAILED : STATUS_STOPPED;
 	if (target->rest != REST_NONE)
 		report_rest(proc, target, "now that the time is up");
 	if (target->failed)
@@ -2114,6 +2122,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
+	machined.search = settings.timeout == 0 ? deadline_in(MACHINED_TIME) :
+	    deadline_in(settings.timeout / 2);
 	prepare(&settings);
 	if (host_open("/proc", NULL, &host) == -1)
 		fail(STATUS_USAGE, "cannot open /proc and the cgroups");
