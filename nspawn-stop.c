@@ -68,9 +68,9 @@ struct plan {
 	int			 signal;	/* SIGNAL_NONE: only wait */
 	enum verdict		 verdict;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
-	bool			 starting;	/* PID 1 is systemd-nspawn yet */
+	bool			 starting;	/* PID 1 is not the init yet */
 	bool			 early;		/* it would not be heard */
-	int			 awaited;	/* by a signalfd: 1; -1: unknown */
+	int			 awaited;	/* see signal_awaited() */
 	int			 error;		/* why there is none */
 };
 
@@ -1216,7 +1216,8 @@ static bool
 target_blocks(struct target *target)
 {
 	return target->plan->verdict == VERDICT_QUEUED &&
-	    target->plan->awaited != 1 && target->plan->init == NULL && ++target->looks < BLOCKED_LOOKS;
+	    target->plan->awaited != 1 && target->plan->init == NULL &&
+	    ++target->looks < BLOCKED_LOOKS;
 }
 
 /*
@@ -1293,7 +1294,8 @@ describe(int proc, const struct target *target)
 		text_format(line + used, sizeof(line) - used,
 		    "%s would be sent: %s%s\n",
 		    signal_name(plan->signal, name), plan->verdict ==
-		    VERDICT_QUEUED && plan->awaited == 1 ? "it reads it" : verdicts[plan->verdict],
+		    VERDICT_QUEUED && plan->awaited == 1 ? "it reads it" :
+		    verdicts[plan->verdict],
 		    plan->way == INIT_NONE ? "; nothing stops it cleanly" : "");
 	fputs(line, stdout);
 }
