@@ -364,7 +364,7 @@ number_parse(const char *text, uint64_t max, uint64_t *number)
 static const char *
 number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 {
-	char *first = digits + NUMBER_SIZE - 1;
+	char *first = &digits[NUMBER_SIZE - 1];
 
 	*first = '\0';
 	do
@@ -2431,21 +2431,21 @@ words_matter(const struct search *search, const struct nspawn_words *words)
 	return false;
 }
 
-/* What a child needs to read a command line. */
+/* A command line that a child reads, in memory of both. */
 struct words_reading {
-	int			 proc;
-	pid_t			 pid;
-	struct nspawn_words	*words;
-	int			*error;
+	int			proc;
+	pid_t			pid;
+	int			error;
+	struct nspawn_words	words;
 };
 
 static void
 words_work(void *argument)
 {
-	const struct words_reading *reading = argument;
+	struct words_reading *reading = argument;
 
-	*reading->error = nspawn_words_read(reading->proc, reading->pid,
-	    reading->words) == -1 ? errno : 0;
+	reading->error = nspawn_words_read(reading->proc, reading->pid,
+	    &reading->words) == -1 ? errno : 0;
 }
 
 /*
@@ -2456,32 +2456,29 @@ words_work(void *argument)
 static int
 words_read_bounded(int proc, pid_t pid, struct nspawn_words *words)
 {
-	const size_t size = sizeof(*words) + sizeof(int);
-	struct nspawn_words *read = memory_map(size);
+	struct words_reading *reading = memory_map(sizeof(*reading));
 	struct process child = PROCESS_NONE;
 	struct pollfd ended = { .events = POLLIN };
-	int *error = (int *)(void *)(read + 1), n = -1, status;
-	struct words_reading reading = { proc, pid, read, error };
+	int n = -1, status;
 
-	if (read == NULL)
+	if (reading == NULL)
 		return -1;
-	*error = EIO;
-	if (child_start(words_work, &reading, &child) == -1) {
-		memory_unmap(read, size);
-		return -1;
-	}
-	ended.fd = child.fd;
-	if (poll(&ended, 1, STRANGER_TIME) == 1) {
-		child_wait(child.pid, &status);
-		errno = *error;
-		n = *error == 0 ? 0 : -1;
-		*words = *read;
-	} else {
-		process_signal(&child, SIGKILL);
-		errno = EACCES;
+	*reading = (struct words_reading){ proc, pid, .error = EIO };
+	n = child_start(words_work, reading, &child);
+	if (n == 0) {
+		ended.fd = child.fd;
+		if (poll(&ended, 1, STRANGER_TIME) == 1) {
+			child_wait(child.pid, &status);
+			errno = reading->error;
+		} else {
+			process_signal(&child, SIGKILL);
+			errno = EACCES;
+		}
+		n = errno == 0 ? 0 : -1;
+		*words = reading->words;
 	}
 	process_close(&child);
-	memory_unmap(read, size);
+	memory_unmap(reading, sizeof(*reading));
 	return n;
 }
 

@@ -269,7 +269,7 @@ scripts_of_handlers()
 	is told ''
 	is held ''
 	script at-once '-t 0' "$WAITS"
-	is status 0
+	is status 1
 	is told TERM
 	is held ''
 	is never ''
