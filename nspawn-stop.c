@@ -1249,11 +1249,10 @@ target_tell(struct teller *teller, size_t id)
 	if (!target->plan->early)
 		age = 0;
 	target->look = held_look(age);
-	if (age < START_TIME || target->warned)
+	if (age < START_TIME || target->warned || teller->settings->quiet)
 		return;
 	target->warned = true;
-	if (!teller->settings->quiet)
-		warn_dropped(proc, target, "is held back");
+	warn_dropped(proc, target, "is held back");
 }
 
 /* Says when the next look at a machine is due that is not told. */
@@ -1925,12 +1924,16 @@ static void
 report_rest(int proc, const struct target *target, const char *when)
 {
 	const struct plan *plan = target->plan;
+	char name[SIGNAL_NAME_SIZE];
 
 	if (target->rest == REST_LEADER) {
 		say("%s: is still running, %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
 		if (!target->told && plan->signal == SIGNAL_NONE)
 			say("%s: it was never told to stop", target->name);
+		else if (!target->told && target->warned)
+			say("%s: %s was never sent", target->name,
+			    signal_name(plan->signal, name));
 		else if (!target->told)
 			warn_dropped(proc, target, "was never sent");
 		else if (plan->init != NULL &&
