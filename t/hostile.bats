@@ -57,7 +57,7 @@ load machines
 	for n in $(seq 10); do
 		run stop --timeout 0.7 web
 		case $output in
-		*'SIGTERM was never sent'*) [ "$status" = 124 ] ;;
+		*' was never sent'* | *' was never told '*) [ "$status" = 124 ] ;;
 		*'is starting, or between two starts'*) [ "$status" = 1 ] ;;
 		*) echo "$status: $output" && false ;;
 		esac
