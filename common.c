@@ -3264,6 +3264,10 @@ machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
 		text_format(text, size, "is starting, or between two starts, or"
 		    " ending: it has a systemd-nspawn, and no leader");
 		break;
+	case ETIME:
+		text_format(text, size, "cannot tell whether it is running: "
+		    "there was no time to look at all processes");
+		break;
 	case ETIMEDOUT:
 		text_format(text, size, "cannot tell whether it is running: "
 		    "/proc does not show it, and machinectl did not answer");

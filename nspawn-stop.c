@@ -37,7 +37,7 @@ enum {
 #define MACHINED_TIME	5000	/* ms, at most, for systemctl and machinectl */
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
 #define HELD_LOOK	10	/* ms, at least, between two looks at it, */
-#define HELD_PART	16	/* a part of its age, */
+#define HELD_PART	8	/* a part of its age, */
 #define HELD_LOOK_MAX	1000	/* and at most */
 #define BLOCKED_LOOKS	5	/* at which a signal is blocked to be read */
 #define PLANS_MAX	3	/* for who heeds others all the time */
@@ -2127,8 +2127,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &settings);
 	deadline = deadline_in(settings.timeout);
 	machined.deadline = machined_deadline(settings.timeout);
-	machined.search = settings.timeout == 0 ? deadline_in(MACHINED_TIME) :
-	    deadline_in(settings.timeout / 2);
+	machined.search = deadline_in(settings.timeout / 2 > SLACK_TIME ?
+	    settings.timeout / 2 : SLACK_TIME);
 	prepare(&settings);
 	if (host_open("/proc", NULL, &host) == -1)
 		fail(STATUS_USAGE, "cannot open /proc and the cgroups");

@@ -315,15 +315,16 @@ slow_unit_ended()
 	machine unregistered two
 	machine scope deaf -- /bin/sleep 600
 	pid=$(leader deaf)
-	run -124 stop one nothing deaf --timeout 2 two one
+	run -124 stop one nothing deaf --timeout 3 two one
 	[ "${lines[0]}" = "nspawn-stop: nothing: is not running" ]
 	[[ "${lines[1]}" == "nspawn-stop: deaf: PID 1 is sleep ($pid): nothing\
  stops it cleanly; "* ]]
 	[ "${lines[2]}" = "nspawn-stop: deaf: is still running, now that the\
  time is up; its leader is $pid" ]
-	[ "${lines[3]}" = "nspawn-stop: deaf: $pid (1 inside) sleep, in state\
+	[ "${lines[3]}" = 'nspawn-stop: deaf: SIGTERM was never sent' ]
+	[ "${lines[4]}" = "nspawn-stop: deaf: $pid (1 inside) sleep, in state\
  S" ]
-	[ "${#lines[@]}" = 4 ]
+	[ "${#lines[@]}" = 5 ]
 	lives "$pid"
 	machine_file_is one stopped stopped
 	machine_file_is two stopped stopped
@@ -394,7 +395,7 @@ nspawn-stop: bb: has stopped" ]
 	machines_end
 	machine scope web --kill-signal=SIGKILL
 	run -0 stop web
-	[ "$output" = "nspawn-stop: web: the --kill-signal= of its\
- systemd-nspawn stops no machine in order and is ignored" ]
+	[ "$output" = "nspawn-stop: web: what its systemd-nspawn was told by\
+ --kill-signal= or KillSignal= stops no machine in order and is ignored" ]
 	machine_file_is web signal 15
 }

@@ -234,8 +234,8 @@ KEYS='1
 		timed run on_host bash -c 'ulimit -c 0; exec "$@"' '' \
 		    python3 /tmp/person.py "$signal" "$key" \
 		    "$BIN/nspawn-stop" --timeout 15 web
-		[[ "$output" == "$((128 + signal))  b'"* ]] ||
-		    wrong "should be status $((128 + signal))"
+		[[ "$output" == "-$signal  b'"* ]] ||
+		    wrong "should end by the signal $signal"
 		# The line, what takes it away, and what is said then.
 		[[ "$output" =~ 'waiting for web'[^\\^]*(\^..?)?'\r\x1b[K'\
 'nspawn-stop: web: is still running' ]] ||
