@@ -3028,6 +3028,8 @@ find_in_proc(struct search *search)
 static void
 find_by_machined(struct search *search)
 {
+	struct machined *machined = search->machined;
+	int left = deadline_left(machined->search);
 	pid_t pid;
 
 	if (!search_begin(search, WAY_MACHINED))
@@ -3039,8 +3041,7 @@ find_by_machined(struct search *search)
 
 		if (!wanted->open)
 			continue;
-		if (machined_leader(wanted->name, search->machined,
-		    &pid) == -1) {
+		if (machined_leader(wanted->name, machined, &pid) == -1) {
 			if (errno != ESRCH)
 				search->doubt = errno;
 			continue;
@@ -3054,6 +3055,9 @@ find_by_machined(struct search *search)
 		look_close(&look);
 	}
 	search->told = NULL;
+	/* Its time is its own. */
+	if (machined->search != 0 && left != -1)
+		machined->search = deadline_in(left);
 }
 
 /*
