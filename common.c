@@ -387,7 +387,6 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	bool wide;
 	int64_t n;
 
-	/* NOLINTBEGIN(clang-analyzer-valist*): va_copy() has made it. */
 	*most = SIZE_MAX;
 	if (**format == '.') {
 		*most = (size_t)va_arg(*args, int);
@@ -412,7 +411,6 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	default:
 		return "%";
 	}
-	/* NOLINTEND(clang-analyzer-valist*) */
 }
 
 size_t
