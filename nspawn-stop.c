@@ -559,8 +559,8 @@ descriptors_kept(void)
 	struct rlimit limit = { 0, 0 };
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	return limit.rlim_cur / 4 < DESCRIPTORS_KEPT ? limit.rlim_cur / 4 :
-	    DESCRIPTORS_KEPT;
+	return limit.rlim_cur / 4 < DESCRIPTORS_KEPT ?
+	    (size_t)(limit.rlim_cur / 4) : DESCRIPTORS_KEPT;
 }
 
 /* Takes hold of all machines.  Without one there is nothing to wait for. */
