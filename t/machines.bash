@@ -266,3 +266,21 @@ limited_end()
 	    [ ! -d "$group" ] || until rmdir "$group"; do sleep 0.02; done
 	    done' "of-$HOST"
 }
+
+# What systemd-nspawn asks of udev before it uses a loop device: that it is
+# there, and has seen the device.
+udev_stand_in()
+{
+	on_host sh -eu -s <<-'END'
+	mkdir -p /run/udev/data
+	[ -e /dev/loop-control ] || mknod -m 660 /dev/loop-control c 10 237
+	for n in $(seq 0 31); do
+		echo I:1 >"/run/udev/data/b7:$n"
+		[ -e "/dev/loop$n" ] || mknod -m 660 "/dev/loop$n" b 7 "$n"
+	done
+	systemd-run --quiet perl -e 'use Socket; socket(S, AF_UNIX,
+	    SOCK_SEQPACKET, 0); bind(S, pack_sockaddr_un("/run/udev/control"));
+	    listen(S, 99); sleep(9999)'
+	END
+	until_true on_host test -S /run/udev/control
+}

@@ -47,24 +47,6 @@ setup_file()
 	udev_stand_in
 }
 
-# What systemd-nspawn asks of udev before it uses a loop device: that it is
-# there, and has seen the device.
-udev_stand_in()
-{
-	host_script <<-'END'
-	mkdir -p /run/udev/data
-	[ -e /dev/loop-control ] || mknod -m 660 /dev/loop-control c 10 237
-	for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-		echo I:1 >"/run/udev/data/b7:$n"
-		[ -e "/dev/loop$n" ] || mknod -m 660 "/dev/loop$n" b 7 "$n"
-	done
-	systemd-run --quiet perl -e 'use Socket; socket(S, AF_UNIX,
-	    SOCK_SEQPACKET, 0); bind(S, pack_sockaddr_un("/run/udev/control"));
-	    listen(S, 99); sleep(9999)'
-	END
-	until_true on_host test -S /run/udev/control
-}
-
 @test "a machine that was started by hand" {
 	restarts --directory=/var/lib/machines/again
 }

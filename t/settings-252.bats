@@ -31,18 +31,7 @@ images_start()
 	# The host does not see our /tmp, where that is a tmpfs.
 	on_host sh -c 'cat >/var/lib/machines/image.raw' \
 	    <"$BATS_FILE_TMPDIR/image.raw"
-	host_script <<-'END'
-	mkdir -p /run/udev/data
-	[ -e /dev/loop-control ] || mknod -m 660 /dev/loop-control c 10 237
-	for n in $(seq 0 31); do
-		echo I:1 >"/run/udev/data/b7:$n"
-		[ -e "/dev/loop$n" ] || mknod -m 660 "/dev/loop$n" b 7 "$n"
-	done
-	systemd-run --quiet perl -e 'use Socket; socket(S, AF_UNIX,
-	    SOCK_SEQPACKET, 0); bind(S, pack_sockaddr_un("/run/udev/control"));
-	    listen(S, 99); sleep(9999)'
-	END
-	until_true on_host test -S /run/udev/control
+	udev_stand_in
 }
 
 # rows VERB: none of the rows on stdin is wrong, and none was forgotten.
