@@ -1490,6 +1490,21 @@ signals_block(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 }
 
+void
+end_by_signal(int number, pid_t whom)
+{
+	struct rlimit none = { 0, 0 };
+	sigset_t set;
+
+	prlimit(0, RLIMIT_CORE, &none, NULL);
+	prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
+	signal(number, SIG_DFL);
+	kill(whom, number);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 bool
 signal_is_ignored(int signal)
 {

@@ -384,6 +384,13 @@ bool signal_in(uint64_t set, int signal);
 void signals_block(void);
 
 /*
+ * Ends the caller by a signal, as something else was ended by it, without a
+ * core file of a process that did nothing wrong.  Returns only if that fails.
+ *   whom     to send it to, as kill(2) has it: the caller is one of these
+ */
+void end_by_signal(int number, pid_t whom);
+
+/*
  * True if the caller ignores a signal, as those do whom nohup(1) has started.
  */
 bool signal_is_ignored(int signal);
@@ -623,13 +630,21 @@ int machined_run(const char *const argv[], struct machined *machined,
     char *output, size_t size);
 
 /*
- * Finds a property in what systemctl(1) or machinectl(1) show: lines of
- * NAME=VALUE up to an empty one, behind which comes what the next one has.
- * Returns  true if it is there and is that; the number, 0 for none; what is
- *          behind the empty line
+ * True if a property is there and is value, in what systemctl(1) or
+ * machinectl(1) show: lines of NAME=VALUE up to an empty one.
  */
 bool property_is(const char *lines, const char *name, const char *value);
+
+/*
+ * Finds the number that a property is, in such lines.
+ * Returns  the number; 0 where there is none
+ */
 uint64_t property_number(const char *lines, const char *name);
+
+/*
+ * Passes over such lines.
+ * Returns  the lines of the next unit or machine, behind the empty one
+ */
 const char *properties_next(const char *lines);
 
 /*

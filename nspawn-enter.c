@@ -22,7 +22,6 @@
 
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -1644,19 +1643,9 @@ ended_by_key(const struct context *context, int signal)
 static int
 exit_like(const struct context *context, int status)
 {
-	struct rlimit none = { 0, 0 };
-	sigset_t set;
-
-	if (WIFSIGNALED(status)) {
-		prlimit(0, RLIMIT_CORE, &none, NULL);
-		prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
-		signal(WTERMSIG(status), SIG_DFL);
-		kill(ended_by_key(context, WTERMSIG(status)) ? 0 : getpid(),
-		    WTERMSIG(status));
-		sigemptyset(&set);
-		sigaddset(&set, WTERMSIG(status));
-		sigprocmask(SIG_UNBLOCK, &set, NULL);
-	}
+	if (WIFSIGNALED(status))
+		end_by_signal(WTERMSIG(status),
+		    ended_by_key(context, WTERMSIG(status)) ? 0 : getpid());
 	return exit_status(status);
 }
 

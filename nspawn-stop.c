@@ -12,7 +12,6 @@
 
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -69,7 +68,6 @@ struct plan {
 	enum verdict		 verdict;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
 	bool			 starting;	/* PID 1 is not the init yet */
-	bool			 early;		/* it would not be heard */
 	int			 awaited;	/* see signal_awaited() */
 	int			 error;		/* why there is none */
 };
@@ -728,7 +726,7 @@ machined_ask(const struct settings *settings, struct machined *machined)
 	memory_unmap(names, names_size);
 }
 
-/* ---- telling ------------------------------------------------------- */
+/* ---- planning ------------------------------------------------------ */
 
 /* What it takes to tell machines to stop. */
 struct teller {
@@ -767,8 +765,7 @@ teller_make(const struct settings *settings, const struct host *host,
 
 /*
  * Chooses the way: the caller's signal, else the one that systemd-nspawn was
- * told, else what the init wants, else TERM.  PID 1 is not ready to be told if
- * it still is systemd-nspawn, or if the kernel would drop the signal.
+ * told, else what the init wants, else TERM.
  */
 static int
 plan_make(const struct teller *teller, const struct target *target,
@@ -793,14 +790,18 @@ plan_make(const struct teller *teller, const struct target *target,
 	plan->verdict = VERDICT_UNKNOWN;
 	if (init_starting(proc, &machine->leader, &plan->starting) == -1)
 		return -1;
-	plan->early = plan->starting;
-	if (signal == SIGNAL_NONE || plan->way == INIT_COMMAND)
-		return 0;
-	if (signal_verdict(proc, &machine->leader, signal,
-	    &plan->verdict) == -1)
-		return -1;
-	plan->early = plan->early || plan->verdict == VERDICT_DROPPED;
-	return 0;
+	return signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? 0 :
+	    signal_verdict(proc, &machine->leader, signal, &plan->verdict);
+}
+
+/*
+ * True if PID 1 would not hear it yet: it still is systemd-nspawn, or the
+ * kernel would drop the signal.
+ */
+static bool
+plan_is_held(const struct plan *plan)
+{
+	return plan->starting || plan->verdict == VERDICT_DROPPED;
 }
 
 /* What a child needs to make a plan. */
@@ -1074,7 +1075,7 @@ tell_signal(struct teller *teller, struct target *target)
 		target->failed = settings->timeout == 0;
 		return;
 	}
-	if (n == 0 && target->plan->early)
+	if (n == 0 && plan_is_held(target->plan))
 		target->failed = true;	/* it was not heard */
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
@@ -1109,7 +1110,7 @@ tell(struct teller *teller, size_t id)
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
-	if (target->plan->early)
+	if (plan_is_held(target->plan))
 		warn_dropped(proc, target, "is sent all the same");
 	tell_signal(teller, target);
 }
@@ -1242,11 +1243,11 @@ target_tell(struct teller *teller, size_t id)
 	age = process_age(proc, target->machine.leader.pid);
 	if ((teller->at_once && !(target->plan->starting &&
 	    age < START_TIME)) ||
-	    (!target->plan->early && !target_blocks(target))) {
+	    (!plan_is_held(target->plan) && !target_blocks(target))) {
 		tell(teller, id);
 		return;
 	}
-	if (!target->plan->early)
+	if (!plan_is_held(target->plan))
 		age = 0;
 	target->look = held_look(age);
 	if (age < START_TIME || target->warned || teller->settings->quiet)
@@ -1603,7 +1604,7 @@ wait_look(struct wait *wait)
 		left += target_step(wait, i);
 		if (deadline_left(target->doubt) == 0) {
 			target->doubt = DEADLINE_NEVER;
-				explain(wait, target);
+			explain(wait, target);
 		}
 	}
 	if (left > 0 && deadline_left(wait->tick) == 0) {
@@ -2047,22 +2048,13 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 
 /*
  * Ends by the signal that ended the wait, once all has been said, so that a
- * shell knows that a loop is to end; without a core file.
+ * shell knows that a loop is to end.
  */
 static void
 leave_by(int number)
 {
-	struct rlimit none = { 0, 0 };
-	sigset_t set;
-
 	say_rest(SAID_TIME);
-	prlimit(0, RLIMIT_CORE, &none, NULL);
-	prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
-	signal(number, SIG_DFL);
-	raise(number);
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	end_by_signal(number, getpid());
 }
 
 /* Makes room for two pidfds of each machine. */
