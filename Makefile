@@ -15,7 +15,7 @@
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make fuzz       gives any words to what parses the words of others
 # make demo       makes a machine, enters it, stops it
-# make bench      measures the programs beside others (root; 2 minutes)
+# make bench      measures the programs beside others (root; 10 minutes)
 
 VERSION = 0.1.0
 
@@ -183,8 +183,8 @@ build/release/$(NAME)-%.tar.gz: cross
 	    -C build/$* $(PROGRAMS)
 	gzip -9nf $(@:.gz=)
 
-PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/options.bats \
-	t/describe.bats
+PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/listed.bats \
+	t/options.bats t/describe.bats
 
 check: static $(TEST_PROGRAMS:%=build/static/%)
 	BUILD=$(CURDIR)/build/static bats t
@@ -217,6 +217,7 @@ check-matrix: check
 STATIC_ONLY = attacker leader hostile recorder catcher watcher
 STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats t/limits-257.bats \
 	t/load-257.bats t/many-257.bats t/busybox.bats t/second.bats \
+	t/bench.bats \
 	$(foreach f,settings starting returns scope,t/$f-252.bats t/$f-262.bats)
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -59,6 +60,13 @@
 #endif
 #ifndef SYS_openat2
 #define SYS_openat2	437
+#endif
+
+/* That of 64 bits, which has a name of its own where there is another. */
+#ifdef SYS_clock_gettime64
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
+#else
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime
 #endif
 
 #define LINUX_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
@@ -109,26 +117,36 @@
 #define NAMESPACE_STEP		1000
 
 /* An array in a table: a pointer would have to be relocated at each start. */
-#define STEP_WORDS_SIZE		48
+#define STEP_WORDS_SIZE		40
 
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 #define PROGRAM_MAX		4194304	/* bytes that are read of one */
-#define PID_NAMESPACE_SIZE	32	/* of the link /proc/PID/ns/pid */
+#define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
+
+/* The number of the kernel's own user namespace, since Linux 3.8. */
+#define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
+
+/* The numbers that our own /proc shows of a process of our pid namespace. */
+#define OWN_DEPTH		1
+
+#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
 #define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
 #define MACHINED_FILES	"/run/systemd/machines"
 
-/* machinectl takes as long as a look at so many processes: about 5 ms. */
+/* machinectl takes as long as a look at so many processes: about 4 ms. */
 #define SCAN_MAX	1000
 
 /* So often the parent of a process ends while it is looked at, at most. */
 #define PARENTS_MAX	16
 
 #define SIGNALS_AWAITED	"do_sigtimedwait"	/* where that sleeps */
-#define STRANGER_TIME	500	/* ms, to read what a stranger may hold up */
+#define STRANGERS_TIME	500	/* ms, to read what strangers may hold up, */
+#define STRANGER_TIME	2	/* and for each of them at least */
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
+#define LINUX_PROC_MAGIC	0x9fa0
 #define LINUX_DEVPTS_MAGIC	0x1cd1
 #define LINUX_CGROUP_MAGIC	0x27e0eb
 #define LINUX_CGROUP2_MAGIC	0x63677270
@@ -136,7 +154,7 @@
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
 
-/* struct pidfd_info of Linux 6.15, in its first form. */
+/* struct pidfd_info of Linux 6.13, and what 6.15 tells more. */
 struct linux_pidfd_info {
 	uint64_t	mask, cgroup;
 	uint32_t	pid, tgid, ppid, ids[8];
@@ -144,6 +162,8 @@ struct linux_pidfd_info {
 };
 
 #define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
+#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
+#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
 #define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 const struct namespace_kind namespace_kinds[NAMESPACES] = {
@@ -683,19 +703,30 @@ option_help(FILE *stream, const struct option_spec *table)
 
 /* ---- time ---------------------------------------------------------- */
 
+/*
+ * Raw: for the few calls of a short life a libc first looks for the kernel's
+ * code in the vdso, which takes longer and is a hundredth of a static program.
+ */
 static int64_t
-now(void)
+clock_ms(clockid_t clock)
 {
-	struct timespec t;
+	struct {
+		int64_t	seconds, nanoseconds;
+	} t = { 0, 0 };
+	struct sysinfo system = { .uptime = 0 };
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * SECOND + t.tv_nsec / 1000000;
+	for (int tries = 0; tries < 2; tries++)
+		if (syscall(LINUX_CLOCK_GETTIME, clock, &t) == 0)
+			return t.seconds * SECOND + t.nanoseconds / 1000000;
+	/* Where that is forbidden: without a clock no deadline would come. */
+	sysinfo(&system);
+	return (int64_t)system.uptime * SECOND;
 }
 
 int64_t
 deadline_in(int64_t ms)
 {
-	int64_t start = now();
+	int64_t start = clock_ms(CLOCK_MONOTONIC);
 
 	return ms >= DEADLINE_NEVER - start ? DEADLINE_NEVER : start + ms;
 }
@@ -707,7 +738,7 @@ deadline_left(int64_t deadline)
 
 	if (deadline == DEADLINE_NEVER)
 		return -1;
-	left = deadline - now();
+	left = deadline - clock_ms(CLOCK_MONOTONIC);
 	if (left < 0)
 		return 0;
 	return left > INT_MAX ? INT_MAX : (int)left;
@@ -957,6 +988,19 @@ directory_open(int dir, const char *path, struct directory *directory)
 	return directory->fd == -1 ? -1 : 0;
 }
 
+/*
+ * True if there are certainly no directories in a directory.  Many a slice is
+ * empty but for the files that each has.
+ */
+static bool
+directory_is_leaf(const struct directory *directory)
+{
+	struct stat st;
+
+	/* Of its links one is its name and one its ".". */
+	return fstat(directory->fd, &st) == 0 && st.st_nlink == 2;
+}
+
 /* Gives the next entry; NULL at the end, where errno is 0. */
 static const struct linux_dirent64 *
 directory_next(struct directory *directory)
@@ -1073,7 +1117,27 @@ struct program {
 	const char *const	*argv;
 	char			**environment;
 	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
+	bool			 stays;		/* on this processor */
 };
+
+/*
+ * Keeps this process, and what it makes, on its processor.  An exec would else
+ * be moved to an idle one, which may take longer to wake up than all that is to
+ * be done.  Whoever is executed so undoes it: see processors_restore() and
+ * scheduling_apply().
+ */
+static void
+processor_keep(void)
+{
+	cpu_set_t set;
+	unsigned processor;
+
+	if (syscall(SYS_getcpu, &processor, NULL, NULL) == -1)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(processor, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
 
 /*
  * Becomes the program, which ignores nothing that we do for ourselves.  Returns
@@ -1091,6 +1155,8 @@ program_exec(const struct program *program)
 	}
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
+	if (program->stays)
+		processor_keep();
 	/* execve(2) never changes the words. */
 	execvpe(program->name, (char *const *)(uintptr_t)program->argv,
 	    program->environment);
@@ -1183,7 +1249,7 @@ run(const char *const argv[], int64_t deadline, char *output, size_t size)
 	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
 		goto out;
 	if (program_start(&(struct program){ argv[0], argv, environ,
-	    { -1, pipefd[1], -1 } }, &pid) == -1)
+	    { -1, pipefd[1], -1 }, false }, &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
 	/* Our own child until waitpid(): its number cannot be another's. */
@@ -1704,7 +1770,6 @@ int64_t
 process_age(int proc, pid_t pid)
 {
 	char text[1024];
-	struct timespec t;
 	uint64_t ticks;
 	const char *field;
 
@@ -1716,8 +1781,7 @@ process_age(int proc, pid_t pid)
 		field = strchr(field + 1, ' ');
 	if (field == NULL || !line_number(&field, &ticks))
 		return -1;
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (int64_t)t.tv_sec * SECOND + t.tv_nsec / 1000000 -
+	return clock_ms(CLOCK_BOOTTIME) -
 	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
 }
 
@@ -1755,39 +1819,89 @@ part_is(const char *part, size_t length, const char *word)
 	return strlen(word) == length && memcmp(part, word, length) == 0;
 }
 
-/* True if text is the escaped form of name, and suffix. */
-static bool
-escaped_is(const char *text, const char *name, const char *suffix)
-{
-	char escaped[4 * MACHINE_NAME_MAX + 1] = "";
-	size_t length;
+/* The names of machines that a unit may be made for; empty: none. */
+struct unit_names {
+	char	names[2][MACHINE_NAME_MAX + 1];
+};
 
-	unit_name_escape(name, escaped, sizeof(escaped));
-	length = strlen(escaped);
-	return strncmp(text, escaped, length) == 0 &&
-	    strcmp(text + length, suffix) == 0;
+/*
+ * Takes a part of a unit's name, up to end, for the name of a machine; '-' is
+ * all of a name that systemd escapes.
+ */
+static void
+unit_part_name(const char *part, const char *end, bool escaped,
+    char name[MACHINE_NAME_MAX + 1])
+{
+	static const char dash[] = "\\x2d";
+	size_t used = 0;
+
+	while (part < end && used < MACHINE_NAME_MAX &&
+	    (!escaped || *part != '-')) {
+		bool is_dash = escaped &&
+		    strncmp(part, dash, sizeof(dash) - 1) == 0;
+
+		name[used++] = (char)(is_dash ? '-' : *part);
+		part += is_dash ? sizeof(dash) - 1 : 1;
+	}
+	name[used] = '\0';
+	if (part != end || !machine_name_valid(name))
+		name[0] = '\0';
 }
 
-/* True if a folder below the slices is the unit of the machine. */
 static bool
-folder_is_unit(const char *folder, const char *name)
+begins_with(const char *text, const char *word)
 {
-	static const char machine[] = "machine-", nspawn[] = "systemd-nspawn@";
-	const size_t length = strlen(name);
+	return strncmp(text, word, strlen(word)) == 0;
+}
 
-	folder += *folder == '_';	/* systemd's own escape */
-	if (strncmp(folder, machine, sizeof(machine) - 1) == 0 &&
-	    escaped_is(folder + sizeof(machine) - 1, name, ".scope"))
-		return true;
-	if (strncmp(folder, name, length) == 0 &&
-	    strcmp(folder + length, ".scope") == 0)
-		return true;
-	if (strncmp(folder, nspawn, sizeof(nspawn) - 1) != 0)
-		return false;
-	folder += sizeof(nspawn) - 1;
-	return (strncmp(folder, name, length) == 0 &&
-	    strcmp(folder + length, ".service") == 0) ||
-	    escaped_is(folder, name, ".service");	/* long ago */
+/* True if a text ends with a word, before which is something else. */
+static bool
+ends_with(const char *text, const char *word)
+{
+	size_t length = strlen(text), tail = strlen(word);
+
+	return length > tail && strcmp(text + length - tail, word) == 0;
+}
+
+/*
+ * Finds the names of the machines that a unit may be made for, by its own:
+ * machine-NAME.scope, NAME.scope, systemd-nspawn@NAME.service.
+ */
+static void
+unit_names_find(const char *unit, struct unit_names *found)
+{
+	static const char nspawn[] = NSPAWN "@";
+	const char *end;
+
+	found->names[0][0] = found->names[1][0] = '\0';
+	unit += *unit == '_';	/* systemd's own escape */
+	end = unit + strlen(unit);
+	if (ends_with(unit, ".scope")) {
+		unit_part_name(unit, end - 6, false, found->names[1]);
+		if (begins_with(unit, MACHINE_PREFIX))
+			unit_part_name(unit + sizeof(MACHINE_PREFIX) - 1,
+			    end - 6, true, found->names[0]);
+	} else if (begins_with(unit, nspawn) && ends_with(unit, ".service")) {
+		unit += sizeof(nspawn) - 1;
+		unit_part_name(unit, end - 8, false, found->names[1]);
+		/* Long ago. */
+		unit_part_name(unit, end - 8, true, found->names[0]);
+	}
+}
+
+/* True if a machine of that name may be what a unit is made for. */
+static bool
+unit_names_have(const struct unit_names *found, const char *name)
+{
+	return strcmp(found->names[0], name) == 0 ||
+	    strcmp(found->names[1], name) == 0;
+}
+
+/* Gives the name of the machine that a unit is most likely made for, or "". */
+static const char *
+unit_names_first(const struct unit_names *found)
+{
+	return found->names[found->names[0][0] == '\0'];
 }
 
 static bool
@@ -1858,23 +1972,55 @@ hierarchy_of_units(void)
 	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
 }
 
+/*
+ * Finds out whether proc is the kernel's own, where "self" is a link.  Fails
+ * with EXDEV if that calls the caller something else than the caller does.
+ */
+static int
+proc_verify(int proc, bool *real)
+{
+	char own[NUMBER_SIZE];
+	ssize_t n = readlinkat(proc, "self", own, sizeof(own) - 1);
+	uint64_t pid;
+
+	*real = n != -1;
+	if (n == -1 && errno == ENOENT && fd_is_on(proc, LINUX_PROC_MAGIC))
+		errno = EXDEV;
+	if (n == -1)
+		return errno == EINVAL ? 0 : -1;
+	own[n] = '\0';
+	if (number_parse(own, INT_MAX, &pid) == 0 && (pid_t)pid == getpid())
+		return 0;
+	errno = EXDEV;
+	return -1;
+}
+
 int
 host_open(const char *proc, const char *cgroup, struct host *host)
 {
 	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	struct host h = { open(proc, flags), -1 };
+	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
 
-	if (h.proc == -1)
+	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
+		host_close(&h);
 		return -1;
+	}
 	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
 	/* Without one it is slower; to have run short is something else. */
 	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
 	    errno != EACCES) {
-		fd_close(&h.proc);
+		host_close(&h);
 		return -1;
 	}
 	*host = h;
 	return 0;
+}
+
+const char *
+host_strerror(int error)
+{
+	return error == EXDEV ? "that /proc is of another pid namespace than"
+	    " ours" : strerror(error);
 }
 
 void
@@ -1913,8 +2059,10 @@ path_base(const char *path)
 bool
 unit_is_machines(const char *path, const char *name)
 {
-	return machine_name_valid(name) &&
-	    folder_is_unit(path_base(path), name);
+	struct unit_names found;
+
+	unit_names_find(path_base(path), &found);
+	return machine_name_valid(name) && unit_names_have(&found, name);
 }
 
 /*
@@ -2064,29 +2212,34 @@ nspawn_words_parse(struct stream *stream, struct nspawn_words *words)
 }
 
 /*
- * Compares a name with what systemd-nspawn makes of a path: its last part,
- * without suffix, without what no name has.  What name has more is in *rest.
+ * Finds the name that systemd-nspawn makes of a path: its last part, without
+ * what no name has, and without the suffix of an image.
+ * Returns  false where that is longer than a name may be
  */
 static bool
-path_names(const char *path, const char *suffix, const char *name,
-    const char **rest)
+path_own_name(const struct nspawn_words *words,
+    char name[MACHINE_NAME_MAX + 1])
 {
-	size_t end = strlen(path), tail = strlen(suffix), start;
+	static const char suffix[] = ".raw";
+	const size_t tail = sizeof(suffix) - 1;
+	const char *path = words->path;
+	size_t end = strlen(path), start, used = 0;
 
 	while (end > 0 && path[end - 1] == '/')
 		end--;
 	for (start = end; start > 0 && path[start - 1] != '/'; start--)
 		;
-	if (end - start > tail && memcmp(path + end - tail, suffix, tail) == 0)
+	if (words->image && end - start > tail &&
+	    memcmp(path + end - tail, suffix, tail) == 0)
 		end -= tail;
-	for (; start < end; start++) {
-		if (!is_alnum(path[start]) && strchr("-.", path[start]) == NULL)
-			continue;
-		if (*name != path[start])
-			return false;
-		name++;
-	}
-	*rest = name;
+	for (; start < end; start++)
+		if (is_alnum(path[start]) || path[start] == '-' ||
+		    path[start] == '.') {
+			if (used == MACHINE_NAME_MAX)
+				return false;
+			name[used++] = path[start];
+		}
+	name[used] = '\0';
 	return true;
 }
 
@@ -2117,18 +2270,40 @@ path_nameless(const char *path)
 enum naming
 nspawn_words_name(const struct nspawn_words *words, const char *name)
 {
-	const char *suffix = words->image ? ".raw" : "";
-	const char *rest;
-	bool same;
+	char own[MACHINE_NAME_MAX + 1];
 
 	if (words->machine[0] != '\0')
 		return strcmp(words->machine, name) == 0 ? NAMES_IT :
 		    NAMES_OTHER;
 	if (path_nameless(words->path))
 		return NAMES_NONE;
-	same = path_names(words->path, suffix, name, &rest) &&
-	    (words->ephemeral ? is_ephemeral_tail(rest) : *rest == '\0');
-	return same ? NAMES_IT : NAMES_OTHER;
+	if (!path_own_name(words, own))
+		return NAMES_OTHER;
+	if (words->ephemeral)
+		return begins_with(name, own) &&
+		    is_ephemeral_tail(name + strlen(own)) ? NAMES_IT :
+		    NAMES_OTHER;
+	return strcmp(name, own) == 0 ? NAMES_IT : NAMES_OTHER;
+}
+
+/*
+ * Reads the number of a process's namespace, from the text of its link: to
+ * follow that costs several times as much.  No two that exist have one number.
+ * source   namespaces(7), "The /proc/pid/ns/ directory"
+ */
+static int
+namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
+{
+	char path[PROC_PATH_SIZE], text[NAMESPACE_LINK_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(path, pid, file), text,
+	    sizeof(text) - 1);
+
+	if (n == -1)
+		return -1;
+	text[n] = '\0';
+	text[strcspn(text, "]")] = '\0';	/* "pid:[4026531836]" */
+	n = (ssize_t)strcspn(text, "[");
+	return number_parse(text + n + (text[n] == '['), UINT64_MAX, id);
 }
 
 /*
@@ -2138,39 +2313,43 @@ nspawn_words_name(const struct nspawn_words *words, const char *name)
 static int
 namespace_same(int proc, pid_t pid, const char *file)
 {
-	char path[PROC_PATH_SIZE];
-	struct stat theirs, ours;
+	uint64_t theirs, ours;
 
-	if (fstatat(proc, proc_path(path, 0, file), &ours, 0) == -1 ||
-	    fstatat(proc, proc_path(path, pid, file), &theirs, 0) == -1)
+	if (namespace_id(proc, 0, file, &ours) == -1 ||
+	    namespace_id(proc, pid, file, &theirs) == -1)
 		return -1;
-	return ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+	return ours == theirs;
 }
 
 /*
- * Opens a namespace of a process.  The descriptor is -1 where the process is in
- * the caller's, or the kernel has no such namespaces.
+ * Opens a namespace of a process.  The descriptor is -1 where the kernel has no
+ * such namespaces.
+ *   compared  then it is -1 where the namespace is the caller's, too; to find
+ *             that out takes as long as to open it
  * errors   EOWNERDEAD  when the process has none, since its first thread ended
  */
 static int
-namespace_open(int proc, pid_t pid, const char *file, int *fd)
+namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
 {
 	char path[PROC_PATH_SIZE];
-	struct stat theirs, ours;
+	struct stat theirs;
+	uint64_t ours = 0;
 
-	*fd = -1;
-	if (fstatat(proc, proc_path(path, 0, file), &ours, 0) == -1)
-		return errno == ENOENT ? 0 : -1;
 	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
-	if (*fd == -1) {
-		if (errno == ENOENT)
-			errno = EOWNERDEAD;
-		return -1;
+	if (*fd == -1 && errno == ENOENT) {
+		if (namespace_id(proc, 0, file, &ours) == -1)
+			return errno == ENOENT ? 0 : -1;
+		errno = EOWNERDEAD;
 	}
+	if (*fd == -1)
+		return -1;
+	if (!compared)
+		return 0;
 	int n = fstat(*fd, &theirs);
 
-	if (n == -1 || (ours.st_dev == theirs.st_dev &&
-	    ours.st_ino == theirs.st_ino))
+	if (n == 0)
+		n = namespace_id(proc, 0, file, &ours);
+	if (n == -1 || theirs.st_ino == ours)
 		fd_close(fd);
 	return n;
 }
@@ -2229,23 +2408,49 @@ process_print(int proc, pid_t pid)
 }
 
 /*
- * Finds out whether a process is a systemd-nspawn of the caller's pid
- * namespace.
- *   name     what it calls itself
+ * Reads the number of a process's parent, and the process's real user.
+ * source   PIDFD_GET_INFO of <linux/pidfd.h>, since Linux 6.13
+ */
+static int
+process_parent(const struct host *host, const struct process *process,
+    pid_t *parent, uid_t *uid)
+{
+	const uint64_t mask = LINUX_PIDFD_INFO_PID | LINUX_PIDFD_INFO_CREDS;
+	struct linux_pidfd_info info = { .mask = mask };
+	struct process_status status;
+
+	if (host->real && syscall(SYS_ioctl, process->fd,
+	    LINUX_PIDFD_GET_INFO, &info) == 0 && (info.mask & mask) == mask) {
+		*parent = (pid_t)info.ppid;
+		*uid = info.ids[0];
+		return 0;
+	}
+	if (process_status_read(host->proc, process->pid, &status) == -1)
+		return -1;
+	*parent = status.ppid;
+	*uid = status.uid;
+	return 0;
+}
+
+/*
+ * Finds out whether a process is a systemd-nspawn.  Of other users' processes
+ * none but root sees more than what they call themselves.
  * Returns  1 for yes, 0 for no; -1
  */
 static int
-process_is_nspawn(int proc, pid_t pid, const char *name)
+process_is_nspawn(int proc, pid_t pid)
 {
+	struct process_status status;
 	char path[PATH_MAX];
 	const char *program;
 
-	if (strcmp(name, NSPAWN) != 0)
+	if (process_exe(proc, pid, path, &program) == 0)
+		return strcmp(program, NSPAWN) == 0;
+	if (errno == ENOENT)		/* it is ending */
 		return 0;
-	if (process_exe(proc, pid, path, &program) == -1)
-		return errno == ENOENT ? 0 : -1;	/* it is ending */
-	return strcmp(program, NSPAWN) != 0 ? 0 :
-	    namespace_same(proc, pid, "ns/pid");
+	if (errno == EACCES && process_status_read(proc, pid, &status) == 0)
+		return strcmp(status.name, NSPAWN) == 0;
+	return -1;
 }
 
 /* Puts the directory of a process before a path that begins nowhere. */
@@ -2284,6 +2489,24 @@ path_simplify(char *path)
 }
 
 /*
+ * Finds the name that systemd-nspawn makes of a command line.
+ * Returns  false where that does not say it, as with --ephemeral
+ */
+static bool
+words_own_name(const struct nspawn_words *words,
+    char name[MACHINE_NAME_MAX + 1])
+{
+	if (words->machine[0] != '\0')
+		text_copy(words->machine, name, MACHINE_NAME_MAX + 1);
+	else if (words->ephemeral || path_nameless(words->path) ||
+	    !path_own_name(words, name))
+		return false;
+	/* One that is too long has been cut, and is none. */
+	return strlen(words->machine) <= MACHINE_NAME_MAX &&
+	    machine_name_valid(name);
+}
+
+/*
  * Reads the command line of a systemd-nspawn.  Where neither a name nor a path
  * is given it means the directory that it is in.
  */
@@ -2319,9 +2542,12 @@ struct search {
 	struct wanted		*wanted;
 	size_t			 count;
 	int			 fd_max;	/* none above it is kept */
-	unsigned		 depth;		/* of a leader */
 	unsigned		 ways;		/* that count now */
 	const struct wanted	*told;		/* of whom machined speaks */
+	/* Who takes every machine, whatever its name; or NULL. */
+	void			(*take)(void *argument,
+				    const struct machine_line *line);
+	void			*argument;
 	bool			 missed;	/* units that may hide one */
 	int			 error;		/* what ends it: an errno */
 	int			 doubt;		/* why "none" is no answer */
@@ -2330,7 +2556,7 @@ struct search {
 /*
  * One look at a process that may be a leader: each file of it and of its parent
  * is read once.  The parent's number alone is read again, once the parent is
- * held: no pidfd tells whose parent it is.
+ * held: until then that could have become another process.
  */
 struct look {
 	struct process		 leader;
@@ -2338,6 +2564,7 @@ struct look {
 	bool			 is_leader;	/* of whatever machine */
 	bool			 hidden;	/* nobody can name its unit */
 	char			 unit[PATH_MAX];	/* as cgroup_unit() */
+	struct unit_names	 unit_names;
 	struct process		 parent;	/* empty: none that matters */
 	bool			 supervised;	/* by its parent */
 	pid_t			 grandparent;
@@ -2378,7 +2605,7 @@ look_leader(const struct search *search, pid_t pid, struct look *look)
 	    search->host->proc, pid, &look->status) == -1)
 		return -1;
 	look->is_leader = look->status.inner == 1 &&
-	    look->status.depth == search->depth;
+	    look->status.depth == OWN_DEPTH + 1;
 	if (look->is_leader)
 		return 0;
 	if (search->told == NULL || look_namespace(search, look) == 0)
@@ -2400,6 +2627,7 @@ look_unit(const struct search *search, struct look *look)
 	stream_close(&stream);
 	/* So deep in its payload that the kernel has no room for the path. */
 	look->hidden = n == -1 && errno == ENAMETOOLONG;
+	unit_names_find(path_base(look->unit), &look->unit_names);
 	return look->hidden ? 0 : n;
 }
 
@@ -2417,7 +2645,7 @@ look_names(const struct search *search, const struct look *look,
 	 */
 	return search->told == wanted ||
 	    ((search->ways & WAY_UNIT) != 0 && naming != NAMES_OTHER &&
-	    folder_is_unit(path_base(look->unit), wanted->name)) ||
+	    unit_names_have(&look->unit_names, wanted->name)) ||
 	    ((search->ways & WAY_SUPERVISOR) != 0 && naming == NAMES_IT);
 }
 
@@ -2429,7 +2657,7 @@ look_matters(const struct search *search, const struct look *look)
 		if (search->wanted[i].open &&
 		    look_names(search, look, &search->wanted[i], NAMES_NONE))
 			return true;
-	return false;
+	return search->take != NULL;
 }
 
 /* True if a command line names one that is wanted. */
@@ -2467,29 +2695,40 @@ words_work(void *argument)
  * errors   EACCES  when it takes too long
  */
 static int
-words_read_bounded(int proc, pid_t pid, struct nspawn_words *words)
+words_read_bounded(const struct search *search, pid_t pid,
+    struct nspawn_words *words)
 {
+	struct machined *machined = search->machined;
 	struct words_reading *reading = memory_map(sizeof(*reading));
 	struct process child = PROCESS_NONE;
 	struct pollfd ended = { .events = POLLIN };
-	int n = -1, status;
+	int n = -1, left, status;
 
-	if (reading == NULL)
-		return -1;
-	*reading = (struct words_reading){ proc, pid, .error = EIO };
+	if (pid == machined->stranger)	/* the parent of many */
+		errno = EACCES;
+	if (pid == machined->stranger || reading == NULL)
+		goto out;
+	*reading = (struct words_reading){ search->host->proc, pid,
+	    .error = EIO };
+	if (machined->strangers == 0)
+		machined->strangers = deadline_in(STRANGERS_TIME);
+	left = deadline_left(machined->strangers);
 	n = child_start(words_work, reading, &child);
 	if (n == 0) {
 		ended.fd = child.fd;
-		if (poll(&ended, 1, STRANGER_TIME) == 1) {
+		if (poll(&ended, 1, left < STRANGER_TIME ? STRANGER_TIME :
+		    left) == 1) {
 			child_wait(child.pid, &status);
 			errno = reading->error;
 		} else {
 			process_signal(&child, SIGKILL);
+			machined->stranger = pid;
 			errno = EACCES;
 		}
 		n = errno == 0 ? 0 : -1;
 		*words = reading->words;
 	}
+out:
 	process_close(&child);
 	memory_unmap(reading, sizeof(*reading));
 	return n;
@@ -2500,20 +2739,18 @@ static int
 look_supervisor(const struct search *search, struct look *look)
 {
 	int proc = search->host->proc, nspawn;
-	struct process_status status;
 	pid_t pid = look->parent.pid;
 
-	if (process_status_read(proc, pid, &status) == -1)
+	if (process_parent(search->host, &look->parent, &look->grandparent,
+	    &look->owner) == -1)
 		return -1;
-	nspawn = process_is_nspawn(proc, pid, status.name);
-	if (nspawn == -1 || (nspawn == 1 && (status.uid == 0 ||
-	    status.uid == geteuid() ?
+	nspawn = process_is_nspawn(proc, pid);
+	if (nspawn == -1 || (nspawn == 1 && (look->owner == 0 ||
+	    look->owner == geteuid() ?
 	    nspawn_words_read(proc, pid, &look->words) :
-	    words_read_bounded(proc, pid, &look->words)) == -1))
+	    words_read_bounded(search, pid, &look->words)) == -1))
 		return -1;
 	look->supervised = nspawn == 1;
-	look->owner = status.uid;
-	look->grandparent = status.ppid;
 	/* What is not concerned does not need to be held. */
 	if (!look->hidden && !look_matters(search, look) &&
 	    (nspawn == 0 || !words_matter(search, &look->words))) {
@@ -2567,6 +2804,7 @@ static int
 look_parent(const struct search *search, struct look *look)
 {
 	pid_t pid = look->status.ppid;
+	uid_t uid;
 	int n;
 
 	if (pid == 0)		/* outside of our pid namespace */
@@ -2578,8 +2816,9 @@ look_parent(const struct search *search, struct look *look)
 		n = look_grandparent(search, look);
 	if (n == 0 && look->parent.fd == -1)
 		return 0;
-	if ((n == -1 && !error_is_end(errno)) || process_status_read(
-	    search->host->proc, look->leader.pid, &look->status) == -1)
+	if ((n == -1 && !error_is_end(errno)) ||
+	    process_parent(search->host, &look->leader, &look->status.ppid,
+	    &uid) == -1)
 		return -1;
 	if (n == 0 && look->status.ppid == pid)
 		return 0;
@@ -2600,7 +2839,7 @@ look_owner(const struct search *search, struct look *look)
 	if (look->supervised)
 		return 0;
 	if (namespace_open(search->host->proc, look->leader.pid, "ns/user",
-	    &fd) == -1)
+	    true, &fd) == -1)
 		return -1;
 	look->owner = 0;
 	if (fd != -1)
@@ -2673,6 +2912,31 @@ look_add(struct search *search, const struct look *look)
 }
 
 /*
+ * Gives what was found of a machine to who takes all of them.  A PID 1 that has
+ * no systemd-nspawn, nor a unit that is named after a machine, is none's.
+ */
+static void
+look_take(const struct search *search, const struct look *look)
+{
+	struct machine_line line = { .leader = look->leader.pid,
+	    .supervisor = look->supervised ? look->parent.pid : 0,
+	    .owner = look->owner };
+	const char *unit = path_base(look->unit);
+	const char *name = unit_names_first(&look->unit_names);
+
+	if (!look->supervised && *name == '\0')
+		return;
+	if (ends_with(unit, ".scope") || ends_with(unit, ".service"))
+		text_copy(unit, line.unit, sizeof(line.unit));
+	for (char *byte = line.unit; *byte != '\0'; byte++)
+		if (*byte <= ' ' || *byte > '~')	/* none of systemd's */
+			*byte = '?';
+	if (!look->supervised || !words_own_name(&look->words, line.name))
+		text_copy(name, line.name, sizeof(line.name));
+	search->take(search->argument, &line);
+}
+
+/*
  * Looks at a process, and adds the machine whose leader it is, if that is one
  * of those that are looked for.
  * errors   as look_leader()
@@ -2686,22 +2950,22 @@ look_at(struct search *search, pid_t pid, struct look *look)
 	if (look_leader(search, pid, look) == -1 ||
 	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
 		return -1;
-	/* Of others it does not matter, and not everybody may know. */
 	matters = look_matters(search, look);
-	if (matters && look_namespace(search, look) == -1)
-		return -1;
 	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
 		n = look_parent(search, look);
 	if (n == 1)
 		errno = ESTALE;
 	if (n != 0)
 		return -1;
+	/* Of others it does not matter, and not everybody may know. */
 	if (!matters && look->parent.fd == -1 && !look->hidden)
 		return 0;
-	if ((!matters && look_namespace(search, look) == -1) ||
-	    look_owner(search, look) == -1 || !process_alive(&look->leader))
+	if (look_owner(search, look) == -1 || !process_alive(&look->leader))
 		return -1;
-	return look_add(search, look);
+	if (search->take == NULL)
+		return look_add(search, look);
+	look_take(search, look);
+	return 0;
 }
 
 /*
@@ -2773,25 +3037,28 @@ unit_try(struct search *search, int dir, const char *unit)
 	static const char *const places[] = { "payload", "payload/init.scope" };
 	char path[PATH_MAX + 64];
 
-	text_format(path, sizeof(path), "%s/payload", unit);
-	if (file_exists(dir, path) == -1 && error_is_end(errno))
-		return;
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		text_format(path, sizeof(path), "%s/%s/cgroup.procs", unit,
 		    places[i]);
 		if (cgroup_try(search, dir, path))
 			return;
 	}
-	search->missed = true;	/* it may be elsewhere in the payload */
+	text_format(path, sizeof(path), "%s/payload", unit);
+	/* It may be elsewhere in there. */
+	if (file_exists(dir, path) == 0 || !error_is_end(errno))
+		search->missed = true;
 }
 
 /* True if a folder is the unit of a machine that is looked for. */
 static bool
 folder_matters(const struct search *search, const char *folder)
 {
+	struct unit_names found;
+
+	unit_names_find(folder, &found);
 	for (size_t i = 0; i < search->count; i++)
 		if (search->wanted[i].open &&
-		    folder_is_unit(folder, search->wanted[i].name))
+		    unit_names_have(&found, search->wanted[i].name))
 			return true;
 	return false;
 }
@@ -2814,10 +3081,14 @@ slice_try(struct search *search, int dir, const char *path)
 			search_failed(search, errno);
 		return;
 	}
+	if (directory_is_leaf(&slice)) {
+		directory_close(&slice);
+		return;
+	}
 	while (search->error == 0 && (entry = directory_next(&slice)) != NULL) {
 		const char *unit = entry->name;
 
-		/* No unit's folder begins with a dot; see folder_is_unit(). */
+		/* No unit's folder begins with a dot; see unit_names_find(). */
 		if (entry->type != LINUX_DT_DIR || unit[0] == '.')
 			continue;
 		if (part_is_slice(unit, strlen(unit)))
@@ -2843,18 +3114,6 @@ proc_next(struct directory *dir)
 	return 0;
 }
 
-/* Reads which pid namespace a process is in, the cheapest thing to ask it. */
-static bool
-proc_pid_namespace(int proc, pid_t pid, char text[PID_NAMESPACE_SIZE])
-{
-	char path[PROC_PATH_SIZE];
-	ssize_t n = readlinkat(proc, proc_path(path, pid, "ns/pid"), text,
-	    PID_NAMESPACE_SIZE - 1);
-
-	text[n == -1 ? 0 : n] = '\0';
-	return n != -1;
-}
-
 /* Ends the search when its time is over. */
 static bool
 search_late(struct search *search)
@@ -2872,10 +3131,9 @@ search_late(struct search *search)
 static void
 proc_try(struct search *search)
 {
-	char own[PID_NAMESPACE_SIZE], theirs[PID_NAMESPACE_SIZE];
-	char last[PID_NAMESPACE_SIZE] = "";
+	uint64_t own, last = 0;
 	int proc = search->host->proc;
-	bool known = proc_pid_namespace(proc, 0, own);
+	bool known = namespace_id(proc, 0, "ns/pid", &own) == 0;
 	struct directory dir;
 	pid_t pid;
 
@@ -2884,11 +3142,14 @@ proc_try(struct search *search)
 		return;
 	}
 	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
-		if (known && proc_pid_namespace(proc, pid, theirs) &&
-		    (strcmp(own, theirs) == 0 || strcmp(last, theirs) == 0))
+		uint64_t theirs = 0;
+
+		/* The cheapest thing to ask a process. */
+		if (known && namespace_id(proc, pid, "ns/pid", &theirs) == 0 &&
+		    (theirs == own || theirs == last))
 			continue;
 		if (search_look(search, pid))
-			memcpy(last, theirs, sizeof(last));
+			last = theirs;
 	}
 	if (search->error == 0)
 		search->error = errno;
@@ -3074,12 +3335,94 @@ find_by_machined(struct search *search)
 }
 
 /*
+ * Counts the letters that have to be changed, added or left out to make one
+ * name of another, whatever their case: Levenshtein's distance.
+ */
+static unsigned
+names_distance(const char *a, const char *b)
+{
+	unsigned row[MACHINE_NAME_MAX + 1], length = (unsigned)strlen(b);
+	unsigned least = 0;	/* that it can still become */
+
+	for (unsigned j = 0; j <= length; j++)
+		row[j] = j;
+	for (; *a != '\0' && least <= NEAR_DISTANCE; a++) {
+		unsigned corner = row[0]++;
+
+		least = row[0];
+		for (unsigned j = 1; j <= length; j++) {
+			unsigned above = row[j];
+			unsigned best = corner +
+			    (strncasecmp(a, &b[j - 1], 1) != 0);
+
+			if (best > above + 1)
+				best = above + 1;
+			if (best > row[j - 1] + 1)
+				best = row[j - 1] + 1;
+			row[j] = best;
+			corner = above;
+			if (least > best)
+				least = best;
+		}
+	}
+	return *a == '\0' ? row[length] : least;
+}
+
+/* Keeps the name of a running machine if it is like the one that is wanted. */
+static void
+wanted_near(struct wanted *wanted, const char *name)
+{
+	char asked[MACHINE_NAME_MAX + 1];
+	bool scope = ends_with(wanted->name, ".scope");
+	unsigned distance;
+	size_t i = 0;
+
+	/* It may be called by its unit's name. */
+	text_copy(wanted->name + (scope && begins_with(wanted->name,
+	    MACHINE_PREFIX) ? sizeof(MACHINE_PREFIX) - 1 : 0), asked,
+	    sizeof(asked));
+	if (scope || ends_with(asked, ".service"))
+		*strrchr(asked, '.') = '\0';
+	distance = names_distance(asked, name);
+	if (distance > NEAR_DISTANCE || distance > strlen(asked) / 2)
+		return;
+	/* Only the nearest. */
+	if (distance < wanted->near_distance || wanted->near[0][0] == '\0')
+		memset(wanted->near, 0, sizeof(wanted->near));
+	else if (distance > wanted->near_distance)
+		return;
+	wanted->near_distance = distance;
+	while (i < NEAR_NAMES && wanted->near[i][0] != '\0')
+		if (strcmp(wanted->near[i++], name) == 0)
+			return;
+	if (i < NEAR_NAMES)
+		text_copy(name, wanted->near[i], sizeof(wanted->near[i]));
+}
+
+/* Keeps the name that a supervisor's command line says where it is like one. */
+static void
+search_near(struct search *search, const struct nspawn_words *words)
+{
+	char name[MACHINE_NAME_MAX + 1];
+
+	if (!words_own_name(words, name))
+		return;
+	/* Who names it knows it. */
+	for (size_t i = 0; i < search->count; i++)
+		if (strcmp(search->wanted[i].name, name) == 0)
+			return;
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open)
+			wanted_near(&search->wanted[i], name);
+}
+
+/*
  * Takes hold of a process if it is a systemd-nspawn whose command line names a
  * machine that is looked for.  What it makes to prepare a leader is none.
  * errors   ESRCH  when it is something else, or has ended
  */
 static int
-look_nspawn(const struct search *search, pid_t pid, struct look *look)
+look_nspawn(struct search *search, pid_t pid, struct look *look)
 {
 	int proc = search->host->proc;
 	struct process_status status;
@@ -3103,6 +3446,7 @@ look_nspawn(const struct search *search, pid_t pid, struct look *look)
 	    !process_alive(&look->parent))
 		return -1;
 	look->owner = status.uid;
+	search_near(search, &look->words);
 	errno = ESRCH;
 	return words_matter(search, &look->words) &&
 	    (process_exe(proc, status.ppid, look->unit, &program) == -1 ||
@@ -3174,14 +3518,52 @@ wanted_end(const struct search *search, struct wanted *wanted)
 		machine_close(&wanted->machine);
 }
 
-/* True if it takes longer to look at all processes than to ask machined. */
-static bool
-host_busy(const struct host *host)
+int
+machines_list(const struct host *host, int64_t deadline,
+    void (*take)(void *argument, const struct machine_line *line),
+    void *argument)
 {
+	struct machined machined = { .search = deadline };
+	struct search search = { .host = host, .machined = &machined,
+	    .ways = WAY_UNIT, .take = take, .argument = argument };
+
+	proc_try(&search);
+	errno = search.error != 0 ? search.error : search.doubt;
+	return search.error != 0 ? -1 : search.doubt != 0;
+}
+
+const char *
+wanted_hint(const struct wanted *wanted, char *text, size_t size)
+{
+	const char (*near)[MACHINE_NAME_MAX + 1] = wanted->near;
+	size_t used = 0;
+
+	*text = '\0';
+	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
+	    near[i][0] != '\0'; i++)
+		used += text_format(text + used, size - used, "%s%s",
+		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
+		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
+	if (used > 0)
+		text_format(text + used, size - used, "?");
+	return text;
+}
+
+/*
+ * True if it takes longer to look at all processes than to ask machined for
+ * each machine that has not been found.
+ */
+static bool
+search_busy(const struct search *search)
+{
+	size_t left = 0;
 	struct stat st;
 
+	for (size_t i = 0; i < search->count; i++)
+		left += search->wanted[i].machine.leader.fd == -1;
 	/* The kernel counts each process as a link of /proc. */
-	return fstat(host->proc, &st) == 0 && st.st_nlink > SCAN_MAX;
+	return fstat(search->host->proc, &st) == 0 &&
+	    st.st_nlink > SCAN_MAX * left;
 }
 
 void
@@ -3190,21 +3572,17 @@ machines_find(const struct host *host, struct machined *machined,
 {
 	struct search search = { .host = host, .machined = machined,
 	    .wanted = wanted, .count = count };
-	struct process_status own = { .depth = 0 };
 	struct rlimit limit = { 0, 0 };
 	bool busy;
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	if (process_status_read(host->proc, 0, &own) == -1)
-		search.error = errno;
-	search.depth = own.depth + 1;
 	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
 	    (int)(limit.rlim_cur - fds_kept) - 1;
 	for (size_t i = 0; i < count; i++)
 		wanted[i] = (struct wanted){ .name = wanted[i].name,
 		    .machine = MACHINE_NONE, .open = true };
 	find_by_unit(&search);
-	busy = host_busy(host) && !search.missed;
+	busy = !search.missed && search_busy(&search);
 	if (busy)
 		find_by_machined(&search);
 	find_in_proc(&search);
@@ -3239,17 +3617,14 @@ machine_again(const struct host *host, const struct machine *old,
 	const struct process *supervisor = &old->supervisor;
 	struct search search = { .host = host };
 	char path[2 * PROC_PATH_SIZE], word[NUMBER_SIZE];
-	struct process_status own;
 	struct stream stream;
 	uint64_t pid;
 	int n = -1;
 
 	text_format(path, sizeof(path), "%d/task/%d/children",
 	    supervisor->pid, supervisor->pid);
-	if (process_status_read(host->proc, 0, &own) == -1 ||
-	    stream_open(host->proc, path, &stream) == -1)
+	if (stream_open(host->proc, path, &stream) == -1)
 		return -1;
-	search.depth = own.depth + 1;
 	while (n == -1 &&
 	    stream_word(&stream, " ", word, sizeof(word)) != -1) {
 		struct look look = { .leader = PROCESS_NONE,
@@ -3731,9 +4106,8 @@ ssize_t
 machines_processes(int proc, const struct machine *const machines[],
     size_t count, pid_t *pids, size_t size)
 {
-	const size_t room = (count + 1) * PID_NAMESPACE_SIZE;
-	char (*theirs)[PID_NAMESPACE_SIZE] = memory_map(room);
-	char its[PID_NAMESPACE_SIZE];
+	const size_t room = (count + 1) * sizeof(uint64_t);
+	uint64_t *theirs = memory_map(room), its;
 	struct directory dir;
 	ssize_t found = 0;
 	size_t known = 0;
@@ -3742,8 +4116,9 @@ machines_processes(int proc, const struct machine *const machines[],
 	if (theirs == NULL)
 		return -1;
 	for (size_t i = 0; i < count; i++)
-		if (proc_pid_namespace(proc, machines[i]->leader.pid,
-		    theirs[known]) && process_alive(&machines[i]->leader))
+		if (namespace_id(proc, machines[i]->leader.pid, "ns/pid",
+		    &theirs[known]) == 0 &&
+		    process_alive(&machines[i]->leader))
 			known++;
 	if (directory_open(proc, ".", &dir) == -1) {
 		memory_unmap(theirs, room);
@@ -3752,10 +4127,10 @@ machines_processes(int proc, const struct machine *const machines[],
 	while ((pid = proc_next(&dir)) != 0) {
 		bool in = false;
 
-		if (!proc_pid_namespace(proc, pid, its))
+		if (namespace_id(proc, pid, "ns/pid", &its) == -1)
 			continue;
 		for (size_t i = 0; i < known && !in; i++)
-			in = strcmp(its, theirs[i]) == 0;
+			in = its == theirs[i];
 		if (in && (size_t)found < size)
 			pids[found] = pid;
 		found += in;
@@ -3959,7 +4334,7 @@ init_of(int proc, const struct process *leader, const struct init **init)
 int
 init_starting(int proc, const struct process *leader, bool *starting)
 {
-	char path[PATH_MAX], line[PATH_MAX];
+	char path[PATH_MAX], name[PROCESS_NAME_SIZE];
 	const char *program;
 
 	*starting = false;
@@ -3968,11 +4343,10 @@ init_starting(int proc, const struct process *leader, bool *starting)
 		return error_is_end(errno) || errno == ENAMETOOLONG ? 0 : -1;
 	if (strcmp(program, NSPAWN) != 0)
 		return 0;
-	memset(line, 0, sizeof(line));
-	if (proc_read(proc, leader->pid, "cmdline", line, sizeof(line)) == -1 &&
-	    errno != EFBIG)
+	/* Unlike its command line, nobody can hold that up. */
+	if (proc_read(proc, leader->pid, "comm", name, sizeof(name)) == -1)
 		return error_is_end(errno) ? 0 : -1;
-	*starting = !words_are(line, "(sd-stubinit)", "");
+	*starting = strcmp(name, "(sd-stubinit)\n") != 0;
 	return 0;
 }
 
@@ -4318,9 +4692,10 @@ namespace_number(const char *name, size_t length)
 	return -1;
 }
 
-int
-namespaces_open(int proc, const struct process *process, unsigned wanted,
-    int fds[NAMESPACES])
+/* Opens those of wanted, but for those of compared that are the caller's. */
+static int
+namespaces_open_some(int proc, const struct process *process, unsigned wanted,
+    unsigned compared, int fds[NAMESPACES])
 {
 	int opened[NAMESPACES], error = 0;
 
@@ -4330,7 +4705,8 @@ namespaces_open(int proc, const struct process *process, unsigned wanted,
 		opened[i] = -1;
 		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
 		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
-		    proc, process->pid, file, &opened[i]) == -1)
+		    proc, process->pid, file, (compared & 1u << i) != 0,
+		    &opened[i]) == -1)
 			error = errno;
 	}
 	/* A process that has ended has lost its namespaces, too. */
@@ -4344,6 +4720,13 @@ namespaces_open(int proc, const struct process *process, unsigned wanted,
 	}
 	errno = error;
 	return error == 0 ? 0 : -1;
+}
+
+int
+namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES])
+{
+	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
 }
 
 int
@@ -4479,14 +4862,14 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	char own[LABEL_SIZE], theirs[LABEL_SIZE];
 
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
-		if (label_text(proc, 0, modules[i], own) == -1)
-			return -1;
-		/* Most kernels have none, or only the first. */
-		if (own[0] == '\0')
-			break;
 		if (label_text(proc, pid, modules[i], theirs) == -1)
 			return -1;
-		if (theirs[0] != '\0' && strcmp(own, theirs) != 0)
+		/* Most kernels have none, or only the first. */
+		if (theirs[0] == '\0')
+			break;
+		if (label_text(proc, 0, modules[i], own) == -1)
+			return -1;
+		if (strcmp(own, theirs) != 0)
 			return label_for_exec(theirs, label);
 	}
 	label[0] = '\0';
@@ -4519,22 +4902,18 @@ filters_copy(pid_t pid, struct filters *filters)
 	size_t used = 0;
 	long n;
 
-	for (filters->count = 0;; filters->count++) {
+	for (filters->count = 0; filters->count < FILTER_MAX / 5 &&
+	    used <= FILTER_MAX; filters->count++) {
+		/* The longest that there can be would fit. */
 		n = sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
-		    NULL);
+		    filters->steps + used);
 		if (n == -1)
 			return errno == ENOENT ? 0 : -1;
-		if ((size_t)n > FILTER_MAX - used ||
-		    filters->count == FILTER_MAX / 5) {
-			errno = E2BIG;
-			return -1;
-		}
-		if (sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
-		    filters->steps + used) != n)
-			return -1;
 		filters->lengths[filters->count] = (size_t)n;
 		used += (size_t)n;
 	}
+	errno = E2BIG;
+	return -1;
 }
 
 /* Copies the filters of a process that has been seized. */
@@ -4703,20 +5082,6 @@ entry_open_cgroups(const struct host *host, struct stream *theirs,
 	return theirs->error == 0 ? 0 : -1;
 }
 
-/* Finds out which user namespace the leader is in now. */
-static int
-user_namespace_stat(int proc, pid_t pid, uint64_t id[2])
-{
-	char path[PROC_PATH_SIZE];
-	struct stat st;
-
-	if (fstatat(proc, proc_path(path, pid, "ns/user"), &st, 0) == -1)
-		return -1;
-	id[0] = st.st_dev;
-	id[1] = st.st_ino;
-	return 0;
-}
-
 /*
  * Fails with ESTALE if the leader has left the user namespace of entry.  It
  * never comes back into one, nor gets back what it has given up there; so where
@@ -4725,11 +5090,11 @@ user_namespace_stat(int proc, pid_t pid, uint64_t id[2])
 static int
 entry_verify_namespace(int proc, const struct entry *entry)
 {
-	uint64_t id[2];
+	uint64_t id;
 
-	if (user_namespace_stat(proc, entry->leader.pid, id) == -1)
+	if (namespace_id(proc, entry->leader.pid, "ns/user", &id) == -1)
 		return -1;
-	if (memcmp(id, entry->user_namespace, sizeof(id)) == 0)
+	if (id == entry->user_namespace)
 		return process_alive(&entry->leader) ? 0 : -1;
 	errno = ESTALE;
 	return -1;
@@ -4753,15 +5118,24 @@ entry_read_start(const struct host *host, const struct command *command,
 	return starting ? -1 : 0;
 }
 
+/*
+ * Opens the namespaces to be joined.  Root of the initial user namespace can
+ * join those that it is in already, but for that of users itself; who is root
+ * of another may not.
+ */
 static int
 entry_read_namespaces(const struct host *host, const struct command *command,
     struct entry *entry)
 {
-	if (user_namespace_stat(host->proc, entry->leader.pid,
-	    entry->user_namespace) == -1)
+	uint64_t own;
+
+	if (namespace_id(host->proc, entry->leader.pid, "ns/user",
+	    &entry->user_namespace) == -1 ||
+	    namespace_id(host->proc, 0, "ns/user", &own) == -1)
 		return -1;
-	return namespaces_open(host->proc, &entry->leader, command->namespaces,
-	    entry->namespaces);
+	return namespaces_open_some(host->proc, &entry->leader,
+	    command->namespaces, own == USER_NAMESPACE_INITIAL ?
+	    1u << NAMESPACE_USER : NAMESPACES_ALL, entry->namespaces);
 }
 
 /* Opens a file of the leader's below proc. */
@@ -5027,12 +5401,15 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 	struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1,
 	    .msg_control = &control, .msg_controllen = sizeof(control) };
 	const struct cmsghdr *header;
+	bool reset = false;
 	ssize_t n;
 
 	*count = 0;
-	do
+	do {
 		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-	while (n == -1 && errno == EINTR);
+		/* Who has ended has not read all; what it has sent is there. */
+		reset = n == -1 && errno == ECONNRESET && !reset;
+	} while (reset || (n == -1 && errno == EINTR));
 	if (n == -1)
 		return -1;
 	header = CMSG_FIRSTHDR(&packet);
@@ -5054,6 +5431,7 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 struct instruction {
 	int	id;
 	int	signal;		/* 0: an order */
+	size_t	pointers;	/* of an order, see order_pointers() */
 };
 
 /* Lists the places of all descriptors of an order.  Says how many. */
@@ -5208,12 +5586,22 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
+/* Counts the pointers to words that an order needs, and ends of lists. */
+static size_t
+order_pointers(const struct order *order)
+{
+	size_t variables = order->defaults_count + order->variables_count;
+
+	return order->argv_count + 1 + variables + 2 +
+	    variables + 1 + ACCOUNT_VARIABLES + 1;
+}
+
 /* Sends an order through a monitor's channel. */
 static int
 order_send(int channel, int id, const struct entry *entry,
     const struct command *command)
 {
-	struct instruction instruction = { .id = id, .signal = 0 };
+	struct instruction instruction = { .id = id };
 	int fds[PACKET_FDS_MAX], n;
 	struct order order;
 	size_t count;
@@ -5229,6 +5617,7 @@ order_send(int channel, int id, const struct entry *entry,
 		return -1;
 	order_make(id, entry, command, &order);
 	count = order_list_fds(&order, fds);
+	instruction.pointers = order_pointers(&order);
 	n = order_write(fds[0], &order, entry, command);
 	if (n == 0)
 		n = packet_send(channel, &instruction, sizeof(instruction),
@@ -5329,33 +5718,22 @@ received_complete(struct received *received, char **words)
 	order->environment = words;
 }
 
-/* Counts the pointers to words that an order needs, and ends of lists. */
-static size_t
-order_pointers(const struct order *order)
-{
-	size_t variables = order->defaults_count + order->variables_count;
-
-	return order->argv_count + 1 + variables + 2 +
-	    variables + 1 + ACCOUNT_VARIABLES + 1;
-}
-
 /*
  * Reads the order that has come in memory, into memory of our own: a machine
  * sees the files that a command has mapped.
  */
 static int
-received_read(struct received *received)
+received_read(struct received *received, size_t pointers)
 {
-	struct order head;
 	struct stat st;
 	size_t length;
 
-	errno = EIO;	/* of a read that is short */
-	if (fstat(received->fds[0], &st) == -1 || pread(received->fds[0],
-	    &head, sizeof(head), 0) != (ssize_t)sizeof(head))
+	errno = EIO;
+	if (fstat(received->fds[0], &st) == -1 ||
+	    st.st_size < (off_t)sizeof(struct order))
 		return -1;
 	/* The pointers, which are to be aligned, come first. */
-	length = (order_pointers(&head) + 1) / 2 * 2 * sizeof(char *);
+	length = (pointers + 1) / 2 * 2 * sizeof(char *);
 	received->size = length + (size_t)st.st_size;
 	received->memory = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
 	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -5380,10 +5758,11 @@ received_read(struct received *received)
 static void
 received_close(struct received *received)
 {
-	for (size_t i = 0; i < received->fd_count; i++)
-		fd_close(&received->fds[i]);
+	while (received->fd_count > 0)
+		fd_close(&received->fds[--received->fd_count]);
 	if (received->memory != MAP_FAILED)
 		munmap(received->memory, received->size);
+	received->memory = MAP_FAILED;
 }
 
 /* ---- entry: the command -------------------------------------------- */
@@ -5424,7 +5803,7 @@ command_exec(const struct intermediate *i)
 {
 	char *const *argv = i->order->command.argv;
 	const char *shell = i->account.shell, *name = argv[0];
-	char login[ACCOUNT_TEXT_MAX + 1];
+	char login[ACCOUNT_TEXT_MAX + 1], *words[] = { login, NULL };
 
 	errno = 0;
 	if (name != NULL)
@@ -5432,7 +5811,7 @@ command_exec(const struct intermediate *i)
 	else {
 		name = shell;
 		text_format(login, sizeof(login), "-%s", path_base(shell));
-		execl(shell, login, (char *)NULL);
+		execv(shell, words);
 	}
 	if (errno == 0)		/* it was not even tried */
 		errno = EPERM;
@@ -5861,15 +6240,16 @@ null_make(void)
 {
 	int fd = -1, mount = -1;
 	int context = (int)syscall(LINUX_FSOPEN, "tmpfs", LINUX_FSOPEN_CLOEXEC);
+	mode_t mask = umask(0);
 
 	if (context != -1 && syscall(LINUX_FSCONFIG, context,
 	    LINUX_FSCONFIG_CREATE, NULL, NULL, 0) == 0)
 		mount = (int)syscall(LINUX_FSMOUNT, context,
 		    LINUX_FSOPEN_CLOEXEC, 0);
 	if (mount != -1 && mkdirat(mount, "dev", 0755) == 0 &&
-	    mknodat(mount, "dev/null", S_IFCHR | 0666, NULL_DEVICE) == 0 &&
-	    fchmodat(mount, "dev/null", 0666, 0) == 0)
+	    mknodat(mount, "dev/null", S_IFCHR | 0666, NULL_DEVICE) == 0)
 		fd = openat(mount, "dev/null", O_RDWR | O_CLOEXEC);
+	umask(mask);
 	fd_close(&mount);
 	fd_close(&context);
 	return fd;
@@ -6210,11 +6590,10 @@ static const struct {
 	{ "leave the caller's session", session_leave, false },
 	{ "join the cgroups of its leader", cgroups_join, true },
 	{ "raise its OOM score", oom_score_raise, true },
-	{ "take over its leader's scheduling", scheduling_apply, true },
 	{ "leave the caller's session keyring", keyring_leave, true },
 	{ "reset the caller's securebits", securebits_reset, true },
 	{ "take over its leader's security label", label_apply, true },
-	{ "copy the system call filters of its leader", filters_fetch, true },
+	{ "copy the filters of its leader", filters_fetch, true },
 	{ "make sure of what confines its leader", leader_verify, true },
 	{ "read its /etc/passwd", account_find, false },
 	{ "read its /etc/group", group_find, false },
@@ -6224,6 +6603,7 @@ static const struct {
 	{ "place the command's descriptors", descriptors_place, false },
 	{ "give the terminal to the user", terminal_own, false },
 	{ "make the command's environment", environment_apply, false },
+	{ "take over its leader's scheduling", scheduling_apply, true },
 	{ "take over its leader's limits", limits_apply, true },
 	{ "leave the caller's groups", groups_apply, false },
 	{ "join its namespaces", namespaces_join_first, false },
@@ -6231,14 +6611,14 @@ static const struct {
 	{ "join its user namespace", user_namespace_join, false },
 	{ "change to its root directory", root_change, false },
 	{ "become its root", root_become, false },
-	{ "give up the capabilities that its leader lacks",
+	{ "drop the capabilities its leader lacks",
 	    bounding_apply, true },
 	{ "become its user", account_apply, false },
-	{ "give up the capabilities that its leader lacks",
+	{ "drop the capabilities its leader lacks",
 	    capabilities_apply, true },
 	{ "leave the host's descriptors", process_seal, false },
 	/* From here on all that the kernel says may be the machine's word. */
-	{ "take over its leader's system call filters", filters_apply, true },
+	{ "apply the filters of its leader", filters_apply, true },
 	{ "make a process in it", command_make, false },
 	{ "execute the command", NULL, false },
 };
@@ -6297,6 +6677,8 @@ struct jobs {
 	size_t		 count;
 	int		 channel;	/* -1: the caller has ended */
 	int		 error;		/* why no order can be taken; or 0 */
+	bool		 last;		/* no order comes any more */
+	struct received	 received;	/* the order that came last */
 	struct job	 jobs[JOBS_MAX];
 	struct pollfd	 fds[JOBS_MAX + 1];
 };
@@ -6699,17 +7081,31 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	return 0;
 }
 
+/* Lets this process run wherever its parent may: see processor_keep(). */
+static void
+processors_restore(void)
+{
+	unsigned long set[PROCESSORS_MAX / (8 * sizeof(unsigned long))];
+	long n = syscall(SYS_sched_getaffinity, getppid(), sizeof(set), set);
+
+	if (n > 0)
+		syscall(SYS_sched_setaffinity, 0, n, set);
+}
+
 /* Carries out the order that has come in memory. */
 static void
-jobs_order(struct jobs *jobs, int id, struct received *received)
+jobs_order(struct jobs *jobs, const struct instruction *instruction,
+    struct received *received)
 {
 	errno = jobs->count == JOBS_MAX ? EAGAIN : jobs->error;
-	if (errno == 0 && received_read(received) == 0 &&
+	if (errno == 0 && received_read(received, instruction->pointers) == 0 &&
 	    job_open(jobs, received->order, &jobs->jobs[jobs->count]) == 0) {
 		jobs->count++;
+		jobs->last = received->order->command.last;
+		processors_restore();
 		return;
 	}
-	job_refuse(jobs, id, errno);
+	job_refuse(jobs, instruction->id, errno);
 }
 
 static void
@@ -6749,9 +7145,9 @@ static void
 jobs_instruct(struct jobs *jobs)
 {
 	struct instruction instruction = { .id = -1 };
-	struct received received = { .memory = MAP_FAILED };
+	struct received *received = &jobs->received;
 	int n = packet_receive(jobs->channel, &instruction,
-	    sizeof(instruction), received.fds, &received.fd_count);
+	    sizeof(instruction), received->fds, &received->fd_count);
 
 	if (n == -1 && errno == EMFILE)
 		job_refuse(jobs, instruction.id, errno);
@@ -6760,8 +7156,14 @@ jobs_instruct(struct jobs *jobs)
 	else if (instruction.signal != 0)
 		jobs_signal(jobs, instruction.id, instruction.signal);
 	else
-		jobs_order(jobs, instruction.id, &received);
-	received_close(&received);
+		jobs_order(jobs, &instruction, received);
+}
+
+/* True while there is, or may be, something to do. */
+static bool
+jobs_go_on(const struct jobs *jobs)
+{
+	return jobs->count > 0 || (jobs->channel != -1 && !jobs->last);
 }
 
 /* Waits for the next event.  False where even that cannot be done. */
@@ -6770,6 +7172,7 @@ jobs_wait(struct jobs *jobs)
 {
 	int64_t next = DEADLINE_NEVER;
 	size_t i;
+	int n;
 
 	for (i = 0; i < jobs->count; i++) {
 		const struct job *job = &jobs->jobs[i];
@@ -6781,8 +7184,10 @@ jobs_wait(struct jobs *jobs)
 			next = job->deadline;
 	}
 	jobs->fds[i] = (struct pollfd){ jobs->channel, POLLIN, 0 };
-	return poll(jobs->fds, i + 1, deadline_left(next)) != -1 ||
-	    errno == EINTR;
+	n = poll(jobs->fds, i + 1, deadline_left(next));
+	/* Now, when the intermediate has had its time on this processor. */
+	received_close(&jobs->received);
+	return n != -1 || errno == EINTR;
 }
 
 /* Acts upon what has happened to the jobs. */
@@ -6839,31 +7244,35 @@ monitor_main(char **argv)
 		sys_signal_default(n);
 	fds_close_from(STDERR_FILENO + 1);
 	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
+	jobs.received.memory = MAP_FAILED;
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
 	prctl(PR_SET_NAME, monitor_word);	/* it would be a number */
 	/* It may stay longer than the caller's folder. */
 	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;
-	while ((jobs.channel != -1 || jobs.count > 0) && jobs_wait(&jobs)) {
+	while (jobs_go_on(&jobs) && jobs_wait(&jobs)) {
 		bool told = jobs.fds[jobs.count].revents != 0;
 
 		jobs_attend(&jobs);
 		if (told)
 			jobs_instruct(&jobs);
 	}
-	sys_exit(jobs.channel == -1 && jobs.count == 0 ? EXIT_SUCCESS :
-	    EXIT_FAILURE);
+	sys_exit(jobs_go_on(&jobs) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-/* Executes a sealed copy of this program as a monitor. */
+/*
+ * Executes a sealed copy of this program as a monitor.
+ *   stays    on this processor until it has made its first intermediate, which
+ *            then is to take over the leader's
+ */
 static int
-monitor_spawn(int channel, pid_t *pid)
+monitor_spawn(int channel, bool stays, pid_t *pid)
 {
 	const char *const argv[] = { monitor_word, NULL };
 	char *environment[] = { NULL }, path[32];
 	struct program program = { path, argv, environment,
-	    { channel, -1, -1 } };
+	    { channel, -1, -1 }, stays };
 	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy, n;
 
 	if (self == -1)
@@ -6886,12 +7295,15 @@ monitor_order(struct monitor *monitor, int id, const struct entry *entry,
 
 	if (monitor->channel != -1)
 		return order_send(monitor->channel, id, entry, command);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == -1)
+	/* A libc's own can do without the flag, which we need not. */
+	if (syscall(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+	    ends) == -1)
 		return -1;
 	/* It finds the order there, and need not be woken for it. */
 	n = order_send(ends[0], id, entry, command);
 	if (n == 0)
-		n = monitor_spawn(ends[1], &monitor->pid);
+		n = monitor_spawn(ends[1], !command->privileged,
+		    &monitor->pid);
 	fd_close(&ends[1]);
 	if (n == -1)
 		fd_close(&ends[0]);
@@ -6943,7 +7355,7 @@ static void
 filters_words(const struct entry_report *report, char *text, size_t size)
 {
 	static const char cannot[] =
-	    "cannot copy the system call filters of its leader";
+	    "cannot copy the filters of its leader";
 
 	if (report->tracer != 0)
 		text_format(text, size, "%s, which the process %d traces; it"

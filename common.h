@@ -499,6 +499,9 @@ struct machined {
 	int64_t	deadline;
 	bool	hung;
 	int64_t	search;	/* a deadline of looks at all processes; 0: none */
+	int64_t	strangers;	/* and of reading what other users can hold up;
+				   0: not yet begun */
+	pid_t	stranger;	/* the last process that did so */
 };
 
 /*
@@ -507,6 +510,7 @@ struct machined {
 struct host {
 	int	proc;
 	int	cgroup;		/* where systemd keeps its units; or -1 */
+	bool	real;		/* proc is the kernel's: pidfds say the same */
 };
 
 /*
@@ -515,14 +519,24 @@ struct host {
  *   cgroup   the hierarchy of cgroups in which systemd keeps its units, which
  *            need not be there; NULL: that of cgroup v2, or on a legacy or
  *            hybrid host the one called systemd, where systemd mounts them
+ * errors   EXDEV  when proc is that of another pid namespace, whose numbers
+ *                 of processes are not ours
  * source   systemd's CGROUP_DELEGATION document, "Three Different Tree Setups"
  */
 int host_open(const char *proc, const char *cgroup, struct host *host);
 
 /*
+ * Says in words what an error of host_open() means.
+ */
+const char *host_strerror(int error);
+
+/*
  * Closes what host has open, which becomes empty.  Keeps errno.
  */
 void host_close(struct host *host);
+
+#define NEAR_NAMES	3
+#define NEAR_DISTANCE	2	/* letters that differ, at most */
 
 /* A machine that is looked for by its name, and what came of it. */
 struct wanted {
@@ -531,6 +545,9 @@ struct wanted {
 	struct machine	 machine;
 	pid_t		 suspects[2];	/* see machine_find() */
 	bool		 open;		/* machines_find() still looks */
+	/* Of those that run the nearest names, empty: none; and how near. */
+	char		 near[NEAR_NAMES][MACHINE_NAME_MAX + 1];
+	unsigned	 near_distance;
 };
 
 /*
@@ -574,6 +591,36 @@ int machine_find(const struct host *host, const char *name,
  */
 void machines_find(const struct host *host, struct machined *machined,
     struct wanted *wanted, size_t count, size_t fds_kept);
+
+/*
+ * Names the machines that run and whose names are nearest to one that does not:
+ * two letters differ at most, and no more than half of them, in whatever case;
+ * or it is the name of a unit.
+ *   size     of text; 256 is always enough
+ * Returns  text, to be read after "is not running"; empty where there is none
+ */
+const char *wanted_hint(const struct wanted *wanted, char *text, size_t size);
+
+/* What can be said of a running machine in a line. */
+struct machine_line {
+	char	name[MACHINE_NAME_MAX + 1];	/* empty: nobody can tell */
+	char	unit[UNIT_NAME_MAX + 1];	/* empty: it is in none */
+	pid_t	leader, supervisor;		/* 0: it has none */
+	uid_t	owner;
+};
+
+/*
+ * Finds all running machines, whose-ever they are, in one look at all
+ * processes: as far as the caller may see them.
+ *   deadline   of that look
+ *   take       is called for each, in the order of proc, with argument
+ * Returns  0; 1 with errno set if one that may be a leader could not be read;
+ *          -1
+ * errors   ETIME  when there was no time to look at all processes
+ */
+int machines_list(const struct host *host, int64_t deadline,
+    void (*take)(void *argument, const struct machine_line *line),
+    void *argument);
 
 /*
  * Finds the leader that the supervisor of a machine has now, if it has another
@@ -763,7 +810,7 @@ struct init {
  * program's name, as the host sees it, or what is in that program, its command
  * line, and the signals that it catches.  The program is the machine's: what
  * reads it may be held up for ever, see child_start(); as what signal_verdict()
- * and init_starting() read may, too.
+ * reads may, too.
  *   init     its entry of a table, or NULL for a program that is in none, for
  *            a leader that has ended and one whose first thread has
  */
@@ -878,6 +925,7 @@ int namespaces_join(const int fds[NAMESPACES], int *failed);
 
 #define LIMITS_MAX	16	/* RLIMIT_..., all that Linux has */
 #define FILTER_MAX	32768	/* instructions of all filters together */
+#define FILTER_LENGTH_MAX	4096	/* of one: BPF_MAXINSNS of Linux */
 #define PROCESSORS_MAX	8192
 #define LABEL_SIZE	4096
 
@@ -931,7 +979,7 @@ struct filter_step {
 struct filters {
 	size_t			count;
 	size_t			lengths[FILTER_MAX / 5];
-	struct filter_step	steps[FILTER_MAX];
+	struct filter_step	steps[FILTER_MAX + FILTER_LENGTH_MAX];
 };
 
 /*
@@ -959,6 +1007,8 @@ struct command {
 	bool		 privileged;	/* not confined as the leader is */
 	bool		 unfiltered;	/* without the leader's filters */
 	bool		 detached;	/* goes on when the caller has ended */
+	bool		 last;		/* no order follows: the monitor ends
+					   with this one */
 	bool		 nameless;	/* root, of whom no passwd is asked */
 	int64_t		 time;		/* ms, for the way in */
 	const char	*user;		/* name or number; NULL: root */
@@ -980,7 +1030,7 @@ struct command {
  */
 struct entry {
 	struct process	 leader;	/* the machine's; not to be closed */
-	uint64_t	 user_namespace[2];	/* of the leader, then */
+	uint64_t	 user_namespace;	/* number of the leader's */
 	int		 namespaces[NAMESPACES];	/* those to be joined */
 	int		 root;	/* the root directory to have; -1: our own */
 	int		 uid_map;	/* its text; -1: ids are the same */
@@ -1099,7 +1149,7 @@ int monitor_signal(const struct monitor *monitor, int id, int signal);
 /*
  * Waits for the next report, and takes it.
  *   fd         the descriptor that has come with it, or -1
- * errors     ECONNRESET  when the monitor has ended
+ * errors     ECONNRESET  when the monitor has ended, and all has been taken
  */
 int monitor_report(const struct monitor *monitor, struct entry_report *report,
     int *fd);

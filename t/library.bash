@@ -29,18 +29,41 @@ idles_end()
 	idles=()
 }
 
+# namespace_make PROCESS KIND: a namespace of its own, to which the link in that
+# folder of $proc leads, as the kernel's do, by its number
+namespace_make()
+{
+	local folder=$proc/$1/ns file number
+
+	mkdir -p "$folder"
+	file=$(mktemp "$folder/XXXXXX")
+	number=$(stat -c %i "$file")
+	mv "$file" "$folder/$2:[$number]"
+	ln -sfn "$2:[$number]" "$folder/$2"
+}
+
+# namespace_share PROCESS KIND OTHER: the same namespace as another's
+namespace_share()
+{
+	local name
+
+	name=$(readlink "$proc/$3/ns/$2")
+	mkdir -p "$proc/$1/ns"
+	ln -f "$proc/$3/ns/$name" "$proc/$1/ns/$name"
+	ln -sfn "$name" "$proc/$1/ns/$2"
+}
+
 # Makes a proc directory with PID 1 alone, in which the caller has one pid
 # namespace.
 proc_make()
 {
 	proc=$BATS_TEST_TMPDIR/proc
-	mkdir -p "$proc/self/ns" "$proc/1/ns"
+	namespace_make self pid
+	namespace_make self user
+	namespace_share 1 pid self
 	status_write "$proc/1/status" 0 0 1
 	printf '%s\0' /sbin/init >"$proc/1/cmdline"
-	ln -s ../../self/ns/pid "$proc/1/ns/pid"
 	status_write "$proc/self/status" 1 0 "$$"
-	: >"$proc/self/ns/pid"
-	: >"$proc/self/ns/user"
 	cgroups=$BATS_TEST_TMPDIR/cgroups
 	mkdir "$cgroups"
 }
@@ -69,8 +92,8 @@ proc_leader()
 	mkdir -p "$proc/$pid/ns"
 	status_write "$proc/$pid/status" "$ppid" 0 "$pid" "${@:-1}"
 	printf '%s\n' "$cgroup" >"$proc/$pid/cgroup"
-	: >"$proc/$pid/ns/pid"
-	ln -s ../../self/ns/user "$proc/$pid/ns/user"
+	namespace_make "$pid" pid
+	namespace_share "$pid" user self
 }
 
 # proc_supervisor PID UID WORD...: a systemd-nspawn of the caller's namespace
@@ -84,7 +107,7 @@ proc_supervisor()
 	echo '0::/user.slice' >"$proc/$pid/cgroup"
 	printf '%s\0' systemd-nspawn "$@" >"$proc/$pid/cmdline"
 	ln -s /usr/bin/systemd-nspawn "$proc/$pid/exe"
-	ln -s ../../self/ns/pid "$proc/$pid/ns/pid"
+	namespace_share "$pid" pid self
 }
 
 # cgroup_put PATH PID...: those processes in a folder of the hierarchy $cgroups

@@ -323,6 +323,28 @@ do_find(char **arg)
 	return 0;
 }
 
+static void
+print_line(void *argument, const struct machine_line *line)
+{
+	(void)argument;
+	printf("%s %d %d %s %u\n", line->name[0] == '\0' ? "-" : line->name,
+	    line->leader, line->supervisor,
+	    line->unit[0] == '\0' ? "-" : line->unit, line->owner);
+}
+
+/* A proc directory: its machines, in any order; 0 stands for no supervisor. */
+static int
+do_list(char **arg)
+{
+	struct host host;
+
+	if (host_open(arg[0], "", &host) == -1 ||
+	    machines_list(&host, deadline_in(5000), print_line, NULL) == -1)
+		return failed();
+	host_close(&host);
+	return 0;
+}
+
 /* A proc directory and a number: the init, and the signal that stops it. */
 static int
 do_init(char **arg)
@@ -473,6 +495,7 @@ static const struct {
 	{ "status", 0, do_status }, { "groups", 2, do_groups },
 	{ "path", 4, do_path }, { "cgroup", 1, do_cgroup },
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
+	{ "list", 1, do_list },
 	{ "init", 2, do_init }, { "verdict", 3, do_verdict },
 	{ "namespace", 1, do_namespace }, { "namespaces", 2, do_namespaces },
 	{ "user", 1, do_user },
