@@ -15,8 +15,9 @@
  * terminal's modes are those that we know, and mostly only when the command has
  * read those before; and modes are changed only where they are those.
  *
- * Sections: options; the command; the caller's terminals; the modes of the
- * caller's terminal; flows of bytes; the pty; the relay; nspawn-enter.
+ * Sections: saying; options; the machine; the command; the caller's terminals;
+ * the modes of the caller's terminal; flows of bytes; the pty; the relay;
+ * nspawn-enter.
  */
 #include "common.h"
 
@@ -27,7 +28,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -39,6 +39,7 @@
 #define MACHINED_TIME	5000	/* ms, for machinectl */
 #define ENTRY_TIME	10000	/* ms, for the way into the machine */
 #define ENDING_TIME	100	/* ms, for a leader that is just ending */
+#define LIST_ROOM	64	/* machines, at first */
 #define START_TIME	10	/* ms, between looks at one that is starting, */
 #define START_TIME_MAX	160	/* at first and later */
 
@@ -59,6 +60,7 @@ struct settings {
 	bool		 no_seccomp;
 	bool		 foreign;
 	bool		 quiet;
+	bool		 list;		/* the machines, and enter none */
 };
 
 /* Where a pty's input comes from, and who edits it. */
@@ -99,10 +101,10 @@ struct context {
 
 enum {
 	KEY_NAMESPACE = 256, KEY_ONLY = 512, KEY_PRESERVE, KEY_PRIVILEGED,
-	KEY_NO_SECCOMP, KEY_FOREIGN, KEY_VERSION
+	KEY_NO_SECCOMP, KEY_FOREIGN, KEY_LIST, KEY_VERSION
 };
 
-#define OWN_OPTIONS	13
+#define OWN_OPTIONS	14
 
 static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "only", KEY_ONLY, "LIST", "join only those, separated by commas:"
@@ -121,6 +123,7 @@ static const struct option_spec own_options[OWN_OPTIONS] = {
 	{ "quiet", 'q', NULL, "no warnings" },
 	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
 	    " another user" },
+	{ "list", KEY_LIST, NULL, "list the running machines, and enter none" },
 	{ "help", 'h', NULL, "show this text" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 };
@@ -131,6 +134,93 @@ static const int passed_signals[] = {
 };
 
 #define PASSED_SIGNALS	(sizeof(passed_signals) / sizeof(passed_signals[0]))
+
+/* ---- saying -------------------------------------------------------- */
+
+/* printf(3) is a tenth of a static program, see text_format(). */
+static void __attribute__((format(printf, 1, 0)))
+say_line(const char *format, va_list args, const char *reason)
+{
+	char line[PIPE_BUF];
+	size_t used = text_format(line, sizeof(line), "nspawn-enter: ");
+
+	used += text_vformat(line + used, sizeof(line) - used - 1, format,
+	    args);
+	if (reason != NULL)
+		used += text_format(line + used, sizeof(line) - used - 1,
+		    ": %s", reason);
+	line[used++] = '\n';
+	if (write(STDERR_FILENO, line, used) == -1)
+		return;		/* there is no other place to say it */
+}
+
+static void __attribute__((format(printf, 1, 2)))
+say(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, NULL);
+	va_end(args);
+}
+
+/* Says that something has failed, and by errno why. */
+static void __attribute__((format(printf, 1, 2)))
+say_errno(const char *format, ...)
+{
+	const char *reason = strerror(errno);
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, reason);
+	va_end(args);
+}
+
+/* Says why nothing can go on, and ends. */
+static _Noreturn void __attribute__((format(printf, 1, 2)))
+fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, NULL);
+	va_end(args);
+	exit(ENTRY_STATUS_FAILED);
+}
+
+/* The same, and by errno why. */
+static _Noreturn void __attribute__((format(printf, 1, 2)))
+fail_errno(const char *format, ...)
+{
+	const char *reason = strerror(errno);
+	va_list args;
+
+	va_start(args, format);
+	say_line(format, args, reason);
+	va_end(args);
+	exit(ENTRY_STATUS_FAILED);
+}
+
+/* Prints a text to standard output. */
+static void
+print(const char *text)
+{
+	if (fputs(text, stdout) == EOF)
+		fail_errno("cannot write to standard output");
+}
+
+/* Ends, once all that was printed has been written. */
+static _Noreturn void
+leave(void)
+{
+	if (ferror(stdout))	/* which error it was is not known */
+		errno = EIO;
+	if (ferror(stdout) || fflush(stdout) == EOF)
+		fail_errno("cannot write to standard output");
+	exit(EXIT_SUCCESS);
+}
+
+/* ---- options ------------------------------------------------------- */
 
 /* The key of the option that leaves out a namespace. */
 static int
@@ -155,9 +245,9 @@ options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
 	for (int i = 0; i < NAMESPACES; i++) {
 		const char *name = namespace_kinds[i].name;
 
-		snprintf(names[i], sizeof(names[i]), "no-%.7s", name);
-		snprintf(helps[i], sizeof(helps[i]),
-		    "stay in the caller's %.7s namespace", name);
+		text_format(names[i], sizeof(names[i]), "no-%s", name);
+		text_format(helps[i], sizeof(helps[i]),
+		    "stay in the caller's %s namespace", name);
 		options[i] = (struct option_spec){ .name = names[i],
 		    .key = namespace_key(i), .help = helps[i] };
 	}
@@ -168,13 +258,14 @@ options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
 static void
 help(const struct option_spec *options)
 {
-	printf("Usage: nspawn-enter [OPTION]... MACHINE [OPTION]..."
-	    " [--] [COMMAND [ARGUMENT]...]\n\n"
+	print("Usage: nspawn-enter [OPTION]... MACHINE [OPTION]..."
+	    " [--] [COMMAND [ARGUMENT]...]\n"
+	    "       nspawn-enter --list\n\n"
 	    "Runs a command in a running systemd-nspawn machine, in all of its"
 	    " namespaces;\nwithout a command the user's login shell.\n\n"
 	    "Options:\n");
 	option_help(stdout, options);
-	printf("\nExit status: the command's; 128 + n if signal n ended it;"
+	print("\nExit status: the command's; 128 + n if signal n ended it;"
 	    " 127 if it was not\nfound, 126 if it could not be executed, 125"
 	    " for a mistake in the call or a\nfailure of nspawn-enter"
 	    " itself.\n");
@@ -183,7 +274,7 @@ help(const struct option_spec *options)
 static _Noreturn void
 try_help(void)
 {
-	fprintf(stderr, "Try 'nspawn-enter --help'.\n");
+	fputs("Try 'nspawn-enter --help'.\n", stderr);
 	exit(ENTRY_STATUS_FAILED);
 }
 
@@ -193,11 +284,11 @@ set_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		warnx("'%s' cannot be the name of a machine: it is made of 1 to"
+		say("'%s' cannot be the name of a machine: it is made of 1 to"
 		    " %d letters, digits, '-' and '.'",
 		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
 		if (strchr(clean, '@') != NULL)
-			warnx("the user of the machine is given by -u USER");
+			say("the user of the machine is given by -u USER");
 		try_help();
 	}
 	settings->name = name;
@@ -212,7 +303,7 @@ set_only(struct settings *settings, const char *list)
 		int number = namespace_number(list, length);
 
 		if (number == -1) {
-			warnx("'%.*s' is no kind of namespace",
+			say("'%.*s' is no kind of namespace",
 			    (int)length, list);
 			try_help();
 		}
@@ -233,7 +324,7 @@ set_user(struct settings *settings, char *text)
 	settings->group = colon == NULL ? NULL : colon + 1;
 	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
 		return;
-	warnx("a user is USER or USER:GROUP, by name or number");
+	say("a user is USER or USER:GROUP, by name or number");
 	try_help();
 }
 
@@ -257,7 +348,7 @@ set_variable(struct settings *settings, char *text)
 	    variable_find(text, length);
 
 	if (length == 0) {
-		warnx("a variable needs a name: give NAME=VALUE or NAME");
+		say("a variable needs a name: give NAME=VALUE or NAME");
 		try_help();
 	}
 	if (variable != NULL)
@@ -268,34 +359,17 @@ static void
 set_directory(struct settings *settings, const char *text)
 {
 	if (*text != '/') {
-		warnx("'%s' is no absolute path of a directory", text);
+		say("'%s' is no absolute path of a directory", text);
 		try_help();
 	}
 	settings->directory = text;
 }
 
-static void
-set_option(struct settings *settings, const struct option_spec *options,
-    int key)
+/* Takes an option without an argument.  False for any other. */
+static bool
+set_flag(struct settings *settings, int key)
 {
-	for (int i = 0; i < NAMESPACES; i++)
-		if (namespace_key(i) == key) {
-			settings->namespaces &= ~(1u << i);
-			return;
-		}
 	switch (key) {
-	case KEY_ONLY:
-		set_only(settings, optarg);
-		break;
-	case 'u':
-		set_user(settings, optarg);
-		break;
-	case 'w':
-		set_directory(settings, optarg);
-		break;
-	case 'e':
-		set_variable(settings, optarg);
-		break;
 	case KEY_PRESERVE:
 		settings->preserve = true;
 		break;
@@ -317,15 +391,48 @@ set_option(struct settings *settings, const struct option_spec *options,
 	case KEY_FOREIGN:
 		settings->foreign = true;
 		break;
+	case KEY_LIST:
+		settings->list = true;
+		break;
+	default:
+		return false;
+	}
+	return true;
+}
+
+static void
+set_option(struct settings *settings, const struct option_spec *options,
+    int key)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (namespace_key(i) == key) {
+			settings->namespaces &= ~(1u << i);
+			return;
+		}
+	if (set_flag(settings, key))
+		return;
+	switch (key) {
+	case KEY_ONLY:
+		set_only(settings, optarg);
+		break;
+	case 'u':
+		set_user(settings, optarg);
+		break;
+	case 'w':
+		set_directory(settings, optarg);
+		break;
+	case 'e':
+		set_variable(settings, optarg);
+		break;
 	case 'h':
 		help(options);
-		exit(EXIT_SUCCESS);
+		leave();
 	case KEY_VERSION:
-		printf("nspawn-enter %s\n", VERSION);
-		exit(EXIT_SUCCESS);
+		print("nspawn-enter " VERSION "\n");
+		leave();
 	default:
 		if (optopt == 'i')
-			warnx("no -i is needed: the command always has the"
+			say("no -i is needed: the command always has the"
 			    " caller's standard input");
 		try_help();
 	}
@@ -337,11 +444,9 @@ parse_options(int argc, char **argv, struct settings *settings)
 	struct option_spec options[NAMESPACES + OWN_OPTIONS + 1];
 	int key;
 
-	*settings = (struct settings){ .namespaces = NAMESPACES_ALL };
-	settings->variables = calloc((size_t)argc + 1,
-	    sizeof(*settings->variables));
-	if (settings->variables == NULL)
-		err(ENTRY_STATUS_FAILED, "cannot hold the variables");
+	/* There are fewer of them than words that have been read. */
+	*settings = (struct settings){ .namespaces = NAMESPACES_ALL,
+	    .variables = argv + 1 };
 	options_fill(options);
 	while ((key = option_next(argc, argv, options)) != -1) {
 		if (key != OPTION_WORD)
@@ -355,60 +460,137 @@ parse_options(int argc, char **argv, struct settings *settings)
 	}
 	if (settings->name == NULL && optind < argc)
 		set_name(settings, argv[optind++]);
-	if (settings->name == NULL) {
-		warnx("no machine is named");
+	if (settings->list != (settings->name == NULL)) {
+		say(settings->list ? "--list takes no machine" :
+		    "no machine is named; --list shows those that run");
 		try_help();
 	}
+	if (settings->list)
+		return;
+	settings->variables[settings->variable_count] = NULL;
 	settings->command = argv + optind;
 	if (geteuid() != 0)
-		errx(ENTRY_STATUS_FAILED, "only root may enter a machine; try"
+		fail("only root may enter a machine; try"
 		    " it with sudo");
 }
 
+/* ---- the machine --------------------------------------------------- */
+
+/* All running machines. */
+struct list {
+	struct machine_line	*lines;
+	size_t			 count, room;
+};
+
+/* Adds a machine to the list. */
+static void
+list_take(void *argument, const struct machine_line *line)
+{
+	struct list *list = argument;
+
+	if (list->count == list->room) {
+		const size_t size = list->room * sizeof(*line);
+		struct machine_line *more = memory_map(size == 0 ?
+		    LIST_ROOM * sizeof(*line) : 2 * size);
+
+		if (more == NULL)
+			fail_errno("cannot allocate memory for the list");
+		if (size != 0)
+			memcpy(more, list->lines, size);
+		memory_unmap(list->lines, size);
+		list->lines = more;
+		list->room = size == 0 ? LIST_ROOM : 2 * list->room;
+	}
+	list->lines[list->count++] = *line;
+}
+
+static int
+list_compare(const void *a, const void *b)
+{
+	const struct machine_line *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	return order != 0 ? order : x->leader - y->leader;
+}
+
+/* Prints a machine; '-' stands for what it has not. */
+static void
+list_print(const struct machine_line *line)
+{
+	char text[sizeof(*line) + 64], supervisor[16] = "-";
+
+	if (line->supervisor != 0)
+		text_format(supervisor, sizeof(supervisor), "%d",
+		    line->supervisor);
+	text_format(text, sizeof(text), "%s\t%d\t%s\t%s\t%u\n",
+	    line->name[0] == '\0' ? "-" : line->name, line->leader, supervisor,
+	    line->unit[0] == '\0' ? "-" : line->unit, line->owner);
+	print(text);
+}
+
+/* Lists the running machines, and ends. */
+static _Noreturn void
+list_machines(const struct host *host)
+{
+	struct list list = { .lines = NULL };
+	int n = machines_list(host, deadline_in(ENTRY_TIME), list_take, &list);
+
+	if (n == -1)
+		fail_errno("cannot look at all processes");
+	if (n == 1 && geteuid() == 0)	/* others need not see all */
+		say_errno("warning: a machine may be missing, since a process"
+		    " could not be read");
+	if (list.count > 0)
+		qsort(list.lines, list.count, sizeof(*list.lines),
+		    list_compare);
+	for (size_t i = 0; i < list.count; i++)
+		list_print(&list.lines[i]);
+	leave();
+}
+
+/* Takes hold of the machine.  One that is just starting is waited for. */
 static void
 find(const struct settings *settings, const struct host *host,
     struct machine *machine)
 {
-	struct machined machined = {
-		.deadline = deadline_in(MACHINED_TIME),
-		.search = deadline_in(ENTRY_TIME),
-	};
+	struct machined machined = { .search = deadline_in(ENTRY_TIME) };
+	struct wanted wanted = { .name = settings->name };
 	int64_t deadline = deadline_in(ENTRY_TIME);
 	int pause = START_TIME;
-	pid_t suspects[2];
-	char text[160];
+	char text[160], hint[256];
 
-	while (machine_find(host, settings->name, &machined, machine,
-	    suspects) == -1) {
-		/* One that is just starting is waited for. */
-		if (errno != EAGAIN || deadline_left(deadline) == 0)
-			errx(ENTRY_STATUS_FAILED, "%s: %s", settings->name,
-			    machine_strerror(errno, suspects, text,
-			    sizeof(text)));
+	for (;;) {
+		machined.deadline = deadline_in(MACHINED_TIME);
+		machines_find(host, &machined, &wanted, 1, 0);
+		if (wanted.error != EAGAIN || deadline_left(deadline) == 0)
+			break;
+		machine_close(&wanted.machine);
 		poll(NULL, 0, pause);
 		pause = pause < START_TIME_MAX ? 2 * pause : pause;
-		machined.deadline = deadline_in(MACHINED_TIME);
 	}
+	if (wanted.error != 0)
+		fail("%s: %s%s", settings->name, machine_strerror(wanted.error,
+		    wanted.suspects, text, sizeof(text)),
+		    wanted_hint(&wanted, hint, sizeof(hint)));
+	*machine = wanted.machine;
 	if (machine_foreign(machine) && !settings->foreign)
-		errx(ENTRY_STATUS_FAILED, "%s: belongs to the user %u, not to"
-		    " root; --foreign enters it all the same", settings->name,
-		    machine->owner);
+		fail("%s: belongs to the user %u, not to root; --foreign enters"
+		    " it all the same", settings->name, machine->owner);
 }
 
-/* True if the machine has a user namespace that the command does not join. */
+/* True if the machine has a user namespace of its own. */
 static bool
-leaves_user_namespace(const struct context *context)
+has_user_namespace(const struct context *context)
 {
 	int fds[NAMESPACES];
-	bool leaves;
+	bool has;
 
-	if (context->settings.namespaces & 1u << NAMESPACE_USER ||
-	    namespaces_open(context->host.proc, &context->machine.leader,
+	if (namespaces_open(context->host.proc, &context->machine.leader,
 	    1u << NAMESPACE_USER, fds) == -1)
 		return false;
-	leaves = fds[NAMESPACE_USER] != -1;
+	has = fds[NAMESPACE_USER] != -1;
 	fd_close(&fds[NAMESPACE_USER]);
-	return leaves;
+	return has;
 }
 
 /* Says what root of the machine can make of the command, in a line each. */
@@ -418,19 +600,24 @@ warn_dangers(const struct context *context)
 	const struct settings *settings = &context->settings;
 	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
 	bool pid = settings->namespaces & 1u << NAMESPACE_PID;
+	bool user = settings->namespaces & 1u << NAMESPACE_USER;
 
 	if (settings->privileged)
-		warnx("%s: warning: the command has the caller's capabilities,"
+		say("%s: warning: the command has the caller's capabilities,"
 		    " which root of the machine can take over", settings->name);
 	else if (settings->no_seccomp)
-		warnx("%s: warning: the command may make system calls that the"
+		say("%s: warning: the command may make system calls that the"
 		    " machine's filters forbid", settings->name);
 	if (!mount && pid)
-		warnx("%s: warning: the command has the host's files, which"
+		say("%s: warning: the command has the host's files, which"
 		    " root of the machine can reach through it",
 		    settings->name);
-	if (leaves_user_namespace(context))
-		warnx("%s: warning: the command is a user of the host, and root"
+	if (mount && !pid && !(user && has_user_namespace(context)))
+		say("%s: warning: the command has the host's processes, which"
+		    " root of the machine can reach through it",
+		    settings->name);
+	if (!user && has_user_namespace(context))
+		say("%s: warning: the command is a user of the host, and root"
 		    " of the machine can choose what it executes",
 		    settings->name);
 }
@@ -446,14 +633,14 @@ warn_surprises(const struct context *context)
 	if (settings->quiet)
 		return;
 	if (machine_foreign(machine))
-		warnx("%s: warning: is the user %u's, whose processes see the"
+		say("%s: warning: is the user %u's, whose processes see the"
 		    " command", settings->name, machine->owner);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_PID))
-		warnx("%s: warning: outside of its pid namespace the command"
+		say("%s: warning: outside of its pid namespace the command"
 		    " has no /proc/self, and does not end with the machine",
 		    settings->name);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
-		warnx("%s: warning: in our network namespace the command can"
+		say("%s: warning: in our network namespace the command can"
 		    " reach the host's sockets", settings->name);
 	warn_dangers(context);
 }
@@ -464,23 +651,20 @@ warn_surprises(const struct context *context)
 static char **
 defaults_make(const struct settings *settings)
 {
-	static const char *const kept[] = {
+	static const char kept[][10] = {
 		"TERM", "COLORTERM", "NO_COLOR", "LANG",
 		"PATH",		/* only where the programs are the host's */
 	};
+	static char *defaults[sizeof(kept) / sizeof(kept[0]) + 1];
 	const size_t count = sizeof(kept) / sizeof(kept[0]) -
 	    ((settings->namespaces & 1u << NAMESPACE_MOUNT) != 0);
-	char **defaults, *variable;
 	size_t used = 0;
 
 	if (settings->preserve)
 		return environ;
-	defaults = calloc(count + 1, sizeof(*defaults));
-	if (defaults == NULL)
-		err(ENTRY_STATUS_FAILED,
-		    "cannot allocate memory for the environment");
 	for (size_t i = 0; i < count; i++) {
-		variable = variable_find(kept[i], strlen(kept[i]));
+		char *variable = variable_find(kept[i], strlen(kept[i]));
+
 		if (variable != NULL)
 			defaults[used++] = variable;
 	}
@@ -496,12 +680,12 @@ command_make(struct context *context)
 	const struct terminal *terminal = &context->terminal;
 	struct command *command = &context->command;
 
-	snprintf(complaint, sizeof(complaint), "nspawn-enter: %s",
+	text_format(complaint, sizeof(complaint), "nspawn-enter: %s",
 	    settings->name);
 	context->defaults = defaults_make(settings);
 	*command = (struct command){
 		.argv = settings->command, .namespaces = settings->namespaces,
-		.privileged = settings->privileged,
+		.last = true, .privileged = settings->privileged,
 		.unfiltered = settings->no_seccomp, .time = ENTRY_TIME,
 		.user = settings->user, .group = settings->group,
 		.directory = settings->directory,
@@ -534,7 +718,7 @@ hint(const struct context *context, const struct entry_report *report,
 		if (!machine_full(&context->host, &context->machine, path))
 			return ": RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
-		snprintf(text, size, ": TasksMax= (pids.max) of %s",
+		text_format(text, size, ": TasksMax= (pids.max) of %s",
 		    printable(path, clean, sizeof(clean)));
 		return text;
 	default:
@@ -552,9 +736,9 @@ command_failed(const struct context *context,
 
 	/* A machine that is ending is in the way in many ways. */
 	if (poll(&leader, 1, ENDING_TIME) == 1)
-		errx(ENTRY_STATUS_FAILED, "%s: its leader has ended meanwhile",
+		fail("%s: its leader has ended meanwhile",
 		    context->settings.name);
-	errx(ENTRY_STATUS_FAILED, "%s: %s%s", context->settings.name,
+	fail("%s: %s%s", context->settings.name,
 	    entry_strerror(report, &context->command, text, sizeof(text)),
 	    hint(context, report, more, sizeof(more)));
 }
@@ -564,14 +748,14 @@ static _Noreturn void
 monitor_failed(const struct settings *settings)
 {
 	if (errno == EAGAIN)
-		errx(ENTRY_STATUS_FAILED, "%s: cannot make a process for the"
+		fail("%s: cannot make a process for the"
 		    " monitor, since a limit of the caller's is reached:"
 		    " RLIMIT_NPROC, or TasksMax= of its unit", settings->name);
 	if (errno == EACCES || errno == EPERM || errno == ENOENT)
-		err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor from a"
+		fail_errno("%s: cannot start a monitor from a"
 		    " sealed copy in memory; do /proc/self/exe and"
 		    " vm.memfd_noexec allow it?", settings->name);
-	err(ENTRY_STATUS_FAILED, "%s: cannot start a monitor", settings->name);
+	fail_errno("%s: cannot start a monitor", settings->name);
 }
 
 /* Opens all that is needed of the leader, and has the command run. */
@@ -609,7 +793,7 @@ terminal_reopen(int fd)
 	char path[32];
 	int again;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	text_format(path, sizeof(path), "/proc/self/fd/%d", fd);
 	again = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	return again != -1 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
@@ -634,7 +818,7 @@ terminal_pipe(struct terminal *terminal, int fd)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 ||
 	    fcntl(ends[mine], F_SETFL, O_NONBLOCK) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot make a pipe for the command");
+		fail_errno("cannot make a pipe for the command");
 	terminal->own[fd] = ends[mine];
 	terminal->inner[fd] = ends[1 - mine];
 	terminal->pipes |= 1u << fd;
@@ -723,7 +907,7 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 		return;
 	if (ioctl(fd, TIOCGWINSZ, &terminal->size) == -1 || tcgetattr(
 	    terminal->keys != -1 ? terminal->keys : fd, &modes) == -1)
-		err(ENTRY_STATUS_FAILED, "cannot look at the terminal");
+		fail_errno("cannot look at the terminal");
 	terminal_derive(terminal, &modes);
 }
 
@@ -794,8 +978,8 @@ guard_start(struct guard *guard, int keys)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1) {
 		/* The command runs, and most ends need none. */
-		warn("cannot make a guard for the terminal; if nspawn-enter is"
-		    " killed, reset it by reset(1)");
+		say_errno("cannot make a guard for the terminal; if"
+		    " nspawn-enter is killed, reset it by reset(1)");
 		fd_close(&ends[0]);
 		fd_close(&ends[1]);
 		guard->pid = -1;
@@ -958,8 +1142,7 @@ pty_connect(struct relay *relay, int master)
 	if (relay->slave == -1 || fcntl(master, F_SETFL, O_NONBLOCK) == -1 ||
 	    (terminal->source == SOURCE_LINES &&
 	    ioctl(master, TIOCPKT, &packets) == -1))
-		err(ENTRY_STATUS_FAILED,
-		    "cannot use the terminal of the command");
+		fail_errno("cannot use the terminal of the command");
 	relay->flows[INPUT].from = terminal->keys != -1 ? terminal->keys :
 	    STDIN_FILENO;
 	relay->flows[INPUT].to = master;
@@ -1403,7 +1586,7 @@ relay_pty_ready(struct relay *relay, const struct entry_report *report, int fd)
 	const struct settings *settings = &relay->context->settings;
 
 	if (report->foreign && !settings->quiet)
-		warnx("%s: warning: its /dev/pts gives no terminal; the command"
+		say("%s: warning: its /dev/pts gives no terminal; the command"
 		    " has one of the host's", settings->name);
 	pty_connect(relay, fd);
 }
@@ -1555,8 +1738,7 @@ relay_make(struct relay *relay, struct context *context, int signals)
 		modes = mmap(NULL, sizeof(*modes), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (modes == MAP_FAILED)
-		err(ENTRY_STATUS_FAILED,
-		    "cannot allocate memory for the terminal's modes");
+		fail_errno("cannot allocate memory for the terminal's modes");
 	*relay = (struct relay){ .context = context,
 	    .terminal = &context->terminal, .signals = signals, .master = -1,
 	    .slave = -1, .guard = { .modes = modes, .alive = -1 },
@@ -1604,18 +1786,18 @@ enter(struct context *context)
 	struct entry_report report;
 
 	if (signals == -1)
-		err(ENTRY_STATUS_FAILED, "cannot take signals as events");
+		fail_errno("cannot take signals as events");
 	command_order(context);
 	relay_make(&relay, context, signals);
 	n = relay_run(&relay, &report);
 	error = errno;
 	relay_end(&relay);
 	if (n == -1 && error == ECONNRESET)
-		errx(ENTRY_STATUS_FAILED, "%s: the monitor of the command has"
+		fail("%s: the monitor of the command has"
 		    " ended", context->settings.name);
 	errno = error;
 	if (n == -1)	/* who is not waited for is hung up */
-		err(ENTRY_STATUS_FAILED, "%s: cannot wait for the command",
+		fail_errno("%s: cannot wait for the command",
 		    context->settings.name);
 	monitor_close(&context->monitor);
 	if (report.event != ENTRY_ENDED)
@@ -1650,13 +1832,17 @@ exit_like(const struct context *context, int status)
 }
 
 static void
-prepare(void)
+prepare(const struct settings *settings)
 {
 	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
-	signal(SIGPIPE, SIG_IGN);	/* of a command that reads no more */
+	if (!settings->list)
+		signal(SIGPIPE, SIG_IGN);	/* of a command that reads no
+						   more */
+	else if (fcntl(STDOUT_FILENO, F_GETFD) == -1)
+		fail_errno("cannot write to standard output");
 	signal(SIGXFSZ, SIG_IGN);	/* LimitFSIZE= is for memory, too */
 	if (fds_tidy() == -1)
-		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
+		fail_errno("cannot open /dev/null");
 }
 
 int
@@ -1667,10 +1853,12 @@ main(int argc, char **argv)
 
 	monitor_main(argv);
 	parse_options(argc, argv, &context.settings);
-	prepare();
+	prepare(&context.settings);
 	if (host_open("/proc", NULL, &context.host) == -1)
-		err(ENTRY_STATUS_FAILED,
-		    "cannot open /proc or the cgroups of the host");
+		fail("cannot open /proc or the cgroups of"
+		    " the host: %s", host_strerror(errno));
+	if (context.settings.list)
+		list_machines(&context.host);
 	find(&context.settings, &context.host, &context.machine);
 	warn_surprises(&context);
 	terminal_open(&context.settings, &context.terminal);

@@ -138,8 +138,8 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	# Who has filters is not given those of others.
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
-	[[ "$output" == 'nspawn-enter: web: cannot copy the system call filters'\
-' of its leader: the caller has filters of its own '*'; --no-seccomp leaves'\
+	[[ "$output" == 'nspawn-enter: web: cannot copy the filters of its'\
+' leader: the caller has filters of its own '*'; --no-seccomp leaves'\
 ' them out' ]]
 	run -0 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" --no-seccomp \
@@ -157,8 +157,8 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -125 enter web true
 	kill "$tracer"
 	wait "$tracer" || true
-	[ "$output" = 'nspawn-enter: web: cannot copy the system call filters'\
-' of its leader: Operation not permitted; does a process outside of our pid'\
+	[ "$output" = 'nspawn-enter: web: cannot copy the filters of its'\
+' leader: Operation not permitted; does a process outside of our pid'\
 ' namespace trace it?' ]
 	run -0 enter web echo in
 	[ "$output" = in ]

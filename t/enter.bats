@@ -291,8 +291,8 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    --property="$property" "$BIN/nspawn-enter" web \
 		    touch /has-run
-		[[ "$output" == 'nspawn-enter: web: cannot copy the system'\
-' call filters of its leader: the caller has filters of its own'* ]]
+		[[ "$output" == 'nspawn-enter: web: cannot copy the filters'\
+' of its leader: the caller has filters of its own'* ]]
 		[[ "$output" == *'enter from outside of that unit'* ]]
 	done
 	run ! on_host test -e /var/lib/machines/web/has-run
@@ -324,9 +324,14 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run -0 enter --no-network web true
 	[ "$output" = "nspawn-enter: web: warning: in our network namespace the\
  command can reach the host's sockets" ]
+	outside='nspawn-enter: web: warning: outside of its pid namespace the'
+	outside+=' command has no /proc/self, and does not end with the machine'
 	run -0 enter --no-pid web true
-	[ "$output" = "nspawn-enter: web: warning: outside of its pid namespace\
- the command has no /proc/self, and does not end with the machine" ]
+	[ "$output" = "$outside
+nspawn-enter: web: warning: the command has the host's processes, which root\
+ of the machine can reach through it" ]
+	run -0 enter --no-pid webu true
+	[ "$output" = "${outside/web:/webu:}" ]
 	for quiet in -q --quiet; do
 		run -0 enter "$quiet" --no-pid --no-network web true
 		[ "$output" = '' ]

@@ -129,16 +129,32 @@ personality_is()
 }
 
 @test "--privileged keeps how the caller is scheduled" {
-	changes='nice -n 5 ionice -c 3 taskset -c 0 setarch -R'
-	# shellcheck disable=SC2086 # words
-	expected=$(scheduled_by $changes)
-	[ "$expected" != "$(scheduled "$(leader web)")" ]
-	for name in web webu; do
+	# Of the second every processor is the caller's.
+	for changes in 'nice -n 5 ionice -c 3 taskset -c 0 setarch -R' \
+	    'nice -n 5'; do
 		# shellcheck disable=SC2086 # words
-		run -0 scheduled_by $changes \
-		    "$BIN/nspawn-enter" -q --privileged "$name"
+		expected=$(scheduled_by $changes)
+		[ "$expected" != "$(scheduled "$(leader web)")" ]
+		for name in web webu; do
+			# shellcheck disable=SC2086 # words
+			run -0 scheduled_by $changes \
+			    "$BIN/nspawn-enter" -q --privileged "$name"
+			[ "$output" = "$expected" ]
+		done
+	done
+}
+
+@test "who waits for a command may run where the caller may" {
+	job_start "$BIN/nspawn-enter" web /bin/sleep 4713
+	until_true runs_in_host "$SLEEP"
+	where='^Cpus_allowed_list:'
+	expected=$(on_host grep "$where" /proc/self/status)
+	for process in "$(on_host pgrep -x nspawn-monitor)" "$job_inner"; do
+		run -0 on_host grep "$where" "/proc/$process/status"
 		[ "$output" = "$expected" ]
 	done
+	on_host kill "$job_inner"
+	job_end
 }
 
 @test "the caller's securebits are not the command's, or it is refused" {

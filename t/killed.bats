@@ -153,6 +153,25 @@ kill_unit()
 	[ "$SECONDS" -le "$AT_LAST" ]
 }
 
+@test "a signal that comes as the command ends changes no status" {
+	run -0 host_script "$BIN" <<-'END'
+	mkfifo /tmp/begun
+	for n in $(seq 40); do
+		"$1/nspawn-enter" web sh -c 'trap "" USR1; echo; sleep 0.01
+		    exit 7' >/tmp/begun &
+		read -r _ </tmp/begun
+		for m in {1..3000}; do
+			kill -USR1 $! 2>/dev/null || break
+		done
+		status=0
+		wait $! || status=$?
+		[ "$status" = 7 ] || echo "status $status"
+	done
+	rm /tmp/begun
+	END
+	[ "$output" = '' ]
+}
+
 @test "an entry that is killed at any moment leaves nothing" {
 	run -0 host_script "$BIN" "$(leader web)" <<-'END'
 	for n in 0 1 2 3 4 5 6 7 8 9; do
