@@ -55,6 +55,7 @@ enum {
 #define DESCRIPTORS_KEPT	64	/* at most, for all but machines */
 #define SCOPE_SIZE	1024
 #define SERVICE_SIZE	256	/* as long as a file's name may be */
+#define COUNTED_MAX	32	/* machines whose processes are counted */
 #define LINE_SIZE	1024	/* of what is told of all machines at once */
 #define SAID_SIZE	16384	/* of what could not be said yet */
 
@@ -503,7 +504,7 @@ static void
 find_failed(const struct settings *settings, struct target *target,
     const struct wanted *wanted)
 {
-	char text[160];
+	char text[256];
 
 	target->failed = wanted->error != ESRCH || settings->strict;
 	if (wanted->error == EMFILE)
@@ -512,7 +513,8 @@ find_failed(const struct settings *settings, struct target *target,
 		say("%s: %s", target->name, machine_strerror(wanted->error,
 		    wanted->suspects, text, sizeof(text)));
 	else if (settings->strict || !settings->quiet)
-		say("%s: is not running", target->name);
+		say("%s: is not running%s", target->name,
+		    wanted_hint(wanted, text, sizeof(text)));
 	if (wanted->error == ENOSYS)
 		leave(STATUS_USAGE);
 }
@@ -1550,8 +1552,11 @@ notice_give(struct wait *wait)
 			used += text_format(text + used, sizeof(text) - used,
 			    " %s", target->name);
 	}
-	processes = machines_processes(wait->host->proc, wait->machines,
-	    machines, NULL, 0);
+	processes = machines > COUNTED_MAX ? -1 : machines_processes(
+	    wait->host->proc, wait->machines, machines, NULL, 0);
+	if (machines > COUNTED_MAX)
+		used += text_format(text + used, sizeof(text) - used,
+		    ": %zu machines left", machines);
 	if (processes != -1)
 		used += text_format(text + used, sizeof(text) - used,
 		    ": %zd process%s left", processes,
@@ -1589,11 +1594,23 @@ target_step(struct wait *wait, size_t id)
 	return target->rest != REST_NONE;
 }
 
+/*
+ * Gives the first full second of the clock that is not before a deadline: what
+ * may as well be done then does not wake us up once for each machine.
+ */
+static int64_t
+next_second(int64_t deadline)
+{
+	return deadline == DEADLINE_NEVER ? deadline :
+	    (deadline + SECOND - 1) / SECOND * SECOND;
+}
+
 /* Takes note of what has happened.  Says how many machines are left. */
 static size_t
 wait_look(struct wait *wait)
 {
 	const struct settings *settings = wait->settings;
+	int64_t now = deadline_in(0);	/* for all */
 	size_t left = 0;
 
 	reports_take(wait->teller);
@@ -1602,12 +1619,12 @@ wait_look(struct wait *wait)
 
 		leader_look(wait, target);
 		left += target_step(wait, i);
-		if (deadline_left(target->doubt) == 0) {
+		if (target->doubt <= now) {
 			target->doubt = DEADLINE_NEVER;
 			explain(wait, target);
 		}
 	}
-	if (left > 0 && deadline_left(wait->tick) == 0) {
+	if (left > 0 && wait->tick <= now) {
 		notice_give(wait);
 		wait->tick = deadline_in(SECOND);
 	}
@@ -1629,7 +1646,8 @@ wait_next(const struct wait *wait)
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		const struct target *target = &wait->settings->targets[i];
 
-		next = earlier(next, target->doubt);
+		if (wait->tick == DEADLINE_NEVER)
+			next = earlier(next, next_second(target->doubt));
 		if (target->ordered)
 			next = earlier(next, target->order_deadline);
 		if (target_untold(target))
@@ -1682,19 +1700,52 @@ static void
 events_take(const struct wait *wait)
 {
 	const struct pollfd *fds = wait->fds + EVENTS;
+	int64_t now = deadline_in(0);	/* for all */
 
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		struct target *target = &wait->settings->targets[i];
 
 		target->due = (target_untold(target) &&
-		    deadline_left(target_next(target)) == 0) ||
-		    (target->rest == REST_SCOPE &&
-		    (wait->fds[EVENT_SCOPE].revents != 0 ||
-		    deadline_left(target->forgotten) == 0));
+		    target_next(target) <= now) ||
+		    (target->rest == REST_SCOPE && target->forgotten <= now);
 		if (target_fd(target) != -1 && (fds++)->revents != 0)
 			target->due = true;
 		if (target->child.fd != -1 && (fds++)->revents != 0)
 			target->due = true;
+	}
+}
+
+/*
+ * Marks the machine whose scope has been removed, by the name of its folder;
+ * where that is not known, all that wait for one.
+ */
+static void
+scope_take(const struct settings *settings, const struct inotify_event *event)
+{
+	for (size_t i = 0; i < settings->count; i++) {
+		struct target *target = &settings->targets[i];
+
+		if (target->rest == REST_SCOPE && (event->len == 0 ||
+		    strcmp(event->name, scope_name(target)) == 0))
+			target->due = true;
+	}
+}
+
+/* Takes note of the scopes that have been removed. */
+static void
+scopes_take(const struct wait *wait)
+{
+	_Alignas(struct inotify_event) char events[4096];
+	const struct inotify_event *event;
+	const char *next = events, *end;
+	ssize_t n = read(wait->scopes, events, sizeof(events));
+
+	if (n == -1)
+		fail(STATUS_FAILED, "cannot read what became of the scopes");
+	for (end = events + n; next < end;
+	    next += sizeof(*event) + event->len) {
+		event = (const void *)next;
+		scope_take(wait->settings, event);
 	}
 }
 
@@ -1707,7 +1758,6 @@ wait_event(struct wait *wait)
 {
 	struct signalfd_siginfo info;
 	struct pollfd *fds = wait->fds;
-	char events[4096];
 	nfds_t count;
 
 	fds[EVENT_SIGNAL] = (struct pollfd){ wait->signals, POLLIN, 0 };
@@ -1719,9 +1769,8 @@ wait_event(struct wait *wait)
 	    errno != EINTR)
 		fail(STATUS_FAILED, "cannot wait");
 	events_take(wait);
-	if (fds[EVENT_SCOPE].revents != 0 &&
-	    read(wait->scopes, events, sizeof(events)) == -1)
-		fail(STATUS_FAILED, "cannot read what became of the scopes");
+	if (fds[EVENT_SCOPE].revents != 0)
+		scopes_take(wait);
 	if (fds[EVENT_SIGNAL].revents == 0)
 		return 0;
 	if (read(wait->signals, &info, sizeof(info)) == -1)
@@ -2088,6 +2137,8 @@ prepare(struct settings *settings)
 	/* What is executed would speak to systemd in our place. */
 	settings->notify_socket = getenv("NOTIFY_SOCKET");
 	unsetenv("NOTIFY_SOCKET");
+	if (settings->dry_run && fcntl(STDOUT_FILENO, F_GETFD) == -1)
+		fail(STATUS_USAGE, "cannot write to standard output");
 	if (fds_tidy() == -1)
 		fail(STATUS_USAGE, "cannot open /dev/null");
 	say_open();
@@ -2122,8 +2173,11 @@ main(int argc, char **argv)
 	machined.search = deadline_in(settings.timeout / 2 > SLACK_TIME ?
 	    settings.timeout / 2 : SLACK_TIME);
 	prepare(&settings);
-	if (host_open("/proc", NULL, &host) == -1)
-		fail(STATUS_USAGE, "cannot open /proc and the cgroups");
+	if (host_open("/proc", NULL, &host) == -1) {
+		say("cannot open /proc or the cgroups of the host: %s",
+		    host_strerror(errno));
+		leave(STATUS_USAGE);
+	}
 	find_all(&settings, &host, &machined);
 	units_ask(&settings, host.proc, &machined);
 	if (settings.dry_run)

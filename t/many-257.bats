@@ -203,6 +203,7 @@ held_back()
 	done
 	# In the second case it had somebody to tell each second.
 	grep -q 'waiting for' "$job_log"
+	on_host grep -q ': 200 machines left' /run/heard
 	[ "$(on_host grep -c STATUS /run/heard)" -ge 10 ]
 	[ "$much" = '' ]
 }

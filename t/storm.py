@@ -278,7 +278,7 @@ class Keeper(threading.Thread):
 
 OUTCOMES = [
     ('stopped', r'has stopped$'),
-    ('absent', r'is not running$'),
+    ('absent', r'is not running(; did you mean [^?]*\?)?$'),
     ('running', r'is still running, now that'),
     ('running', r'its leader has ended, but its systemd-nspawn \d+ is'),
     ('running', r'has ended, but systemd has not dropped its scope'),
