@@ -3,15 +3,11 @@
 #
 # Completion of nspawn-enter and nspawn-stop for bash; needs no other package.
 
-# The machines that run, unless machined is slow to say.
+# The machines that run, as far as the user may see them.
 _nspawn_machines()
 {
-	local name class
-
-	timeout 2 machinectl list --no-legend --no-pager 2>/dev/null \
-	    </dev/null | while read -r name class _; do
-		[[ ${class} != container ]] || echo "${name}"
-	done
+	timeout 2 nspawn-enter --list 2>/dev/null </dev/null | cut -f 1 |
+	    grep -vx -- -
 }
 
 # The programs in a machine's directory.  What it calls its files is its own
@@ -49,7 +45,7 @@ _nspawn_options()
 		    --no-pid --no-cgroup --no-time --no-user --only= -u= \
 		    --user= -w= --chdir= -e= --setenv= --preserve-env -t --tty \
 		    -T --no-tty --privileged --no-seccomp -q --quiet \
-		    --foreign -h --help --version
+		    --foreign --list -h --help --version
 		;;
 	nspawn-stop)
 		printf '%s\n' -t= --timeout= -s= --signal= --strict --dry-run \

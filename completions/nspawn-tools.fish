@@ -2,10 +2,10 @@
 #
 # Completion of nspawn-enter and nspawn-stop for fish.
 
-# The machines that run, unless machined is slow to say.
+# The machines that run, as far as the user may see them.
 function __nspawn_machines
-    timeout 2 machinectl list --no-legend --no-pager 2>/dev/null </dev/null |
-        string replace -rf '^(\S+)\s+container\s.*' '$1'
+    timeout 2 nspawn-enter --list 2>/dev/null </dev/null | cut -f 1 |
+        string match -v -- -
 end
 
 # The words before the cursor that are neither options nor theirs: the machine,
@@ -70,6 +70,7 @@ __nspawn_enter_option -l privileged \
 __nspawn_enter_option -l no-seccomp -d 'leave out the system call filters'
 __nspawn_enter_option -s q -l quiet -d 'no warnings'
 __nspawn_enter_option -l foreign -d 'also enter another user\'s machine'
+__nspawn_enter_option -l list -d 'list the running machines'
 __nspawn_enter_option -s h -l help -d 'show a short help'
 __nspawn_enter_option -l version -d 'show the version'
 functions -e __nspawn_enter_option

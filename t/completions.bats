@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What bash, zsh and fish offer, asked of the shells themselves.  machinectl is
-# one of the tests' own.
+# What bash, zsh and fish offer, asked of the shells themselves.  machinectl, and
+# what lists the machines, are the tests' own.
 
 load common
 load library
@@ -17,15 +17,23 @@ setup()
 	machinectl_make <<-END
 	#!/bin/sh
 	case \$* in
-	list*)
-		echo 'web    container systemd-nspawn debian 12 -'
-		echo 'my-box container systemd-nspawn -      -  -'
-		echo 'win    vm        libvirt-qemu   -      -  -'
-		;;
 	'show -p RootDirectory --value web') echo '$tree' ;;
 	*) exit 1 ;;
 	esac
 	END
+	lister_make <<-'END'
+	#!/bin/sh
+	[ "$*" = --list ] || exit 1
+	printf '%s\t%d\t%s\t%s\t%d\n' - 9 - - 0 my-box 11 10 my.scope 0 \
+	    web 21 20 web.service 0
+	END
+}
+
+# Puts a nspawn-enter of that text before the real one.
+lister_make()
+{
+	cat >"$BATS_TEST_TMPDIR/bin/nspawn-enter"
+	chmod +x "$BATS_TEST_TMPDIR/bin/nspawn-enter"
 }
 
 # offers SHELL LINE [CANDIDATE]...: these, and no others, for the line's end
@@ -77,7 +85,7 @@ options_of_help()
 	done
 }
 
-@test "machines are offered, and what is no container is not" {
+@test "machines are offered, but for those that have no name" {
 	for shell in "${SHELLS[@]}"; do
 		offers "$shell" 'nspawn-stop ' my-box web
 		offers "$shell" 'nspawn-stop -t 5 w' web
@@ -117,12 +125,13 @@ options_of_help()
 	done
 }
 
-@test "a machinectl that fails offers nothing and is not heard" {
+@test "who fails to list machines offers nothing and is not heard" {
 	machinectl_make <<-'END'
 	#!/bin/sh
 	echo 'Failed to connect to bus' >&2
 	exit 1
 	END
+	lister_make <"$BATS_TEST_TMPDIR/bin/machinectl"
 	for shell in "${SHELLS[@]}"; do
 		export SCREEN=$BATS_TEST_TMPDIR/screen
 		offers "$shell" 'nspawn-stop w'
@@ -131,8 +140,8 @@ options_of_help()
 	done
 }
 
-@test "a machinectl that hangs is not waited for" {
-	machinectl_make <<-'END'
+@test "who hangs is not waited for" {
+	lister_make <<-'END'
 	#!/bin/sh
 	exec sleep 60
 	END

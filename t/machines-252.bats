@@ -54,10 +54,13 @@ nspawn-stop: $name: has stopped" ]
 
 @test "the completions understand what this machinectl says" {
 	machine scope my-box
-	run -0 on_host bash -c '. /src/completions/nspawn-tools.bash
+	machine unregistered unknown
+	run -0 on_host env PATH="$BIN:$PATH" bash -c '
+	    . /src/completions/nspawn-tools.bash
 	    _nspawn_machines
 	    _nspawn_programs my-box | grep -x sh'
 	[[ $'\n'$output$'\n' == *$'\nmy-box\n'* ]]
+	[[ $'\n'$output$'\n' == *$'\nunknown\n'* ]]
 	[ "${lines[-1]}" = sh ]
 }
 
