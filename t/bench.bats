@@ -7,11 +7,22 @@ load common
 
 @test "bench prints a row for each that is compared, and leaves nothing" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
-	run -0 --separate-stderr env BUILD="$BUILD" BENCH_RUNS=1 \
-	    BENCH_CROWDS='60 120' BENCH_STOPPED='1 2' BENCH_TOLD=3 \
-	    timeout 110 "$TOP/t/bench" 3>&-
+	run -0 --separate-stderr env BUILD="$BUILD" BENCH_ROUNDS=1 \
+	    BENCH_RUNS=1 BENCH_CROWDS='60 120' BENCH_FOUND='1 3' \
+	    BENCH_STOPPED='1 2' BENCH_TOLD=3 timeout 170 "$TOP/t/bench" 3>&-
 	[ "$stderr" = '' ]
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
+	[[ "$output" == *$'\nnspawn-enter --no-seccomp NAME true '* ]]
+	# Of each look for machines five times; of each stop two.
+	for row in 'in scopes +1' 'in scopes +3' 'in one cgroup +1'; do
+		grep -qE "^$row( +[0-9.]+ +[0-9.]+-[0-9.]+){5} +[0-9.]+$" \
+		    <<<"$output"
+	done
+	for row in 1 2; do
+		grep -qE "^ +$row( +[0-9.]+ +[0-9.]+-[0-9.]+ *){2} [0-9.]+$" \
+		    <<<"$output"
+		grep -qE "^ +$row +[0-9]+ +[0-9.]+ +[0-9.]+$" <<<"$output"
+	done
 	for row in 'nsenter -t PID' 'nsenter -t $(machinectl' \
 	    'machinectl shell' 'systemd-run -M' '       60 ' '      120 ' \
 	    'nspawn-stop --signal none' 'waitpid PID' \
@@ -20,7 +31,8 @@ load common
 		[[ "$output" == *$'\n'"$row"* ]]
 	done
 	run -0 "$TOP/t/picture" <<<"$output"
-	[ "$(grep -c '^<rect.* ms</text>$' <<<"$output")" = 8 ]
+	[ "$(grep -c '^<rect.* ms</text>$' <<<"$output")" = 13 ]
+	[[ "$output" == *'>Static programs on '* ]]
 	run -1 "$TOP/t/picture" </dev/null
 	run ! compgen -G '/run/nspawn-tools/bench-*'
 }

@@ -11,6 +11,8 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include <dirent.h>
@@ -67,6 +69,8 @@ number(const char *text, int max)
 
 	if (number_parse(text, (uint64_t)max, &n) == -1)
 		err(64, "'%s'", text);
+	if (n == 0)
+		errx(64, "0 is too little");
 	return (int)n;
 }
 
@@ -125,19 +129,47 @@ commands_split(char **arg, char **commands[COMMANDS_MAX])
 	return count;
 }
 
-/* ROUNDS, then commands with a "," between: a line each. */
+/* Lists the numbers below count in some order, the same in each run. */
+static void
+order_shuffle(int order[], int count)
+{
+	static uint32_t seed = 1;
+
+	for (int i = 0; i < count; i++) {
+		seed = seed * 1103515245 + 12345;
+		int other = (int)((seed >> 16) % (uint32_t)(i + 1));
+
+		if (other != i)
+			order[i] = order[other];
+		order[other] = i;
+	}
+}
+
+/*
+ * ROUNDS, TIMES, then commands with a "," between: a line each.  In a round
+ * each is run so many times in a row, as a script does it: what one run leaves
+ * to be cleaned up is in the way of the next.  The order is another one in each
+ * round, since what one command leaves is in the way of the next one, too.
+ */
 static int
 do_time(char **arg)
 {
 	int rounds = number(*arg++, ROUNDS_MAX);
+	int each = number(*arg++, ROUNDS_MAX / rounds);
 	char **commands[COMMANDS_MAX];
 	int count = commands_split(arg, commands);
 
-	for (int i = 0; i < rounds; i++)
+	for (int i = 0; i < rounds; i++) {
+		int order[COMMANDS_MAX] = { 0 };
+
+		order_shuffle(order, count);
 		for (int c = 0; c < count; c++)
-			command_time(commands[c], &times[c][i]);
+			for (int n = 0; n < each; n++)
+				command_time(commands[order[c]],
+				    &times[order[c]][i * each + n]);
+	}
 	for (int c = 0; c < count; c++)
-		print_times(times[c], rounds);
+		print_times(times[c], rounds * each);
 	return 0;
 }
 
@@ -230,6 +262,74 @@ time_find(const struct host *host, const char *name)
 		err(1, "cannot find %s", name);
 	machine_close(&machine);
 	return clock_ns() - start;
+}
+
+/* All of so many machines by one look. */
+static int64_t
+time_find_all(const struct host *host, struct wanted *wanted, size_t count)
+{
+	struct machined machined = { .deadline = deadline_in(5000) };
+	int64_t start = clock_ns();
+
+	machines_find(host, &machined, wanted, count, 0);
+	start = clock_ns() - start;
+	for (size_t i = 0; i < count; i++) {
+		if (wanted[i].error != 0)
+			errx(1, "cannot find %s", wanted[i].name);
+		machine_close(&wanted[i].machine);
+	}
+	return start;
+}
+
+static void
+count_machine(void *argument, const struct machine_line *line)
+{
+	if (line->name[0] != '\0')
+		++*(int *)argument;
+}
+
+static int64_t
+time_list(const struct host *host, int count)
+{
+	int64_t start = clock_ns();
+	int found = 0;
+
+	if (machines_list(host, deadline_in(5000), count_machine, &found) == -1)
+		err(1, "cannot list the machines");
+	if (found < count)
+		errx(1, "the list lacks %d machines", count - found);
+	return clock_ns() - start;
+}
+
+/*
+ * ROUNDS, then names of machines: all of them, the last of them, and a list, a
+ * line each.
+ */
+static int
+do_machines(char **arg)
+{
+	int rounds = number(*arg++, ROUNDS_MAX), count = 0;
+	struct wanted *wanted;
+	struct host host;
+
+	while (arg[count] != NULL)
+		count++;
+	if (count == 0)
+		errx(64, "no machine is named");
+	wanted = calloc((size_t)count, sizeof(*wanted));
+	if (wanted == NULL || host_open("/proc", NULL, &host) == -1)
+		err(1, "cannot look for machines");
+	for (int i = 0; i < count; i++)
+		wanted[i].name = arg[i];
+	for (int i = 0; i < rounds; i++) {
+		times[0][i] = time_find_all(&host, wanted, (size_t)count);
+		times[1][i] = time_find(&host, arg[count - 1]);
+		times[2][i] = time_list(&host, count);
+	}
+	for (int c = 0; c < 3; c++)
+		print_times(times[c], rounds);
+	free(wanted);
+	return 0;
 }
 
 static int64_t
@@ -402,6 +502,56 @@ do_late(char **arg)
 	return 0;
 }
 
+/* Binds the socket of a systemd that wants to hear of the wait. */
+static int
+notify_open(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static const char name[] = "bench";
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path + 1, name, sizeof(name) - 1);
+	if (fd == -1 || bind(fd, (struct sockaddr *)&address,
+	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+	    sizeof(name))) == -1 ||
+	    setenv("NOTIFY_SOCKET", "@bench", 1) == -1)
+		err(1, "cannot make a socket");
+	return fd;
+}
+
+/*
+ * SECONDS, then a command that waits and tells systemd so: KiB, wake-ups and us
+ * of a processor in a second, of the waiting process.
+ */
+static int
+do_wait(char **arg)
+{
+	int seconds = number(*arg++, 60), status, notify = notify_open();
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	char path[PATH_SIZE], text[64];
+	long kib = 0, wakes, sum = 0, ran, before = 0;
+	pid_t pid = command_start(arg, -1, null);
+
+	poll(NULL, 0, 2000);
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) > 0)
+		before = strtol(text, NULL, 10);
+	for (int i = 0; i < seconds; i++, sum += wakes) {
+		waiter_watch(pid, &kib, &wakes);
+		while (recv(notify, text, sizeof(text), MSG_DONTWAIT) != -1)
+			;
+	}
+	if (file_read(AT_FDCWD, path, text, sizeof(text)) <= 0)
+		errx(1, "%s: has ended", arg[0]);
+	ran = strtol(text, NULL, 10) - before;
+	kill(pid, SIGTERM);
+	if (child_wait(pid, &status) == -1)
+		err(1, "cannot wait for %s", arg[0]);
+	printf("%ld %.1f %ld\n", kib, (double)sum / seconds,
+	    ran / 1000 / seconds);
+	return 0;
+}
+
 /* ---- telling ------------------------------------------------------- */
 
 #define TOLD		": sent SIG"	/* nspawn-stop --verbose, of each */
@@ -436,14 +586,68 @@ do_tell(char **arg)
 	return 0;
 }
 
+/* ---- stopping ------------------------------------------------------ */
+
+/*
+ * SIGNAL, then names of machines: us for the least that anybody has to do who
+ * knows all of their processes: to send it to all leaders, and to wait for all
+ * supervisors.
+ */
+static int
+do_kill(char **arg)
+{
+	int signal = signal_number(*arg++), count = 0;
+	struct machined machined = { .deadline = deadline_in(5000) };
+	struct wanted *wanted;
+	struct pollfd *fds;
+	struct host host;
+	int64_t start;
+
+	while (arg[count] != NULL)
+		count++;
+	if (count == 0)
+		errx(64, "no machine is named");
+	wanted = calloc((size_t)count, sizeof(*wanted));
+	fds = calloc((size_t)count, sizeof(*fds));
+	if (wanted == NULL || fds == NULL ||
+	    host_open("/proc", NULL, &host) == -1)
+		err(1, "cannot look for machines");
+	for (int i = 0; i < count; i++)
+		wanted[i].name = arg[i];
+	machines_find(&host, &machined, wanted, (size_t)count, 0);
+	start = clock_ns();
+	for (int i = 0; i < count; i++) {
+		if (wanted[i].error != 0 ||
+		    kill(wanted[i].machine.leader.pid, signal) == -1)
+			err(1, "cannot signal %s", arg[i]);
+		fds[i] = (struct pollfd){ wanted[i].machine.supervisor.fd,
+		    POLLIN, 0 };
+	}
+	for (int left = count; left > 0;) {
+		if (poll(fds, (nfds_t)count, -1) == -1)
+			err(1, "cannot wait");
+		for (int i = 0; i < count; i++)
+			if (fds[i].fd != -1 && fds[i].revents != 0) {
+				fds[i].fd = -1;
+				left--;
+			}
+	}
+	printf("%" PRId64 "\n", (clock_ns() - start) / 1000);
+	free(fds);
+	free(wanted);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*function)(char **arg);
 	int arguments;
 } functions[] = {
-	{ "time", do_time, 2 }, { "memory", do_memory, 1 },
+	{ "time", do_time, 3 }, { "memory", do_memory, 1 },
 	{ "peak", do_peak, 1 }, { "find", do_find, 2 },
 	{ "late", do_late, 3 }, { "tell", do_tell, 2 },
+	{ "machines", do_machines, 2 }, { "kill", do_kill, 2 },
+	{ "wait", do_wait, 2 },
 };
 
 int
