@@ -473,6 +473,21 @@ text_format(char *text, size_t size, const char *format, ...)
 	return length;
 }
 
+size_t
+text_line(char *line, size_t size, const char *program, const char *format,
+    va_list args, const char *reason)
+{
+	size_t room = size - 1, used;	/* but for the end of the line */
+
+	used = text_format(line, room, "%s: ", program);
+	used += text_vformat(line + used, room - used, format, args);
+	if (reason != NULL)
+		used += text_format(line + used, room - used, ": %s", reason);
+	line[used++] = '\n';
+	line[used] = '\0';
+	return used;
+}
+
 /* The units of systemd.time(7); of those that begin alike the longest first. */
 static const struct {
 	char	name[8];
@@ -1445,14 +1460,34 @@ static const char status_keys[STATUS_LINES][12] = {
 	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp", "Groups",
 };
 
+/* Gives the place of a line that is a set of bits; NULL for any other line. */
+static uint64_t *
+status_set(size_t line, struct process_status *status)
+{
+	switch (line) {
+	case STATUS_PENDING:
+		return &status->pending;
+	case STATUS_BLOCKED:
+		return &status->blocked;
+	case STATUS_CAUGHT:
+		return &status->caught;
+	case STATUS_BOUNDING:
+		return &status->bounding;
+	default:
+		return NULL;
+	}
+}
+
 /* Keeps one word of a line.  True if it is as it should be. */
 static bool
 status_keep(size_t line, const char *word, struct process_status *status)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, *set = status_set(line, status);
 	bool number = number_parse(word, UINT32_MAX, &n) == 0;
 	bool pid = number && n < INT_MAX;
 
+	if (set != NULL)
+		return line_signals(word, set);
 	switch (line) {
 	case STATUS_NAME:
 		line_copy(word, status->name, sizeof(status->name));
@@ -1473,14 +1508,6 @@ status_keep(size_t line, const char *word, struct process_status *status)
 		status->inner = (pid_t)n;
 		status->depth++;
 		return pid;
-	case STATUS_PENDING:
-		return line_signals(word, &status->pending);
-	case STATUS_BLOCKED:
-		return line_signals(word, &status->blocked);
-	case STATUS_CAUGHT:
-		return line_signals(word, &status->caught);
-	case STATUS_BOUNDING:
-		return line_signals(word, &status->bounding);
 	case STATUS_NO_NEW_PRIVS:
 		status->no_new_privs = n != 0;
 		return number;
@@ -2769,13 +2796,10 @@ static int
 look_grandparent(const struct search *search, struct look *look)
 {
 	struct process preparer = look->parent;
-	char path[PATH_MAX];
-	const char *program;
 	int n;
 
 	if (!look->supervised || strcmp(look->status.name, NSPAWN) != 0 ||
-	    process_exe(search->host->proc, look->grandparent, path,
-	    &program) == -1 || strcmp(program, NSPAWN) != 0)
+	    process_is_nspawn(search->host->proc, look->grandparent) != 1)
 		return 0;
 	look->parent = PROCESS_NONE;
 	look->supervised = false;
@@ -3425,7 +3449,6 @@ static int
 look_nspawn(struct search *search, pid_t pid, struct look *look)
 {
 	int proc = search->host->proc;
-	struct process_status status;
 	const char *program;
 
 	if (process_exe(proc, pid, look->unit, &program) == -1 ||
@@ -3435,22 +3458,23 @@ look_nspawn(struct search *search, pid_t pid, struct look *look)
 		return -1;
 	}
 	if (process_open(pid, &look->parent) == -1 ||
-	    process_status_read(proc, pid, &status) == -1)
+	    process_parent(search->host, &look->parent, &look->grandparent,
+	    &look->owner) == -1)
 		return -1;
 	/* Anybody can have a program of that name. */
-	if (status.uid != 0 && status.uid != geteuid()) {
+	if (look->owner != 0 && look->owner != geteuid()) {
 		errno = ESRCH;
 		return -1;
 	}
 	if (nspawn_words_read(proc, pid, &look->words) == -1 ||
 	    !process_alive(&look->parent))
 		return -1;
-	look->owner = status.uid;
 	search_near(search, &look->words);
+	if (words_matter(search, &look->words) &&
+	    process_is_nspawn(proc, look->grandparent) != 1)
+		return 0;
 	errno = ESRCH;
-	return words_matter(search, &look->words) &&
-	    (process_exe(proc, status.ppid, look->unit, &program) == -1 ||
-	    strcmp(program, NSPAWN) != 0) ? 0 : -1;
+	return -1;
 }
 
 /* Adds the supervisor of a look to those wanted that have nothing better. */
@@ -3776,11 +3800,7 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 static bool
 unit_is_scope(const char *unit, const char *name)
 {
-	static const char suffix[] = ".scope";
-	size_t length = strlen(unit), tail = sizeof(suffix) - 1;
-
-	return length > tail && strcmp(unit + length - tail, suffix) == 0 &&
-	    unit_is_machines(unit, name);
+	return ends_with(unit, ".scope") && unit_is_machines(unit, name);
 }
 
 /*

@@ -78,6 +78,16 @@ size_t text_vformat(char *text, size_t size, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
 
 /*
+ * Writes a line that a program says: its name, a text as text_vformat() makes
+ * it, and unless that is NULL a reason, with ": " between them.
+ *   size     of line, at least 2
+ * Returns  the length of line
+ */
+size_t text_line(char *line, size_t size, const char *program,
+    const char *format, va_list args, const char *reason)
+    __attribute__((format(printf, 4, 0)));
+
+/*
  * Reads a span of time: a sum of numbers, with fractions or without, each with
  * a unit of systemd.time(7), seconds where there is none; or "infinity".
  *   ms       milliseconds, rounded up; INT64_MAX for infinity

@@ -142,15 +142,10 @@ static void __attribute__((format(printf, 1, 0)))
 say_line(const char *format, va_list args, const char *reason)
 {
 	char line[PIPE_BUF];
-	size_t used = text_format(line, sizeof(line), "nspawn-enter: ");
+	size_t length = text_line(line, sizeof(line), "nspawn-enter", format,
+	    args, reason);
 
-	used += text_vformat(line + used, sizeof(line) - used - 1, format,
-	    args);
-	if (reason != NULL)
-		used += text_format(line + used, sizeof(line) - used - 1,
-		    ": %s", reason);
-	line[used++] = '\n';
-	if (write(STDERR_FILENO, line, used) == -1)
+	if (write(STDERR_FILENO, line, length) == -1)
 		return;		/* there is no other place to say it */
 }
 
@@ -601,6 +596,7 @@ warn_dangers(const struct context *context)
 	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
 	bool pid = settings->namespaces & 1u << NAMESPACE_PID;
 	bool user = settings->namespaces & 1u << NAMESPACE_USER;
+	bool own = (!user || (mount && !pid)) && has_user_namespace(context);
 
 	if (settings->privileged)
 		say("%s: warning: the command has the caller's capabilities,"
@@ -612,11 +608,11 @@ warn_dangers(const struct context *context)
 		say("%s: warning: the command has the host's files, which"
 		    " root of the machine can reach through it",
 		    settings->name);
-	if (mount && !pid && !(user && has_user_namespace(context)))
+	if (mount && !pid && !(user && own))
 		say("%s: warning: the command has the host's processes, which"
 		    " root of the machine can reach through it",
 		    settings->name);
-	if (!user && has_user_namespace(context))
+	if (!user && own)
 		say("%s: warning: the command is a user of the host, and root"
 		    " of the machine can choose what it executes",
 		    settings->name);

@@ -215,15 +215,8 @@ static void __attribute__((format(printf, 1, 0)))
 say_line(const char *format, va_list args, const char *reason)
 {
 	char line[PIPE_BUF];
-	size_t used = text_format(line, sizeof(line), "nspawn-stop: ");
 
-	used += text_vformat(line + used, sizeof(line) - used - 1, format,
-	    args);
-	if (reason != NULL)
-		used += text_format(line + used, sizeof(line) - used - 1,
-		    ": %s", reason);
-	line[used] = '\n';
-	line[used + 1] = '\0';
+	text_line(line, sizeof(line), "nspawn-stop", format, args, reason);
 	notice_clear();
 	say_text(line);
 }
@@ -1552,12 +1545,11 @@ notice_give(struct wait *wait)
 			used += text_format(text + used, sizeof(text) - used,
 			    " %s", target->name);
 	}
-	processes = machines > COUNTED_MAX ? -1 : machines_processes(
-	    wait->host->proc, wait->machines, machines, NULL, 0);
 	if (machines > COUNTED_MAX)
 		used += text_format(text + used, sizeof(text) - used,
 		    ": %zu machines left", machines);
-	if (processes != -1)
+	else if ((processes = machines_processes(wait->host->proc,
+	    wait->machines, machines, NULL, 0)) != -1)
 		used += text_format(text + used, sizeof(text) - used,
 		    ": %zd process%s left", processes,
 		    processes == 1 ? "" : "es");
