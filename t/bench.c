@@ -301,6 +301,24 @@ time_list(const struct host *host, int count)
 	return clock_ns() - start;
 }
 
+/* Makes a list of machines to be looked for of names. */
+static struct wanted *
+wanted_make(char **names, int *count)
+{
+	struct wanted *wanted;
+
+	for (*count = 0; names[*count] != NULL;)
+		++*count;
+	if (*count == 0)
+		errx(64, "no machine is named");
+	wanted = calloc((size_t)*count, sizeof(*wanted));
+	if (wanted == NULL)
+		err(1, "cannot look for machines");
+	for (int i = 0; i < *count; i++)
+		wanted[i].name = names[i];
+	return wanted;
+}
+
 /*
  * ROUNDS, then names of machines: all of them, the last of them, and a list, a
  * line each.
@@ -308,19 +326,12 @@ time_list(const struct host *host, int count)
 static int
 do_machines(char **arg)
 {
-	int rounds = number(*arg++, ROUNDS_MAX), count = 0;
-	struct wanted *wanted;
+	int rounds = number(*arg++, ROUNDS_MAX), count;
+	struct wanted *wanted = wanted_make(arg, &count);
 	struct host host;
 
-	while (arg[count] != NULL)
-		count++;
-	if (count == 0)
-		errx(64, "no machine is named");
-	wanted = calloc((size_t)count, sizeof(*wanted));
-	if (wanted == NULL || host_open("/proc", NULL, &host) == -1)
-		err(1, "cannot look for machines");
-	for (int i = 0; i < count; i++)
-		wanted[i].name = arg[i];
+	if (host_open("/proc", NULL, &host) == -1)
+		err(1, "cannot open /proc");
 	for (int i = 0; i < rounds; i++) {
 		times[0][i] = time_find_all(&host, wanted, (size_t)count);
 		times[1][i] = time_find(&host, arg[count - 1]);
@@ -596,24 +607,15 @@ do_tell(char **arg)
 static int
 do_kill(char **arg)
 {
-	int signal = signal_number(*arg++), count = 0;
+	int signal = signal_number(*arg++), count;
 	struct machined machined = { .deadline = deadline_in(5000) };
-	struct wanted *wanted;
-	struct pollfd *fds;
+	struct wanted *wanted = wanted_make(arg, &count);
+	struct pollfd *fds = calloc((size_t)count, sizeof(*fds));
 	struct host host;
 	int64_t start;
 
-	while (arg[count] != NULL)
-		count++;
-	if (count == 0)
-		errx(64, "no machine is named");
-	wanted = calloc((size_t)count, sizeof(*wanted));
-	fds = calloc((size_t)count, sizeof(*fds));
-	if (wanted == NULL || fds == NULL ||
-	    host_open("/proc", NULL, &host) == -1)
+	if (fds == NULL || host_open("/proc", NULL, &host) == -1)
 		err(1, "cannot look for machines");
-	for (int i = 0; i < count; i++)
-		wanted[i].name = arg[i];
 	machines_find(&host, &machined, wanted, (size_t)count, 0);
 	start = clock_ns();
 	for (int i = 0; i < count; i++) {
