@@ -120,18 +120,24 @@ well_formed()
 	! grep -Pv "$FORM"
 }
 
-@test "without a machine nothing is listed" {
-	run -0 list
-	[ "$output" = '' ]
-}
-
-@test "a machine of each kind is one line, sorted by name" {
+# One machine of each kind.
+machines_of_kinds()
+{
 	machine template web
 	machine scope webu -U
 	machine unregistered alone
 	machine unit own
 	machine orphan-unit orphan
 	machine scope my-box.x
+}
+
+@test "without a machine nothing is listed" {
+	run -0 list
+	[ "$output" = '' ]
+}
+
+@test "a machine of each kind is one line, sorted by name" {
+	machines_of_kinds
 	run -0 list
 	[ "$output" = "$(
 	    row alone alone.scope
@@ -144,12 +150,7 @@ well_formed()
 }
 
 @test "every name that is listed leads to the machine of that leader" {
-	machine template web
-	machine scope webu -U
-	machine unregistered alone
-	machine unit own
-	machine orphan-unit orphan
-	machine scope my-box.x
+	machines_of_kinds
 	[ "$(list | wc -l)" = 6 ]
 	names_lead_to_leaders
 }
