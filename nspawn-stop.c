@@ -46,13 +46,14 @@ enum {
 #define LEADER_LOOK	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
 #define EXTEND_TIME	5	/* s, that systemd waits longer each second */
-#define FORGOTTEN_TIME	1000	/* ms, for systemd to drop an empty scope */
+#define SCOPE_LOOK	1000	/* ms, between looks at a scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
 #define SAID_TIME	1000	/* ms, at the end, for who reads slowly */
 #define SERVICE_TIME	90	/* s, that systemd gives a service of its own */
 #define NSPAWN_REBOOT	133	/* its status, if its unit is to restart it */
 #define LISTED_MAX	10	/* processes of a machine that are listed */
 #define DESCRIPTORS_KEPT	64	/* at most, for all but machines */
+#define UNIT_FILES	"/run/systemd/transient" /* of loaded scopes */
 #define SCOPE_SIZE	1024
 #define SERVICE_SIZE	256	/* as long as a file's name may be */
 #define COUNTED_MAX	32	/* machines whose processes are counted */
@@ -100,7 +101,7 @@ struct target {
 	int		 pace;		/* ms to the next look for a leader */
 	int64_t		 look;		/* when it is due, at it or for one */
 	int64_t		 doubt;		/* then it should have heard it */
-	int64_t		 forgotten;	/* when only its scope has been left */
+	int64_t		 scope_look;	/* when to look at what is left: that */
 };
 
 struct settings {
@@ -314,7 +315,7 @@ add_name(struct settings *settings, const char *name)
 	settings->targets[settings->count++] = (struct target){
 		.name = name, .machine = MACHINE_NONE, .due = true,
 		.child = PROCESS_NONE, .pace = LEADER_LOOK,
-		.doubt = DEADLINE_NEVER, .forgotten = DEADLINE_NEVER,
+		.doubt = DEADLINE_NEVER, .scope_look = DEADLINE_NEVER,
 	};
 }
 
@@ -627,14 +628,22 @@ service_find(int proc, struct target *target)
 			service_of(path, target->service);
 }
 
+/* Gives the name of the folder of a target's scope. */
+static const char *
+scope_folder(const struct target *target)
+{
+	const char *slash = strrchr(target->scope, '/');
+
+	return slash == NULL ? target->scope : slash + 1;
+}
+
 /* Gives the name of a target's scope; NULL where it has none. */
 static const char *
 scope_name(const struct target *target)
 {
-	const char *slash = strrchr(target->scope, '/');
+	const char *folder = scope_folder(target);
 
-	return target->scope[0] == '\0' ? NULL :
-	    slash == NULL ? target->scope : slash + 1;
+	return folder[0] == '\0' ? NULL : folder + (folder[0] == '_');
 }
 
 /* Takes what systemctl shows of the units of the machines, in their order. */
@@ -1398,7 +1407,8 @@ struct wait {
 	struct notice		 notice;
 	struct pollfd		*fds;		/* room for all there can be */
 	const struct machine	**machines;
-	int			 scopes;	/* inotify(7) of their slices */
+	int			 units;		/* UNIT_FILES; -1: none here */
+	int			 scopes;	/* inotify(7) of it, and slices */
 	int			 signals;
 	int64_t			 deadline;
 	int64_t			 tick;
@@ -1408,40 +1418,42 @@ struct wait {
 static void
 scope_watch(const struct wait *wait, struct target *target)
 {
-	char path[SCOPE_SIZE + 32], *slash;
+	char path[SCOPE_SIZE + 32];
 
 	if (target->scope[0] == '\0')
 		return;
 	text_format(path, sizeof(path), "/proc/self/fd/%d/%s",
 	    wait->host->cgroup, target->scope);
-	slash = strrchr(path, '/');
-	*slash = '\0';
-	if (inotify_add_watch(wait->scopes, path, IN_DELETE) != -1)
-		return;
-	if (errno == ENOENT)	/* with its slice */
-		target->scope[0] = '\0';
-	else
+	*strrchr(path, '/') = '\0';
+	if (inotify_add_watch(wait->scopes, path, IN_DELETE) == -1 &&
+	    errno != ENOENT)	/* it has gone with its slice */
 		scope_failed(target, "watch");
 }
 
 /*
- * Forgets the scope if systemd has dropped it.  When a process enters just as
- * systemd removes the folder of a scope, the folder stays, and nobody looks
- * after it any more: after a while it is removed here.
+ * Forgets the scope if systemd has dropped it: its folder first, and then the
+ * file of a unit that was never on a disk.  Where the file has gone and the
+ * folder stays, which happens when a process enters as systemd removes it,
+ * nobody looks after the folder any more.  An empty folder that systemd has not
+ * noticed is not to be removed: then systemd would keep the unit for ever.
  */
 static void
 scope_look(const struct wait *wait, struct target *target)
 {
+	const bool known = wait->units != -1;
+	bool loaded;
+
 	if (target->rest != REST_SCOPE)
 		return;
-	if (deadline_left(target->forgotten) == 0)
+	loaded = known &&
+	    (file_exists(wait->units, scope_name(target)) == 0 ||
+	    errno != ENOENT);
+	if (known && !loaded)
 		cgroup_remove(wait->host->cgroup, target->scope);
-	if (target->forgotten == DEADLINE_NEVER ||
-	    deadline_left(target->forgotten) == 0)
-		target->forgotten = deadline_in(FORGOTTEN_TIME);
-	if (file_exists(wait->host->cgroup, target->scope) == -1 &&
+	if (!loaded && file_exists(wait->host->cgroup, target->scope) == -1 &&
 	    errno == ENOENT)
 		target->scope[0] = '\0';
+	target->scope_look = deadline_in(SCOPE_LOOK);
 	target_look(target);
 }
 
@@ -1647,7 +1659,7 @@ wait_next(const struct wait *wait)
 		else if (target->rest == REST_SUPERVISOR)
 			next = earlier(next, target->look);
 		else if (target->rest == REST_SCOPE)
-			next = earlier(next, target->forgotten);
+			next = earlier(next, target->scope_look);
 	}
 	return next;
 }
@@ -1699,7 +1711,7 @@ events_take(const struct wait *wait)
 
 		target->due = (target_untold(target) &&
 		    target_next(target) <= now) ||
-		    (target->rest == REST_SCOPE && target->forgotten <= now);
+		    (target->rest == REST_SCOPE && target->scope_look <= now);
 		if (target_fd(target) != -1 && (fds++)->revents != 0)
 			target->due = true;
 		if (target->child.fd != -1 && (fds++)->revents != 0)
@@ -1708,8 +1720,8 @@ events_take(const struct wait *wait)
 }
 
 /*
- * Marks the machine whose scope has been removed, by the name of its folder;
- * where that is not known, all that wait for one.
+ * Marks the machine whose scope has been removed, by the name of its folder or
+ * unit; where that is not known, all that wait for one.
  */
 static void
 scope_take(const struct settings *settings, const struct inotify_event *event)
@@ -1718,6 +1730,7 @@ scope_take(const struct settings *settings, const struct inotify_event *event)
 		struct target *target = &settings->targets[i];
 
 		if (target->rest == REST_SCOPE && (event->len == 0 ||
+		    strcmp(event->name, scope_folder(target)) == 0 ||
 		    strcmp(event->name, scope_name(target)) == 0))
 			target->due = true;
 	}
@@ -1802,13 +1815,16 @@ wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
+	wait->units = open(UNIT_FILES, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (wait->fds == NULL || wait->machines == NULL ||
-	    wait->scopes == -1 || wait->signals == -1)
+	    wait->scopes == -1 || wait->signals == -1 ||
+	    (wait->units == -1 && errno != ENOENT))
 		fail(STATUS_FAILED, "cannot wait");
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))
 		wait->tick = deadline_in(0);
+	inotify_add_watch(wait->scopes, UNIT_FILES, IN_DELETE);
 	for (size_t i = 0; i < settings->count; i++)
 		scope_watch(wait, &settings->targets[i]);
 }
@@ -1850,6 +1866,7 @@ stop_all(const struct settings *settings, const struct host *host,
 	fd_close(&wait.notice.socket);
 	fd_close(&wait.signals);
 	fd_close(&wait.scopes);
+	fd_close(&wait.units);
 	/* The monitor goes on with what it has begun. */
 	fd_close(&teller.monitor.channel);
 	fd_close(&teller.null);

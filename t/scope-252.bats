@@ -163,6 +163,64 @@ hold()
 	[ "$output" = '' ]
 }
 
+# PID 1 of the host is frozen, as it were too busy to look after its scopes for
+# as long as it is needed: who removed the empty folder would keep systemd from
+# ever noticing that the scope has ended.
+@test "a scope is left to systemd however late that is" {
+	run hold <<-'END'
+	perl /tmp/listen.pl >/tmp/heard 2>&1 &
+	listener=$!
+	await grep -q up /tmp/heard
+	hold_start
+	hold_scope 600
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
+	heard() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
+	await ended
+	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	hold_end
+	await grep -q 'populated 0' "$scope/cgroup.events"
+	await heard "$(($(grep -c STATUS /tmp/heard) + 3))"
+	[ -d "$scope" ] || echo 'the scope has been taken from systemd'
+	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	wait "$waiter" || echo "status $?"
+	grep 'has stopped' /tmp/said
+	kill "$listener"
+	rm /run/of-scope
+	hold_start
+	"$bin/nspawn-stop" --strict --quiet hold
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+# As it is left where a process enters just when systemd removes the folder.
+@test "the folder of a scope that systemd knows no more is removed" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	"$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
+	waiter=$!
+	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
+	await ended
+	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	rm "/run/systemd/transient/${scope##*/}"
+	kill -0 "$waiter" || echo 'has not waited for who is in it'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the folder is still there'
+	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	grep 'has stopped' /tmp/said
+	systemctl stop "${scope##*/}" 2>/dev/null
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
 @test "of several machines one scope is enough to wait for" {
 	machine scope other
 	run hold <<-'END'
