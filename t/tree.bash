@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-only
+# shellcheck shell=bash
+#
+# For t/host and t/vm: trees of Debian, which are made once from its packages
+# and cached outside of the project's own tree.
+
+# Where the trees are.
+CACHE=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}
+# In a tree: what its machines are copied from.
+SKELETON=/usr/lib/nspawn-tools/skeleton
+
+PACKAGES=systemd,systemd-sysv,dbus,systemd-container,libpam-systemd
+PACKAGES+=,procps,util-linux,util-linux-extra,busybox-static
+PACKAGES+=,less,zsh,tmux,python3-minimal,strace
+
+# Prints options for mmdebstrap, one a line: what this system's own apt needs
+# in order to reach an archive.  It gets nothing from apt.conf by itself.
+tree_apt_options()
+{
+	local proxy
+
+	# forky is not released; its stored index may have passed its date.
+	echo '--aptopt=Acquire::Check-Valid-Until "false"'
+	proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
+	[[ -z ${proxy} ]] || echo "--aptopt=Acquire::http::Proxy \"${proxy}\""
+}
+
+# Prints the mirror that this system's own apt uses for Debian proper, or
+# nothing, which leaves the choice to mmdebstrap.
+tree_mirror()
+{
+	if [[ -n ${NSPAWN_TOOLS_MIRROR:-} ]]; then
+		echo "${NSPAWN_TOOLS_MIRROR}"
+		return
+	fi
+	# shellcheck disable=SC2016 # apt's variables
+	apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' \
+	    'Label: Debian' 2>/dev/null | grep '^https\?:' | sed -n 1p || true
+}
+
+# Makes what machines in the host are copied from: busybox and its names.
+tree_skeleton()
+{
+	local applet bin=$1${SKELETON}/usr/bin busybox
+
+	mkdir -p "${bin}" "$1${SKELETON}"/usr/{lib,sbin} \
+	    "$1${SKELETON}"/{dev,etc,proc,root,run,sys,tmp,var}
+	ln -s usr/bin "$1${SKELETON}/bin"
+	ln -s usr/lib "$1${SKELETON}/lib"
+	ln -s usr/sbin "$1${SKELETON}/sbin"
+	busybox=$(realpath "$1/bin/busybox")
+	cp "${busybox}" "${bin}/busybox"
+	for applet in $("${bin}/busybox" --list); do
+		[[ ${applet} == busybox || ${applet} == init ]] ||
+		    ln -s busybox "${bin}/${applet}"
+	done
+}
+
+# What would slow a host's start or use its console, and is not needed.
+tree_trim()
+{
+	local unit units=(console-getty.service getty.target
+		getty-static.service systemd-firstboot.service
+		systemd-networkd-wait-online.service
+		systemd-modules-load.service apt-daily.timer
+		apt-daily-upgrade.timer dpkg-db-backup.timer
+		e2scrub_all.timer fstrim.timer)
+
+	for unit in "${units[@]}"; do
+		ln -sf /dev/null "$1/etc/systemd/system/${unit}"
+	done
+	# Empty, but there: not the first boot, and made up anew by each host.
+	: >"$1/etc/machine-id"
+	mkdir -p "$1"/{src,outer,tree,var/lib/machines}
+}
+
+# The inits of a suite, and what they need to run: nothing is configured.
+tree_inits()
+{
+	local packages=base-files,dash,coreutils,sysvinit-utils,sysvinit-core
+
+	[[ $1 != bookworm ]] || packages+=,runit,openrc,s6,tini,dumb-init\
+,catatonit,finit,supervisor,busybox-static
+	shift
+	mmdebstrap --quiet --variant=extract --include="${packages}" "$@"
+}
+
+tree_recipe()
+{
+	local options mirror suite=$1 tree=$2
+
+	mapfile -t options < <(tree_apt_options)
+	mirror=$(tree_mirror)
+	if [[ ${suite} == inits-* ]]; then
+		tree_inits "${suite#inits-}" "${options[@]}" \
+		    "${suite#inits-}" "${tree}" ${mirror:+"${mirror}"}
+		return
+	fi
+	mmdebstrap --quiet --variant=minbase --include="${PACKAGES}" \
+	    --dpkgopt='path-exclude=/usr/share/doc/*' \
+	    --dpkgopt='path-exclude=/usr/share/man/*' \
+	    --dpkgopt='path-exclude=/usr/share/locale/*' \
+	    "${options[@]}" "${suite}" "${tree}" ${mirror:+"${mirror}"} &&
+	tree_skeleton "${tree}" &&
+	tree_trim "${tree}"
+}
+
+# A busybox of a suite, and its libc if it needs that.
+tree_busybox()
+{
+	local mirror options packages=${1%-*} suite=${1##*-}
+
+	mapfile -t options < <(tree_apt_options)
+	mirror=$(tree_mirror)
+	[[ ${packages} != busybox ]] || packages+=,libc6
+	mmdebstrap --quiet --variant=extract --include="${packages}" \
+	    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+	    "${options[@]}" "${suite}" "$2" ${mirror:+"${mirror}"}
+}
+
+# Sets tree: the folder of suite SUITE, named after what is in it; and recipe.
+tree_path()
+{
+	local sum parts=(tree_recipe tree_skeleton tree_trim tree_inits)
+
+	recipe=tree_recipe
+	case $1 in
+	bookworm | trixie | forky | inits-bookworm | inits-trixie) ;;
+	busybox-bookworm | busybox-trixie | busybox-forky | \
+	busybox-static-bookworm | busybox-static-trixie | busybox-static-forky)
+		recipe=tree_busybox
+		parts=(tree_busybox)
+		;;
+	*) fail "'$1' is no suite (bookworm, trixie, forky)" ;;
+	esac
+	sum=$({ declare -f "${parts[@]}"
+		echo "${PACKAGES}"; } | sha256sum)
+	tree=${CACHE}/$1-${sum:0:8}
+}
+
+tree_make()
+{
+	local suite=$1 log=${CACHE}/$1.log status=0
+
+	temp=${CACHE}/.$1.new builder=
+	mkdir -p "${CACHE}"
+	exec {lock}>"${CACHE}/.$1.lock"
+	flock "${lock}" || fail "locking ${CACHE}/.$1.lock: flock failed"
+	[[ ! -d ${tree} ]] || return 0
+	command -v mmdebstrap >/dev/null ||
+	    fail "building ${suite}: mmdebstrap is not installed; run t/setup"
+	rm -rf --one-file-system "${temp}"
+	signals_exit tree_abandon
+	# In a process group of its own, to be ended as a whole.
+	set -m
+	(trap - EXIT HUP INT TERM; "${recipe}" "${suite}" "${temp}") \
+	    </dev/null >"${log}" 2>&1 3>&- &
+	builder=$!
+	set +m
+	wait "${builder}" || status=$?
+	builder=
+	((status == 0)) ||
+	    fail "building ${suite}: status ${status}: $(tail -n 1 "${log}")"
+	chmod 0755 "${temp}"
+	mv -T "${temp}" "${tree}"
+	trap - EXIT HUP INT TERM
+	exec {lock}>&-
+}
+
+# What is half built when a signal comes: mmdebstrap cleans up at TERM.
+tree_abandon()
+{
+	if [[ -n ${builder} ]]; then
+		kill -TERM -- "-${builder}" 2>/dev/null || true
+		wait "${builder}" || true
+	fi
+	rm -rf --one-file-system "${temp}"
+}
+
+host_build()
+{
+	local tree recipe
+
+	tree_path "$1"
+	[[ -d ${tree} ]] || tree_make "$1"
+	echo "${tree}"
+}
