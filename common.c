@@ -88,6 +88,7 @@
 #define LINUX_MFD_EXEC			0x0010
 #define LINUX_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
 #define LINUX_IOPRIO_WHO_PROCESS	1
+#define LINUX_IOPRIO_CLASS_SHIFT	13
 #define LINUX_CAP_SYS_ADMIN		21
 #define LINUX_DT_DIR			4
 #define LINUX_FSOPEN			430	/* the same everywhere */
@@ -4809,7 +4810,9 @@ scheduling_read(pid_t pid, struct confinement *confinement)
 	if (size == -1 || priority == -1)
 		return -1;
 	confinement->processors_size = (size_t)size;
-	confinement->io_priority = (int)priority;
+	/* Without a class a level means nothing, and may not be set. */
+	confinement->io_priority = priority >> LINUX_IOPRIO_CLASS_SHIFT == 0 ?
+	    0 : (int)priority;
 	confinement->nice = 20 - (int)nice;	/* the call's own form */
 	return 0;
 }

@@ -108,6 +108,17 @@ scheduled_like_leader()
 	scheduled_like_leader own
 }
 
+# So Linux has it up to 5.17; a level that nobody has asked for cannot be set.
+@test "a PID 1 without an I/O class is entered, whatever level it is said to have" {
+	ASAN_OPTIONS=detect_leaks=0 run -0 on_host strace -f -qq -o /tmp/calls \
+	    -e trace=ioprio_get,ioprio_set -e inject=ioprio_get:retval=4 \
+	    "$BIN/nspawn-enter" web echo entered
+	[ "$output" = entered ]
+	on_host grep -q 'ioprio_get.*INJECTED' /tmp/calls
+	on_host grep -q 'ioprio_set(.*, 0) *= 0' /tmp/calls ||
+	    on_host grep -q 'ioprio_set(.*IOPRIO_CLASS_NONE, 0)) *= 0' /tmp/calls
+}
+
 @test "what nspawn was told of PID 1 is a command's, too" {
 	[ "$(uname -m)" = x86_64 ] || cannot 'the personality is of x86_64'
 	[ "$(nproc)" -ge 2 ] || cannot 'one processor leaves no choice'
