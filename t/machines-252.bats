@@ -24,16 +24,17 @@ namespaces_are_the_leaders()
 # found_entered_stopped KIND NAME [OPTION]...
 found_entered_stopped()
 {
-	local name=$2 pid nspawn
+	local comm name=$2 pid nspawn
 
 	machine "$@"
 	pid=$(leader "$name")
+	comm=$(on_host cat "/proc/$pid/comm")
 	nspawn=$(supervisor "$name")
 	run -0 enter "$name" hostname
 	[ "$output" = "$name" ]
 	namespaces_are_the_leaders "$name"
 	run -0 stop --verbose "$name"
-	[ "$output" = "nspawn-stop: $name: PID 1 is init ($pid)
+	[ "$output" = "nspawn-stop: $name: PID 1 is $comm ($pid)
 nspawn-stop: $name: sent SIGTERM to its leader $pid
 nspawn-stop: $name: has stopped" ]
 	machine_file_is "$name" stopped stopped
