@@ -11,7 +11,8 @@ TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 # No folder of the caller's own, which others may not look into.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# Skips a test, or with STRICT=1 fails it.
+# Skips a test, or with STRICT=1 fails it.  What is about another architecture
+# is skipped all the same: nothing that is missing here would change that.
 cannot()
 {
 	if [ "${STRICT:-0}" = 1 ]; then

@@ -88,7 +88,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
     print(($!{EPERM} ? "EPERM" : $! + 0), "\n"); }'
 
 @test "what is forbidden to PID 1's children is forbidden to a command" {
-	[ "$(uname -m)" = x86_64 ] || cannot 'the numbers of system calls'
+	[ "$(uname -m)" = x86_64 ] || skip 'the numbers of system calls'
 	# open_by_handle_at, kexec_load, init_module, swapon, clock_settime
 	# shellcheck disable=SC2054 # each is one word
 	calls=(304,0,0,0 246,0,0,0,0 175,0,0,0 167,/etc/passwd,0 227,0,0)

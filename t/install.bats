@@ -79,7 +79,7 @@ setup()
 }
 
 @test "a static program on x86-64 with musl is below 100 kB" {
-	[ "$(uname -m)" = x86_64 ] || cannot 'this is no x86-64'
+	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	command -v musl-gcc || cannot 'there is no musl-gcc'
 	copy "$copy"
 	make -C "$copy" static
