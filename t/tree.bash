@@ -38,7 +38,8 @@ tree_mirror()
 	    'Label: Debian' 2>/dev/null | grep '^https\?:' | sed -n 1p || true
 }
 
-# Makes what machines in the host are copied from: busybox and its names.
+# Makes what machines in the host are copied from: busybox and its names.  What
+# is behind the tree runs a program of it, where that is needed.
 tree_skeleton()
 {
 	local applet bin=$1${SKELETON}/usr/bin busybox
@@ -50,7 +51,7 @@ tree_skeleton()
 	ln -s usr/sbin "$1${SKELETON}/sbin"
 	busybox=$(realpath "$1/bin/busybox")
 	cp "${busybox}" "${bin}/busybox"
-	for applet in $("${bin}/busybox" --list); do
+	for applet in $("${@:2}" "${bin}/busybox" --list); do
 		[[ ${applet} == busybox || ${applet} == init ]] ||
 		    ln -s busybox "${bin}/${applet}"
 	done
