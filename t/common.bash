@@ -5,7 +5,7 @@
 
 bats_require_minimum_version 1.5.0
 
-TOP=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 : "${BUILD:=$TOP/build/static}"
 
 # No folder of the caller's own, which others may not look into.
