@@ -141,7 +141,10 @@
 /* So often the parent of a process ends while it is looked at, at most. */
 #define PARENTS_MAX	16
 
-#define SIGNALS_AWAITED	"do_sigtimedwait"	/* where that sleeps */
+/* Where rt_sigtimedwait(2) sleeps; what is before it is the architecture's. */
+#define SIGNALS_AWAITED	"sigtimedwait"
+#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* on 32 bits, since Linux 5.1 */
+
 #define STRANGERS_TIME	500	/* ms, to read what strangers may hold up, */
 #define STRANGER_TIME	2	/* and for each of them at least */
 
@@ -2415,11 +2418,20 @@ print_add(uint64_t print, const void *bytes, size_t size)
 	return print;
 }
 
+/* True if a process sleeps where signals are awaited, as far as we may see. */
+static bool
+awaits_signals(int proc, pid_t pid)
+{
+	char place[PROCESS_NAME_SIZE];
+
+	return ends_with(process_place(proc, pid, place), SIGNALS_AWAITED);
+}
+
 uint64_t
 process_print(int proc, pid_t pid)
 {
 	uint64_t print = UINT64_C(14695981039346656037);
-	char path[PATH_MAX], place[PROCESS_NAME_SIZE];
+	char path[PATH_MAX];
 	struct process_status status;
 	const char *program;
 
@@ -2431,8 +2443,7 @@ process_print(int proc, pid_t pid)
 		print = print_add(print, &status.blocked,
 		    sizeof(status.blocked));
 	}
-	process_place(proc, pid, place);
-	return print + (strcmp(place, SIGNALS_AWAITED) == 0);
+	return print + awaits_signals(proc, pid);
 }
 
 /*
@@ -4378,15 +4389,16 @@ init_starting(int proc, const struct process *leader, bool *starting)
 static int
 signals_are_awaited(int proc, pid_t pid)
 {
-	char text[256], place[PROCESS_NAME_SIZE];
+	char text[256];
 	const char *line = text;
 	uint64_t call;
 
-	if (strcmp(process_place(proc, pid, place), SIGNALS_AWAITED) == 0)
+	if (awaits_signals(proc, pid))
 		return 1;
 	if (proc_read(proc, pid, "syscall", text, sizeof(text)) == -1)
 		return errno == ENOENT ? 0 : -1;
-	return line_number(&line, &call) && call == SYS_rt_sigtimedwait;
+	return line_number(&line, &call) && (call == SYS_rt_sigtimedwait ||
+	    call == LINUX_RT_SIGTIMEDWAIT_TIME64);
 }
 
 int

@@ -731,10 +731,21 @@ verdict_is()
 	verdict_is 'queued awaited' 15 0 "$((1 << 14))"
 	verdict_is 'queued awaited' 38 0 "$((1 << 37))"
 	verdict_is queued 16 0 "$((1 << 15))"
-	printf do_sigtimedwait >"$proc/$idle/wchan"
+	# As x86-64 has it, and riscv64.
+	for place in do_sigtimedwait __riscv_sys_rt_sigtimedwait; do
+		printf %s "$place" >"$proc/$idle/wchan"
+		verdict_is 'unknown awaited' 15
+	done
+	for place in 0 do_sigtimedwaits; do
+		printf %s "$place" >"$proc/$idle/wchan"
+		verdict_is 'dropped awaited' 15
+	done
+	# That of 32 bits with times of 64; 4096 is nobody's.
+	echo '421 0x0 0x0' >"$proc/$idle/syscall"
 	verdict_is 'unknown awaited' 15
-	printf 0 >"$proc/$idle/wchan"
+	echo '4096 0x0 0x0' >"$proc/$idle/syscall"
 	verdict_is 'dropped awaited' 15
+	rm "$proc/$idle/syscall"
 	kill -KILL "$idle"
 	wait "$idle" || true
 	run -1 library verdict "$proc" "$idle" 15
