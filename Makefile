@@ -12,6 +12,7 @@
 #                 check-unit: those without root; check-cross: these with
 #                 qemu-user for each architecture; check-sanitized;
 #                 check-matrix: on a host of each systemd
+#                 check-kernels: on whole machines with other kernels
 # make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
 # make fuzz       gives any words to what parses the words of others
 # make demo       makes a machine, enters it, stops it
@@ -211,6 +212,12 @@ check-matrix: check
 	        exit 1; \
 	done
 
+# Whole machines with kernels of their own; `./t/setup --machines` first.  ROWS
+# picks some: "ROWS=bullseye", "ROWS='amd64 unified'".
+check-kernels: static cross $(TEST_PROGRAMS:%=build/static/%) \
+    $(TEST_PROGRAMS:%=build/aarch64/%)
+	./t/kernels $(ROWS)
+
 # Some things are true of static programs alone; those that sweep are about these
 # anyway; and what many machines do, or one release of systemd after the other,
 # takes long and is the same code.
@@ -279,4 +286,5 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized cross install uninstall dist release check \
-	check-unit check-cross check-matrix check-sanitized fuzz analyze demo bench clean
+	check-unit check-cross check-matrix check-kernels \
+	check-sanitized fuzz analyze demo bench clean

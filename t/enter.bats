@@ -47,7 +47,7 @@ setup_file()
 	[ "$output" = web ]
 	run -0 enter --no-time web -q --no-pid echo --no-uts -p --
 	[ "$output" = '--no-uts -p --' ]
-	run -0 enter web echo --help
+	run -0 enter web sh -c 'echo "$1"' sh --help
 	[ "$output" = --help ]
 	run -127 enter -- web --help
 	run -127 enter web -- --no-pid

@@ -126,7 +126,10 @@ static const struct {
 } calls[] = {
 #ifdef SYS_fork
 	CALL(fork), CALL(vfork), CALL(dup2), CALL(poll), CALL(pause),
-	CALL(getpgrp), CALL(open), CALL(access), CALL(alarm),
+	CALL(getpgrp), CALL(open), CALL(access),
+#endif
+#ifdef SYS_alarm
+	CALL(alarm),
 #endif
 	CALL(capget), CALL(capset), CALL(chdir), CALL(chroot), CALL(clone),
 	CALL(clone3), CALL(close), CALL(close_range), CALL(dup), CALL(dup3),

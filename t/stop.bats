@@ -30,6 +30,7 @@ machine_perl()
 BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
     $SIG{HUP} = sub { exit 0 }; open(F, ">/ready"); close(F);'
 
+# bats test_tags=quick
 @test "a signal that PID 1 has blocked and does not read is named" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
@@ -56,6 +57,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "$output" != *'kernel drops'* ]]
 }
 
+# bats test_tags=quick
 @test "a program without a handler is named, and nothing is sent to it" {
 	machine scope web -- /bin/sleep 600
 	pid=$(leader web)
@@ -259,6 +261,7 @@ reboot_unit()
 	done
 }
 
+# bats test_tags=quick
 @test "a signal that the caller ignores does not end the wait" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	job_start sh -c 'trap "" HUP; exec "$@"' sh "$BIN/nspawn-stop" \
@@ -269,6 +272,7 @@ reboot_unit()
 	[ "$job_status" = 124 ]
 }
 
+# bats test_tags=quick
 @test "on a terminal a line counts down, and is gone at the end" {
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
 	on_host script -qec "$BIN/nspawn-stop --signal none --timeout 1.5 web" \
@@ -286,6 +290,7 @@ LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     bind(S, pack_sockaddr_un($ARGV[0] =~ s/^\@/\0/r)) or die; print "up\n";
     while (defined(recv(S, $m, 9999, 0))) { print "$m" }'
 
+# bats test_tags=quick
 @test "systemd is told what is waited for, by a path or an abstract name" {
 	machine_sh web "trap '' TERM; $WAITS"
 	for name in /run/of-test @of-test; do

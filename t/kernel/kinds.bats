@@ -1,0 +1,179 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What may differ from one kernel, systemd or kind of cgroups to the other, in
+# each kind of machine, with and without a user namespace: found, entered in all
+# usual ways, bound as PID 1 is, and stopped.  Short enough for a processor that
+# is translated; the same is in other files in detail.
+
+load ../common
+load ../machines
+
+KINDS='scope unit unregistered template'
+
+# Sets up each kind of machine twice, the second time with a user namespace.
+setup_file()
+{
+	local kind
+
+	host_start
+	for kind in $KINDS; do
+		host machine "$HOST" "$kind" "$kind"
+		host machine "$HOST" "$kind" "$kind-u" -U
+	done
+}
+
+# for_each COMMAND...: with the name of each machine behind it.
+for_each()
+{
+	local kind name
+
+	for kind in $KINDS; do
+		for name in "$kind" "$kind-u"; do
+			"$@" "$name" || {
+				echo "this failed: $* $name; last: $output"
+				return 1
+			}
+		done
+	done
+}
+
+# What sleeps so long is the command of a test.
+SLEEP='/bin/sleep 4713'
+
+# What says of a process how it is bound.
+BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
+BINDS+='|Mems_allowed|Groups|Uid|Gid):'
+
+# bound PID: prints that, and its limits, namespaces, groups, label, scheduling.
+# A hierarchy that is not mounted cannot be joined: the one of systemd alone.
+bound()
+{
+	on_host sh -euc 'cd "/proc/$1"
+	    grep -E "$2" status | grep -v "^CapPrm:0*$"
+	    cat limits personality oom_score_adj
+	    grep -v ":name=systemd:" cgroup
+	    ! mountpoint -q /sys/fs/cgroup/systemd ||
+		grep ":name=systemd:" cgroup
+	    for ns in cgroup ipc mnt net pid time user uts; do
+		[ ! -e "ns/$ns" ] || readlink "ns/$ns"
+	    done
+	    tr "\0" "\n" <attr/current || :
+	    ionice -p "$1"; chrt -p "$1" | sed "s/^pid [0-9]*//"' \
+	    '' "$1" "$BINDS"
+}
+
+bound_like_leader()
+{
+	local expected
+
+	job_start "$BIN/nspawn-enter" "$1" /bin/sleep 4713
+	until_true runs_in_host "$SLEEP"
+	output=$(bound "$(on_host pgrep -x -f "$SLEEP")")
+	expected=$(bound "$(leader "$1")")
+	on_host kill "$job_inner"
+	job_end
+	until_true not runs_in_host "$SLEEP"
+	[ -n "$expected" ] && diff <(echo "$expected") <(echo "$output")
+}
+
+@test "a command is bound as PID 1 is, in every kind of machine" {
+	for_each bound_like_leader
+}
+
+entered()
+{
+	local name=$1
+
+	run -0 enter "$name" hostname
+	[ "$output" = "$name" ]
+	run -0 enter -u joe "$name" id -un
+	[ "$output" = joe ]
+	run -0 enter -q --no-seccomp "$name" echo hi
+	[ "$output" = hi ]
+	run -0 enter -q --privileged "$name" echo hi
+	[ "$output" = hi ]
+	run -0 enter -q --no-pid "$name" echo hi
+	[ "$output" = hi ]
+	run -7 enter "$name" sh -c 'exit 7'
+}
+
+@test "every kind of machine is entered in every usual way" {
+	for_each entered
+}
+
+piped()
+{
+	[ "$(enter "$1" seq 1000 | enter "$1" tail -n 1)" = 1000 ]
+}
+
+@test "two in one pipeline do not hold each other up" {
+	for_each piped
+}
+
+terminal_inside()
+{
+	run -0 on_host script -qec "$BIN/nspawn-enter $1 sh -c \
+	    'test -t 0 && test -t 1 && test -t 2 && stty size && tty'" \
+	    /dev/null </dev/null
+	[[ "$output" == *'/dev/pts/'* ]]
+}
+
+@test "a terminal is one inside" {
+	for_each terminal_inside
+}
+
+@test "200 entries, four at once, all arrive" {
+	for name in scope scope-u; do
+		run -0 on_host sh -euc 'for n in 1 2 3 4; do
+		    (for i in $(seq 25); do
+			[ "$("$1" "$2" echo "$n.$i" 2>&1)" = "$n.$i" ] ||
+			    echo "$n.$i failed"
+		    done) &
+		done
+		wait' '' "$BIN/nspawn-enter" "$name"
+		[ "$output" = '' ]
+	done
+}
+
+listed()
+{
+	enter --list | grep -q "^$1	$(leader "$1")	$(supervisor "$1")	"
+}
+
+@test "the list has each of them" {
+	for_each listed
+}
+
+# The command, if it runs at all, says in which pid namespace it is.
+@test "a filter that lies lets nobody out" {
+	ours=$(on_host readlink /proc/self/ns/pid)
+	for call in clone capset setsid exit_group execve; do
+		machine scope liar --bind-ro=/src/build/static/hostile:/hostile \
+		    -- /hostile filter 0 "$call"
+		until_true on_host test -e /var/lib/machines/liar/ready
+		run enter liar /bin/readlink /proc/self/ns/pid
+		echo "$call: $output"
+		[[ "$output" == pid:* || "$output" == nspawn-enter:* ||
+		    "$output" == '' ]]
+		[[ "$output" != *"$ours"* ]]
+		on_host kill -KILL "$(leader liar)"
+		machines_end
+	done
+}
+
+stopped()
+{
+	local pid
+
+	pid=$(leader "$1")
+	run -0 stop --strict --timeout 60 "$1"
+	machine_file_is "$1" stopped stopped
+	run ! lives "$pid"
+	run -1 stop --strict --quiet --dry-run "$1"
+}
+
+# The last, since none is left then.
+@test "every kind of machine stops cleanly" {
+	for_each stopped
+}
