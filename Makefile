@@ -280,7 +280,7 @@ analyze:
 	    --enable=warning,performance,portability -D__linux__ \
 	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
 	shellcheck $(SCRIPTS) completions/nspawn-tools.bash
-	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats
+	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats t/kernel/*.bats
 
 clean:
 	rm -rf build $(PROGRAMS)
