@@ -73,6 +73,12 @@ unit_setting()
 	    printf "[Service]\n%s\n" "$2" >"$folder/${2%%=*}.conf"' '' "$@"
 }
 
+# Where the tests are skipped there is no host.
+teardown_file()
+{
+	[ -z "${HOST-}" ] || host_stop
+}
+
 label_of()
 {
 	on_host cat "/proc/$1/attr/apparmor/current"

@@ -116,6 +116,12 @@ jail()
 	    chcon u:r:secret_t:s0 secret' '' "$1"
 }
 
+# Where the tests are skipped there is no host.
+teardown_file()
+{
+	[ -z "${HOST-}" ] || host_stop
+}
+
 label_of()
 {
 	on_host sh -c 'tr -d "\0" <"/proc/$1/attr/current"' '' "$1"
