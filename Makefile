@@ -93,7 +93,8 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/host t/sit t/demo t/bench t/candidates t/picture .ci/run
+SCRIPTS = t/setup t/host t/vm t/kernels t/sit t/demo t/bench t/candidates \
+	t/picture .ci/run
 
 all: $(PROGRAMS)
 
