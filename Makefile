@@ -280,7 +280,7 @@ analyze:
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 	    --enable=warning,performance,portability -D__linux__ \
 	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
-	shellcheck $(SCRIPTS) completions/nspawn-tools.bash
+	shellcheck -x $(SCRIPTS) completions/nspawn-tools.bash
 	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats t/kernel/*.bats
 
 clean:
