@@ -141,9 +141,9 @@
 /* So often the parent of a process ends while it is looked at, at most. */
 #define PARENTS_MAX	16
 
-/* Where rt_sigtimedwait(2) sleeps; what is before it is the architecture's. */
+/* The kernel's function in which rt_sigtimedwait(2) sleeps ends in this. */
 #define SIGNALS_AWAITED	"sigtimedwait"
-#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* on 32 bits, since Linux 5.1 */
+#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* of 32 bits: Linux 5.1 */
 
 #define STRANGERS_TIME	500	/* ms, to read what strangers may hold up, */
 #define STRANGER_TIME	2	/* and for each of them at least */

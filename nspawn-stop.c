@@ -101,7 +101,7 @@ struct target {
 	int		 pace;		/* ms to the next look for a leader */
 	int64_t		 look;		/* when it is due, at it or for one */
 	int64_t		 doubt;		/* then it should have heard it */
-	int64_t		 scope_look;	/* when to look at what is left: that */
+	int64_t		 scope_look;	/* next look, if only it is left */
 };
 
 struct settings {
@@ -513,16 +513,6 @@ find_failed(const struct settings *settings, struct target *target,
 		leave(STATUS_USAGE);
 }
 
-/* Gives up to wait for a scope, which is not the machine itself. */
-static void
-scope_failed(struct target *target, const char *what)
-{
-	say_error(errno, "%s: cannot %s its scope, which is not waited for",
-	    target->name, what);
-	target->failed = true;
-	target->scope[0] = '\0';
-}
-
 /* Takes a machine that was found. */
 static void
 target_take(const struct settings *settings, const struct host *host,
@@ -542,8 +532,12 @@ target_take(const struct settings *settings, const struct host *host,
 	target->print = 0;
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
-	    sizeof(target->scope)) == -1)
-		scope_failed(target, "find");
+	    sizeof(target->scope)) == -1) {
+		say_error(errno, "%s: cannot find its scope, which is not"
+		    " waited for", target->name);
+		target->failed = true;
+		target->scope[0] = '\0';
+	}
 }
 
 /* Descriptors that machines do not get: for telling them and waiting. */
@@ -1407,16 +1401,19 @@ struct wait {
 	struct notice		 notice;
 	struct pollfd		*fds;		/* room for all there can be */
 	const struct machine	**machines;
-	int			 units;		/* UNIT_FILES; -1: none here */
-	int			 scopes;	/* inotify(7) of it, and slices */
+	int			 units;		/* UNIT_FILES; -1: not known */
+	int			 scopes;	/* inotify(7) */
 	int			 signals;
 	int64_t			 deadline;
 	int64_t			 tick;
 };
 
-/* Makes an event of the removal of a scope's folder. */
+/*
+ * Makes an event of the removal of a scope's folder.  Where that cannot be had
+ * the look of each second stands in.
+ */
 static void
-scope_watch(const struct wait *wait, struct target *target)
+scope_watch(const struct wait *wait, const struct target *target)
 {
 	char path[SCOPE_SIZE + 32];
 
@@ -1425,22 +1422,20 @@ scope_watch(const struct wait *wait, struct target *target)
 	text_format(path, sizeof(path), "/proc/self/fd/%d/%s",
 	    wait->host->cgroup, target->scope);
 	*strrchr(path, '/') = '\0';
-	if (inotify_add_watch(wait->scopes, path, IN_DELETE) == -1 &&
-	    errno != ENOENT)	/* it has gone with its slice */
-		scope_failed(target, "watch");
+	inotify_add_watch(wait->scopes, path, IN_DELETE);
 }
 
 /*
- * Forgets the scope if systemd has dropped it: its folder first, and then the
- * file of a unit that was never on a disk.  Where the file has gone and the
- * folder stays, which happens when a process enters as systemd removes it,
- * nobody looks after the folder any more.  An empty folder that systemd has not
- * noticed is not to be removed: then systemd would keep the unit for ever.
+ * Forgets the scope if systemd has dropped it.  Systemd removes its folder
+ * first, and second the unit's file in UNIT_FILES.  Where the file has gone and
+ * the folder stays, which happens when a process enters as systemd removes it,
+ * the folder is removed here.  While the file is there it is systemd's: if that
+ * did not see the folder become empty, it would keep the unit for ever.
  */
 static void
 scope_look(const struct wait *wait, struct target *target)
 {
-	const bool known = wait->units != -1;
+	const bool known = wait->units != -1;	/* where the files are */
 	bool loaded;
 
 	if (target->rest != REST_SCOPE)
@@ -1815,15 +1810,14 @@ wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
 	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
-	wait->units = open(UNIT_FILES, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (wait->fds == NULL || wait->machines == NULL ||
-	    wait->scopes == -1 || wait->signals == -1 ||
-	    (wait->units == -1 && errno != ENOENT))
+	    wait->scopes == -1 || wait->signals == -1)
 		fail(STATUS_FAILED, "cannot wait");
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))
 		wait->tick = deadline_in(0);
+	wait->units = open(UNIT_FILES, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	inotify_add_watch(wait->scopes, UNIT_FILES, IN_DELETE);
 	for (size_t i = 0; i < settings->count; i++)
 		scope_watch(wait, &settings->targets[i]);

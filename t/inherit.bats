@@ -110,9 +110,9 @@ scheduled_like_leader()
 
 # So Linux has it up to 5.17; a level that nobody has asked for cannot be set.
 @test "a PID 1 without an I/O class is entered, whatever its level is" {
-	ASAN_OPTIONS=detect_leaks=0 run -0 on_host strace -f -qq -o /tmp/calls \
-	    -e trace=ioprio_get,ioprio_set -e inject=ioprio_get:retval=4 \
-	    "$BIN/nspawn-enter" web echo entered
+	run -0 on_host env ASAN_OPTIONS=detect_leaks=0 strace -f -qq \
+	    -o /tmp/calls -e trace=ioprio_get,ioprio_set \
+	    -e inject=ioprio_get:retval=4 "$BIN/nspawn-enter" web echo entered
 	[ "$output" = entered ]
 	on_host grep -q 'ioprio_get.*INJECTED' /tmp/calls
 	on_host grep -q 'ioprio_set(.*, 0) *= 0' /tmp/calls ||

@@ -179,6 +179,7 @@ hold()
 	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
 	heard() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
 	await ended
+	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	hold_end
 	await grep -q 'populated 0' "$scope/cgroup.events"
@@ -206,6 +207,7 @@ hold()
 	waiter=$!
 	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
 	await ended
+	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	rm "/run/systemd/transient/${scope##*/}"
 	kill -0 "$waiter" || echo 'has not waited for who is in it'

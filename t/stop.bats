@@ -30,7 +30,7 @@ machine_perl()
 BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
     $SIG{HUP} = sub { exit 0 }; open(F, ">/ready"); close(F);'
 
-# bats test_tags=quick
+# bats test_tags=timing
 @test "a signal that PID 1 has blocked and does not read is named" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
@@ -57,7 +57,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "$output" != *'kernel drops'* ]]
 }
 
-# bats test_tags=quick
+# bats test_tags=timing
 @test "a program without a handler is named, and nothing is sent to it" {
 	machine scope web -- /bin/sleep 600
 	pid=$(leader web)
@@ -97,6 +97,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_file_is web stopped stopped
 }
 
+# bats test_tags=unified
 @test "a frozen machine is named, and goes on to stop when it is thawed" {
 	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
 	# Releases differ in what they call it.
@@ -261,7 +262,7 @@ reboot_unit()
 	done
 }
 
-# bats test_tags=quick
+# bats test_tags=timing
 @test "a signal that the caller ignores does not end the wait" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	job_start sh -c 'trap "" HUP; exec "$@"' sh "$BIN/nspawn-stop" \
@@ -272,7 +273,7 @@ reboot_unit()
 	[ "$job_status" = 124 ]
 }
 
-# bats test_tags=quick
+# bats test_tags=timing
 @test "on a terminal a line counts down, and is gone at the end" {
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
 	on_host script -qec "$BIN/nspawn-stop --signal none --timeout 1.5 web" \
@@ -290,7 +291,7 @@ LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     bind(S, pack_sockaddr_un($ARGV[0] =~ s/^\@/\0/r)) or die; print "up\n";
     while (defined(recv(S, $m, 9999, 0))) { print "$m" }'
 
-# bats test_tags=quick
+# bats test_tags=timing
 @test "systemd is told what is waited for, by a path or an abstract name" {
 	machine_sh web "trap '' TERM; $WAITS"
 	for name in /run/of-test @of-test; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
 # What may differ from one kernel, systemd or kind of cgroups to the other, in
-# each kind of machine, with and without a user namespace: found, entered in all
+# the usual kinds of machine, with and without a user namespace: found, entered in all
 # usual ways, bound as PID 1 is, and stopped.  Short enough for a processor that
 # is translated; the same is in other files in detail.
 
@@ -30,10 +30,8 @@ for_each()
 
 	for kind in $KINDS; do
 		for name in "$kind" "$kind-u"; do
-			"$@" "$name" || {
-				echo "this failed: $* $name; last: $output"
-				return 1
-			}
+			echo "$* $name"
+			"$@" "$name"
 		done
 	done
 }
@@ -51,7 +49,7 @@ BINDS+='|Mems_allowed|Groups|Uid|Gid):'
 bound()
 {
 	on_host sh -euc 'cd "/proc/$1"
-	    grep -E "$2" status | grep -v "^CapPrm:0*$"
+	    grep -E "$2" status
 	    cat limits personality oom_score_adj
 	    grep -v ":name=systemd:" cgroup
 	    ! mountpoint -q /sys/fs/cgroup/systemd ||
@@ -59,23 +57,25 @@ bound()
 	    for ns in cgroup ipc mnt net pid time user uts; do
 		[ ! -e "ns/$ns" ] || readlink "ns/$ns"
 	    done
-	    tr "\0" "\n" <attr/current | sed "s/.*(unconfined)/unconfined/" || :
+	    tr "\0" "\n" <attr/current |
+		sed "s/.*(unconfined)/unconfined/" || :
 	    ionice -p "$1"; chrt -p "$1" | sed "s/^pid [0-9]*//"' \
 	    '' "$1" "$BINDS"
 }
 
 bound_like_leader()
 {
-	local expected
+	local expected is
 
 	job_start "$BIN/nspawn-enter" "$1" /bin/sleep 4713
 	until_true runs_in_host "$SLEEP"
-	output=$(bound "$(on_host pgrep -x -f "$SLEEP")")
+	is=$(bound "$(on_host pgrep -x -f "$SLEEP")")
 	expected=$(bound "$(leader "$1")")
 	on_host kill "$job_inner"
 	job_end
 	until_true not runs_in_host "$SLEEP"
-	[ -n "$expected" ] && diff <(echo "$expected") <(echo "$output")
+	[[ "$expected" == *'scheduling priority'* ]]
+	diff <(echo "$expected") <(echo "$is")
 }
 
 @test "a command is bound as PID 1 is, in every kind of machine" {
@@ -150,7 +150,7 @@ listed()
 @test "a filter that lies lets nobody out" {
 	ours=$(on_host readlink /proc/self/ns/pid)
 	for call in clone capset setsid exit_group execve; do
-		machine scope liar --bind-ro=/src/build/static/hostile:/hostile \
+		machine scope liar "--bind-ro=$BIN/hostile:/hostile" \
 		    -- /hostile filter 0 "$call"
 		until_true on_host test -e /var/lib/machines/liar/ready
 		output=$(enter liar /bin/readlink /proc/self/ns/pid 2>&1) || :
