@@ -226,7 +226,8 @@ STATIC_ONLY = attacker leader hostile recorder catcher watcher
 STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats t/limits-257.bats \
 	t/load-257.bats t/many-257.bats t/busybox.bats t/second.bats \
 	t/bench.bats \
-	$(foreach f,settings starting returns scope,t/$f-252.bats t/$f-262.bats)
+	$(foreach f,settings starting returns scope crowd confine terminal \
+	    restart,t/$f-252.bats t/$f-262.bats)
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     $(STATIC_ONLY:%=build/static/%)
