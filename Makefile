@@ -282,7 +282,8 @@ analyze:
 	    --enable=warning,performance,portability -D__linux__ \
 	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
 	shellcheck -x $(SCRIPTS) completions/nspawn-tools.bash
-	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats t/kernel/*.bats
+	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats t/kernel/*.bash \
+	    t/kernel/*.bats
 
 clean:
 	rm -rf build $(PROGRAMS)

@@ -72,6 +72,30 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     }
 
     folder_gone() { [ ! -d "$scope" ]; }
+    supervisor_ended() { ! kill -0 "$supervisor" 2>/dev/null; }
+
+    # Takes the notices to /run/of-scope, until listen_end.
+    listen_start()
+    {
+	perl /tmp/listen.pl >/tmp/heard 2>&1 &
+	listener=$!
+	await grep -q up /tmp/heard
+    }
+
+    listen_end()
+    {
+	kill "$listener"
+	rm /run/of-scope
+    }
+
+    # Waits until so many more notices have come.
+    heard_more()
+    {
+	before=$(grep -c STATUS /tmp/heard)
+	await heard_than "$((before + $1))"
+    }
+
+    heard_than() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
 '
 
 setup_file()
@@ -119,26 +143,21 @@ hold()
 # The notice of each second is the event that it still waits.
 @test "who waits for the scope alone goes on, and ends when it is dropped" {
 	run hold <<-'END'
-	perl /tmp/listen.pl >/tmp/heard 2>&1 &
-	listener=$!
-	await grep -q up /tmp/heard
+	listen_start
 	hold_start
 	hold_scope 600
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
-	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
-	heard() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
-	await ended
-	await heard "$(($(grep -c STATUS /tmp/heard) + 2))"
+	await supervisor_ended
+	heard_more 2
 	grep -q 'has stopped' /tmp/said && echo 'said so too early'
 	kill -0 "$waiter" || echo 'has not waited'
 	[ -d "$scope" ] || echo 'the scope was not held'
 	hold_end
 	wait "$waiter" || echo "status $?"
 	folder_gone || echo 'the scope is still there'
-	kill "$listener"
-	rm /run/of-scope
+	listen_end
 	grep 'has stopped' /tmp/said
 	END
 	echo "$output"
@@ -168,28 +187,23 @@ hold()
 # ever noticing that the scope has ended.
 @test "a scope is left to systemd however late that is" {
 	run hold <<-'END'
-	perl /tmp/listen.pl >/tmp/heard 2>&1 &
-	listener=$!
-	await grep -q up /tmp/heard
+	listen_start
 	hold_start
 	hold_scope 600
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
-	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
-	heard() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
-	await ended
+	await supervisor_ended
 	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	hold_end
 	await grep -q 'populated 0' "$scope/cgroup.events"
-	await heard "$(($(grep -c STATUS /tmp/heard) + 3))"
+	heard_more 3
 	[ -d "$scope" ] || echo 'the scope has been taken from systemd'
 	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	wait "$waiter" || echo "status $?"
 	grep 'has stopped' /tmp/said
-	kill "$listener"
-	rm /run/of-scope
+	listen_end
 	hold_start
 	"$bin/nspawn-stop" --strict --quiet hold
 	END
@@ -205,8 +219,7 @@ hold()
 	hold_scope 600
 	"$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
 	waiter=$!
-	ended() { ! kill -0 "$supervisor" 2>/dev/null; }
-	await ended
+	await supervisor_ended
 	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	rm "/run/systemd/transient/${scope##*/}"
@@ -254,9 +267,7 @@ other: has stopped' ]
 	done
 	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
 	await ended
-	perl /tmp/listen.pl >/tmp/heard 2>&1 &
-	listener=$!
-	await grep -q up /tmp/heard
+	listen_start
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 4 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
@@ -265,8 +276,7 @@ other: has stopped' ]
 	status=0
 	wait "$waiter" || status=$?
 	[ -d "$scope" ] || echo 'the scope was not held'
-	kill "$listener"
-	rm /run/of-scope
+	listen_end
 	hold_end
 	await folder_gone
 	echo "status $status"

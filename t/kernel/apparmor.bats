@@ -2,17 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
 # What AppArmor holds a machine's PID 1 to holds a command that enters, too.
-# Profiles are the kernel's, and not a host's: so these tests are for a whole
-# machine of its own alone, and in a folder that "make check" leaves out.
 
-load ../common
-load ../machines
+load labels
 
 # The machines that all tests share are in a profile, the second with a user
 # namespace; free is in none.
 setup_file()
 {
-	apparmor_needed
+	module_needed AppArmor /sys/kernel/security/apparmor trixie
 	host_start
 	profile bar-jail </dev/null
 	jail bar-jail jail
@@ -22,14 +19,6 @@ setup_file()
 		on_host sh -c 'umask 022; echo hidden >"$1"' '' \
 		    "/var/lib/machines/$name/secret"
 	done
-}
-
-apparmor_needed()
-{
-	[[ -e /run/nspawn-tools/.here &&
-	    -d /sys/kernel/security/apparmor ]] ||
-	    cannot 'needs a kernel with AppArmor: t/vm trixie -- bats'\
-' t/kernel/apparmor.bats'
 }
 
 # What a profile allows that only keeps a machine, or a caller, from /secret.
@@ -73,28 +62,9 @@ unit_setting()
 	    printf "[Service]\n%s\n" "$2" >"$folder/${2%%=*}.conf"' '' "$@"
 }
 
-# Where the tests are skipped there is no host.
-teardown_file()
-{
-	[ -z "${HOST-}" ] || host_stop
-}
-
 label_of()
 {
 	on_host cat "/proc/$1/attr/apparmor/current"
-}
-
-SLEEP='/bin/sleep 4713'
-
-# Prints the label of a command, as the host sees it, that these words run.
-label_by()
-{
-	job_start "$@" /bin/sleep 4713
-	until_true runs_in_host "$SLEEP"
-	label_of "$(on_host pgrep -x -f "$SLEEP")"
-	on_host kill "$job_inner"
-	job_end
-	until_true not runs_in_host "$SLEEP"
 }
 
 # caller PROFILE COMMAND...: runs a command of the host that is held to that.
@@ -128,16 +98,6 @@ denied()
 	[ "$output" = hidden ]
 	run -0 enter free sh -c 'echo x >/secret-new'
 }
-
-# Options of each way to enter that is not privileged, a line each.
-WAYS='
--u joe
--u 1000:1000
---no-pid
---no-user
---no-seccomp
---only=mount
--t'
 
 @test "a command has the label of PID 1, whichever way it enters" {
 	for name in jail jailu; do

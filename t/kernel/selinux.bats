@@ -2,19 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
 # What SELinux holds a machine's PID 1 to (systemd-nspawn -Z) holds a command
-# that enters, too.  The policy is the kernel's, and not a host's: so these
-# tests are for a whole machine of its own alone, and in a folder that "make
-# check" leaves out.
+# that enters, too.
 
-load ../common
-load ../machines
-
-selinux_needed()
-{
-	[[ -e /run/nspawn-tools/.here && -d /sys/fs/selinux ]] ||
-	    cannot 'needs a kernel with SELinux: t/vm trixie --append='\
-'"security=selinux selinux=1" -- bats t/kernel/selinux.bats'
-}
+load labels
 
 # Prints the least policy that a kernel takes.  Everything is in kernel_t at
 # first, which may do everything.  jail_t may have no file of secret_t; what is
@@ -99,7 +89,8 @@ JAIL=u:r:jail_t:s0:c0,c1
 # the third no_new_privs; free has none.
 setup_file()
 {
-	selinux_needed
+	module_needed SELinux /sys/fs/selinux \
+	    'trixie --append="security=selinux selinux=1"'
 	policy_load
 	host_start
 	jail jail -Z "$JAIL"
@@ -116,28 +107,9 @@ jail()
 	    chcon u:r:secret_t:s0 secret' '' "$1"
 }
 
-# Where the tests are skipped there is no host.
-teardown_file()
-{
-	[ -z "${HOST-}" ] || host_stop
-}
-
 label_of()
 {
 	on_host sh -c 'tr -d "\0" <"/proc/$1/attr/current"' '' "$1"
-}
-
-SLEEP='/bin/sleep 4713'
-
-# Prints the label of a command, as the host sees it, that these words run.
-label_by()
-{
-	job_start "$@" /bin/sleep 4713
-	until_true runs_in_host "$SLEEP"
-	label_of "$(on_host pgrep -x -f "$SLEEP")"
-	on_host kill "$job_inner"
-	job_end
-	until_true not runs_in_host "$SLEEP"
 }
 
 # caller TYPE COMMAND...: runs a command of the host that is of that type.
@@ -145,16 +117,6 @@ caller()
 {
 	on_host runcon "u:r:$1:s0" "${@:2}"
 }
-
-# Options of each way to enter that is not privileged, a line each.
-WAYS='
--u joe
--u 1000:1000
---no-pid
---no-user
---no-seccomp
---only=mount
--t'
 
 # Neither the file's mode nor the machine keeps anybody from it.
 @test "nothing but the policy forbids what is forbidden here" {
