@@ -93,7 +93,7 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/host t/vm t/kernels t/sit t/demo t/bench t/candidates \
+SCRIPTS = t/setup t/host t/vm t/kernels t/kernel/shutdown t/sit t/demo t/bench t/candidates \
 	t/picture .ci/run
 
 all: $(PROGRAMS)

@@ -2,7 +2,10 @@
 # shellcheck shell=bash
 #
 # For the tests of inits: machines in a host, one of each init that Debian has a
-# package of, over a service that takes 1.2 s to stop and writes a file last.
+# package of, over a service that takes SERVICE_TIME s to stop and writes a file
+# last.
+
+: "${SERVICE_TIME:=1.2}"
 
 # Boots the host.  The programs keep their names until second is another path,
 # to which they are then copied, by cp or ln.  Where before is set, that script
@@ -26,12 +29,17 @@ workdir=/var/lib/machines/.$name/work" overlay "$tree"
     echo ID=of-test >etc/os-release
     cat >service <<-"END"
 	#!/bin/sh
-	trap "sleep 1.2; echo served >/served; exit 0" TERM
+	trap "sleep '$SERVICE_TIME'; echo served >/served; exit 0" TERM
 	trap "" HUP
 	echo >/ready
 	while :; do sleep 600 & wait $!; done
 	END
     chmod 0755 service'
+
+# The end of the script that starts a machine: in its tree, with the command.
+START='exec setsid systemd-nspawn --quiet --link-journal=no --console=pipe \
+    --private-network -D "$tree" -M "$name" "$@" </dev/null \
+    >"/tmp/$name.log" 2>&1 &'
 
 # row NAME LOWER PROGRAM COMMAND...: starts a machine whose PID 1 is that, once
 # the script on stdin has been run in its tree.  In the command @ stands for the
@@ -48,10 +56,8 @@ row()
 		cat
 		[ -z "$second" ] || [ "$second" = "$program" ] ||
 		    echo "rm -f .$second; $copies .$program .$second"
-		echo 'shift 2
-		exec setsid systemd-nspawn --quiet --link-journal=no \
-		    --console=pipe --private-network -D "$tree" -M "$name" \
-		    "$@" </dev/null >"/tmp/$name.log" 2>&1 &'
+		echo 'shift 2'
+		echo "$START"
 	} | host_script "$name" "$lower" "$@"
 	rows+=("$name")
 }
