@@ -93,7 +93,7 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/host t/vm t/kernels t/kernel/shutdown t/sit t/demo t/bench t/candidates \
+SCRIPTS = t/setup t/suite t/host t/vm t/kernels t/kernel/shutdown t/sit t/demo t/bench t/candidates \
 	t/picture .ci/run
 
 all: $(PROGRAMS)
@@ -185,16 +185,15 @@ build/release/$(NAME)-%.tar.gz: cross
 	    -C build/$* $(PROGRAMS)
 	gzip -9nf $(@:.gz=)
 
-PROGRAM_TESTS = t/text.bats t/process.bats t/machine.bats t/listed.bats \
-	t/options.bats t/describe.bats
+PROGRAM_TESTS = $(patsubst %,t/unit/%.bats,text process machine listed options \
+	describe)
 
 check: static $(TEST_PROGRAMS:%=build/static/%)
-	BUILD=$(CURDIR)/build/static bats t
+	BUILD=$(CURDIR)/build/static ./t/suite
 
 # Those that need neither root nor a host.
 check-unit: static $(TEST_PROGRAMS:%=build/static/%)
-	BUILD=$(CURDIR)/build/static bats $(PROGRAM_TESTS) t/manual.bats \
-	    t/completions.bats t/install.bats
+	BUILD=$(CURDIR)/build/static bats t/unit
 
 check-cross: cross $(ARCHITECTURES:%=build/%/library) \
     $(ARCHITECTURES:%=build/%/describe)
@@ -203,14 +202,10 @@ check-cross: cross $(ARCHITECTURES:%=build/%/library) \
 	        exit 1; \
 	done
 
-# Other files of tests name the systemd of their host themselves.
-MATRIX_TESTS = $(filter-out t/%-252.bats t/%-257.bats t/%-262.bats,\
-	$(shell grep -l '^load machines' t/*.bats))
-
+# All system tests on a host of each release.
 check-matrix: check
 	for s in trixie forky; do \
-	    SUITE=$$s BUILD=$(CURDIR)/build/static bats $(MATRIX_TESTS) || \
-	        exit 1; \
+	    SUITE=$$s BUILD=$(CURDIR)/build/static bats t/system || exit 1; \
 	done
 
 # Whole machines with kernels of their own; `./t/setup --machines` first.  ROWS
@@ -220,19 +215,12 @@ check-kernels: static cross $(TEST_PROGRAMS:%=build/static/%) \
 	./t/kernels $(ROWS)
 
 # Some things are true of static programs alone; those that sweep are about these
-# anyway; and what many machines do, or one release of systemd after the other,
-# takes long and is the same code.
+# anyway; and what many machines do takes long and is the same code.
 STATIC_ONLY = attacker leader hostile recorder catcher watcher
-STATIC_TESTS = t/filters.bats t/inject.bats t/races.bats t/limits-257.bats \
-	t/load-257.bats t/many-257.bats t/busybox.bats t/second.bats \
-	t/bench.bats \
-	$(foreach f,settings starting returns scope crowd confine terminal \
-	    restart,t/$f-252.bats t/$f-262.bats)
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     $(STATIC_ONLY:%=build/static/%)
-	BUILD=$(CURDIR)/build/sanitized \
-	    bats $(filter-out $(STATIC_TESTS),$(wildcard t/*.bats))
+	BUILD=$(CURDIR)/build/sanitized ./t/suite static
 
 # What parses the words of others gets any words at all: FUZZ_RUNS times each,
 # FUZZ_TIME s at most.  What is found there is in build/fuzz.
@@ -282,8 +270,7 @@ analyze:
 	    --enable=warning,performance,portability -D__linux__ \
 	    --suppress=missingIncludeSystem -DVERSION='""' $(TIDY_SOURCES)
 	shellcheck -x $(SCRIPTS) completions/nspawn-tools.bash
-	shellcheck -e $(ACROSS_FILES) t/*.bash t/*.bats t/kernel/*.bash \
-	    t/kernel/*.bats
+	shellcheck -e $(ACROSS_FILES) t/*.bash t/*/*.bash t/*/*.bats
 
 clean:
 	rm -rf build $(PROGRAMS)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests on real machines: each file of tests has a host of its own,
-# with the systemd that the file's name says, else that of SUITE, a Debian; and
-# each test machines in it.
+# For the tests on real machines: each file of tests has a host of its own, with
+# the systemd of SUITE, a Debian; and each test machines in it.
 # Everything that they start ends with the host, at the latest.
 
 # Where a host sees the programs under test.
@@ -11,18 +10,11 @@ BIN=/src/${BUILD#"$TOP"/}
 
 host_start()
 {
-	local suite
-
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
-	case $BATS_TEST_FILENAME in
-	*-252.bats) suite=bookworm ;;
-	*-257.bats) suite=trixie ;;
-	*-262.bats) suite=forky ;;
-	*) suite=${SUITE:-bookworm} ;;
-	esac
-	HOST=nt$$-$suite
+	: "${SUITE:=bookworm}"
+	HOST=nt$$-$SUITE
 	export HOST
-	host boot "$HOST" "$suite"
+	host boot "$HOST" "$SUITE"
 }
 
 # A host with the two machines that all tests of a file share: web has no user

@@ -1,1 +1,0 @@
-confine-252.bats

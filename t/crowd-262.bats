@@ -1,1 +1,0 @@
-crowd-252.bats

@@ -1,1 +1,0 @@
-machines-252.bats

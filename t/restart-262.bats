@@ -1,1 +1,0 @@
-restart-252.bats

@@ -1,1 +1,0 @@
-returns-252.bats

@@ -1,1 +1,0 @@
-scope-252.bats

@@ -1,1 +1,0 @@
-settings-252.bats

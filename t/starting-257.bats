@@ -1,1 +1,0 @@
-starting-252.bats

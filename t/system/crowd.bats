@@ -1,0 +1,144 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=releases
+#
+# Many who enter one machine at the same time, and somebody who is in their way:
+# only one process at a time can trace PID 1, which is what filters are copied
+# by.  Once for each release of systemd in the names of the links to this file.
+
+load ../common
+load ../machines
+
+setup_file()
+{
+	host_start_shared
+}
+
+# crowd NAME COUNT AT_ONCE [OPTION]...: so many entries, each with a number that
+# it has to print.  Prints what went wrong.
+crowd()
+{
+	local name=$1 count=$2 at_once=$3
+
+	shift 3
+	on_host sh -euc 'seq "$2" | xargs -P "$3" -I N sh -c '\''
+	    n=$1; shift
+	    said=$("$@" echo "$n" 2>&1) && [ "$said" = "$n" ] ||
+	    echo "$n: $? $said"'\'' "" N "$0/nspawn-enter" "$1" '"$*" \
+	    "$BIN" "$name" "$count" "$at_once"
+}
+
+@test "200 of 200 entries succeed, 2, 4 and 8 at once" {
+	for at_once in 2 4 8; do
+		for name in web webu; do
+			run -0 crowd "$name" 200 "$at_once"
+			echo "$name, $at_once at once: ${#lines[@]} failed"
+			[ "$output" = '' ]
+		done
+	done
+}
+
+@test "so they do as another user, and in a terminal of their own" {
+	run -0 crowd web 100 4 -u joe
+	[ "$output" = '' ]
+	# A pty ends each line in its own way.
+	run -0 on_host sh -euc 'seq 50 | xargs -P 4 -I N sh -c '\''
+	    said=$("$0" -t web echo N 2>&1 </dev/null | tr -d "\r") &&
+	    [ "$said" = N ] || echo "N: $said"'\'' "$0"' "$BIN/nspawn-enter"
+	[ "$output" = '' ]
+}
+
+@test "two ends of a pipe are entered, 50 times of 50" {
+	for name in web webu; do
+		run -0 on_host bash -o pipefail -c 'for n in {1..50}; do
+		    said=$("$0" "$1" echo hi 2>&1 | "$0" "$1" cat 2>&1) &&
+		    [[ $said == hi ]] || echo "$n: $? $said"
+		    done' "$BIN/nspawn-enter" "$name"
+		[ "$output" = '' ]
+	done
+}
+
+# Two machines side by side are entered as if there were one.
+@test "entries into several machines are not mixed up" {
+	run -0 on_host sh -euc 'seq 200 | xargs -P 8 -I N sh -c '\''
+	    [ $(($1 % 2)) = 0 ] && name=web || name=webu
+	    said=$("$0" "$name" hostname 2>&1) && [ "$said" = "$name" ] ||
+	    echo "$1: $name: $said"'\'' "$0" N' "$BIN/nspawn-enter"
+	[ "$output" = '' ]
+}
+
+@test "a stop in the middle of it succeeds, and who enters is told the truth" {
+	for private in '' -U '' -U '' -U '' -U '' -U; do
+		machine scope busy ${private:+"$private"}
+		run -0 host_script "$BIN" <<-'END'
+		rm -f /tmp/entries /tmp/stopped
+		enter()
+		{
+			until [ -e /tmp/stopped ]; do
+				said=$("$1/nspawn-enter" busy echo whole 2>&1)
+				echo "$? $said" >>/tmp/entries
+			done
+		}
+		set +e
+		for n in 1 2 3 4; do
+			enter "$1" 2>/dev/null &
+		done
+		until [ "$(wc -l </tmp/entries)" -gt 40 ]; do
+			sleep 0.01
+		done 2>/dev/null
+		"$1/nspawn-stop" -t 10 busy
+		echo "status $?"
+		: >/tmp/stopped
+		wait
+		END
+		echo "$output"
+		[ "$output" = 'status 0' ]
+		on_host sort /tmp/entries | uniq -c
+		# Each line is of one of these kinds.
+		run -1 on_host grep -vxE -e '0 whole' -e '137 (whole)?' \
+		    -e '125 nspawn-enter: .+' /tmp/entries
+		[ "$output" = '' ]
+		# To do without filters is nothing to propose here.
+		run ! on_host grep -e '--no-seccomp' /tmp/entries
+		run -0 on_host head -n 30 /tmp/entries
+		[ "$(sort -u <<<"$output")" = '0 whole' ]
+		machines_end
+	done
+}
+
+# Somebody of the host who traces PID 1 of web, as a debugger does, until the
+# time in s is over.
+tracer_start()
+{
+	job_start timeout -s KILL "$1" sh -c 'echo "tracer $$"; exec "$@"' '' \
+	    /src/build/static/attacker hold "$(leader web)"
+	until_true grep -q ^holding "$job_log"
+	tracer=$(sed -n 's/^tracer //p' "$job_log")
+	SECONDS=0
+}
+
+@test "who stays in the way is named once the time is over" {
+	tracer_start 20
+	run -125 enter web true
+	[ "$SECONDS" -ge 9 ]
+	[ "$SECONDS" -le 15 ]
+	grep -qw "$tracer" <<<"$output"
+	[[ "$output" == 'nspawn-enter: web: '* ]]
+	[[ "$output" != *'Invalid argument'* ]]
+	# Who wants no filters is not in anybody's way.
+	run -0 enter -q --no-seccomp web echo in
+	[ "$output" = in ]
+	on_host kill -KILL "$tracer"
+	job_end
+	run -0 enter web echo in
+	[ "$output" = in ]
+}
+
+@test "who is in the way for two seconds is waited for" {
+	tracer_start 2
+	run -0 enter web echo in
+	[ "$output" = in ]
+	[ "$SECONDS" -ge 1 ]
+	[ "$SECONDS" -le 8 ]
+	job_end
+}

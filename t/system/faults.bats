@@ -1,0 +1,288 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What goes wrong around the two programs.  Only here a machinectl is made up.
+
+load ../common
+load ../machines
+
+# The search for leaks cannot be made under strace.
+export ASAN_OPTIONS=detect_leaks=0
+
+# Puts the script on stdin before the host's own machinectl; it can append to
+# /tmp/calls what it was called with.
+fake_machinectl()
+{
+	on_host sh -c 'mkdir -p /tmp/fake && cat >/tmp/fake/machinectl &&
+	    chmod +x /tmp/fake/machinectl && : >/tmp/calls'
+}
+
+# Stops with that machinectl on PATH.
+stop_faked()
+{
+	on_host env PATH=/tmp/fake:/usr/bin:/bin "$BIN/nspawn-stop" "$@"
+}
+
+@test "machinectl sends the signal where it knows the same leader" {
+	machine scope web
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	echo "$*" >>/tmp/calls
+	exec /usr/bin/machinectl "$@"
+	END
+	run -0 stop_faked --signal RTMIN+3 web
+	machine_file_is web signal 37
+	run -0 on_host cat /tmp/calls
+	[ "$output" = 'show -p Name -p Leader web
+kill web --kill-who=leader --signal=37' ]
+}
+
+@test "machinectl does not send it where it means another leader" {
+	machine scope web
+	machine scope other
+	fake_machinectl <<-END
+	#!/bin/sh
+	echo "\$*" >>/tmp/calls
+	[ "\$1" = show ] && echo Name=web && echo Leader=$(leader other)
+	END
+	run -0 stop_faked web
+	machine_file_is web stopped stopped
+	run -0 on_host cat /tmp/calls
+	[ "$output" = 'show -p Name -p Leader web' ]
+	lives "$(leader other)"
+}
+
+@test "a machinectl that fails is replaced by the pidfd" {
+	machine scope web
+	fake_machinectl <<-END
+	#!/bin/sh
+	[ "\$1" = show ] && echo Name=web && echo Leader=$(leader web) && exit
+	exit 1
+	END
+	run -0 stop_faked web
+	machine_file_is web signal 15
+}
+
+# What the signal did the first time, it may not do the second: many programs
+# take that for haste.
+@test "a machinectl that hangs once it has sent the signal is enough" {
+	machine_sh web "trap 'echo told >>/told' TERM; $WAITS"
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	[ "$1" = show ] && exec /usr/bin/machinectl "$@"
+	/usr/bin/machinectl "$@"
+	exec sleep 600
+	END
+	run -124 stop_faked --timeout 3 web
+	machine_file_is web told told
+}
+
+@test "a host without machinectl does as well" {
+	machine scope web
+	run -0 on_host env PATH=/nowhere "$BIN/nspawn-enter" web hostname
+	[ "$output" = web ]
+	run -0 on_host env PATH=/nowhere "$BIN/nspawn-stop" web nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+	machine_file_is web signal 15
+}
+
+@test "machinectl is not waited for again after it hung" {
+	machine scope one
+	machine scope two
+	machine scope three
+	fake_machinectl <<-'END'
+	#!/bin/sh
+	echo "$*" >>/tmp/calls
+	exec sleep 600
+	END
+	SECONDS=0
+	run -0 stop_faked one two three
+	[ "$SECONDS" -lt 20 ]
+	run -0 on_host cat /tmp/calls
+	[ "${#lines[@]}" = 1 ]
+	for name in one two three; do
+		machine_file_is "$name" signal 15
+	done
+}
+
+@test "the answer of machinectl is verified" {
+	machine scope web
+	for answer in 1 "$(supervisor web)" 4194303 x; do
+		fake_machinectl <<-END
+		#!/bin/sh
+		echo $answer
+		END
+		run stop_faked other
+		[[ "$output" == *'is no container'* || \
+		    "$output" == *'is not running'* ]]
+	done
+	lives "$(leader web)"
+}
+
+@test "without pidfd_open nothing is entered or sent" {
+	# The host itself is a machine, as seen from outside.
+	for program in nspawn-enter nspawn-stop; do
+		run -125 strace -f -o /dev/null \
+		    -e inject=pidfd_open:error=ENOSYS "$BUILD/$program" "$HOST"
+		[ "$output" = "$program: $HOST: cannot hold on to its leader:\
+ pidfd_open(2) needs Linux 5.3 or later" ]
+	done
+	on_host true
+}
+
+@test "without close_range descriptors are closed all the same" {
+	run -0 strace -f -o /dev/null -e inject=close_range:error=ENOSYS \
+	    "$BUILD/nspawn-enter" -q "$HOST" ls /proc/self/fd 7</dev/null
+	[ "$output" = $'0\n1\n2\n3' ]
+}
+
+@test "a caller that ignores the end of its children changes nothing" {
+	machine scope web
+	run -3 on_host env --ignore-signal=CHLD "$BIN/nspawn-enter" web \
+	    sh -c 'exit 3'
+	[ "$output" = '' ]
+	run -0 on_host env --ignore-signal=CHLD "$BIN/nspawn-stop" web
+	[ "$output" = '' ]
+	machine_file_is web signal 15
+}
+
+@test "a namespace that cannot be joined is named, and nothing is run" {
+	run -125 strace -f -o /dev/null -e inject=setns:error=EPERM:when=2 \
+	    "$BUILD/nspawn-enter" -q "$HOST" true
+	[ "$output" = "nspawn-enter: $HOST: cannot join its uts namespace:\
+ Operation not permitted" ]
+}
+
+@test "what keeps nspawn-enter from getting in is said, and nothing is run" {
+	for call in socketpair signalfd4 chroot fchdir setsid setgroups \
+	    setresuid; do
+		run -125 strace -f -o /dev/null \
+		    -e "inject=$call:error=EPERM" \
+		    "$BUILD/nspawn-enter" -q "$HOST" touch /tmp/has-run
+		[[ "${lines[0]}" == \
+		    'nspawn-enter: '*'cannot '*': Operation not permitted' ]]
+		[ "${#lines[@]}" = 1 ]
+	done
+	run ! on_host test -e /tmp/has-run
+}
+
+@test "a way in that hangs is given up, and no monitor is left" {
+	# As a file that blocks for ever would: the intermediate reads passwd.
+	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
+	    -e inject=openat2:signal=SIGSTOP \
+	    "$BUILD/nspawn-enter" -q "$HOST" true
+	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s;\
+ something in it hangs: cannot read its /etc/passwd" ]]
+	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
+}
+
+# Runs nspawn-enter in the host; what it lists is noted.
+enter_listed()
+{
+	strace -f -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 nsenter \
+	    --target "$("$TOP/t/host" leader "$HOST")" --all \
+	    "$BIN/nspawn-enter" "$@"
+}
+
+@test "cgroups lead to a machine, without a look at all processes" {
+	machine scope web
+	machine template my-box
+	machine unit own
+	run -0 enter_listed own hostname
+	[ "$output" = own ]
+	for name in web my-box; do
+		run -0 enter_listed "$name" hostname
+		[ "$output" = "$name" ]
+		grep -q '</sys/fs/cgroup/machine.slice>' \
+		    "$BATS_TEST_TMPDIR/listed"
+		run ! grep '</proc>' "$BATS_TEST_TMPDIR/listed"
+	done
+	# Without cgroups, or in a mount namespace that shows none.
+	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
+	    PATH=/nowhere exec '$BIN/nspawn-enter' -q --privileged web \
+	    /usr/bin/hostname"
+	[ "$output" = web ]
+	# Whose cgroup cannot be joined is not entered as if that were nothing.
+	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
+	    exec '$BIN/nspawn-enter' web true"
+	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
+' not all hierarchies are mounted here; --privileged leaves them out' ]
+}
+
+@test "two machines of one name are an error that names both" {
+	machine template twice
+	host_script <<-'END'
+	cp -a /var/lib/machines/twice /var/lib/machines/second
+	# Of two that share this folder newer releases refuse the second.
+	systemd-run --quiet --unit=second \
+	    -p TemporaryFileSystem=/run/systemd/nspawn systemd-nspawn --quiet \
+	    --register=no --link-journal=no --console=pipe --private-network \
+	    -M twice -D /var/lib/machines/second /bin/sleep 4326
+	END
+	until_true runs_in_host '/bin/sleep 4326'
+	one=$(leader twice)
+	two=$(on_host pgrep -x -f '/bin/sleep 4326')
+	run -125 enter twice true
+	[[ "$output" == 'nspawn-enter: twice: two machines have that name: '* ]]
+	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
+	run -1 stop twice
+	[[ "$output" == 'nspawn-stop: twice: two machines have that name: '* ]]
+	lives "$one"
+	lives "$two"
+	on_host kill -KILL "$two"
+}
+
+# Stops with that many descriptors, or tries to: never says a machine of $names
+# has ended or does not run, unless its leader has.
+stop_with()
+{
+	local limit=$1
+	shift
+
+	SECONDS=0
+	# shellcheck disable=SC2086 # a name each
+	run timeout --foreground 20 "$TOP/t/host" run "$HOST" prlimit \
+	    --nofile="$limit" "$BIN/nspawn-stop" "$@" $names 3>&-
+	echo "with $limit: $status: $output"
+	[ "$SECONDS" -lt 8 ]
+	[[ "$output" != *'is not running'* ]]
+}
+
+@test "with too few descriptors machines are stopped or named, at no length" {
+	names='m1 m2 m3 m4 m5 m6 m7 m8 m9 m10'
+	for name in $names; do
+		machine scope "$name"
+	done
+	# A dynamic program needs one more before it starts.
+	least=3
+	[[ $BUILD != */sanitized ]] || least=4
+	for limit in $(seq "$least" 14) 16 18 20 22 23 24 25 28 32; do
+		stop_with "$limit" --signal none --timeout 0.1
+		case $status in
+		125) ;;
+		1 | 124)
+			for name in $names; do
+				[[ $'\n'"$output" == *"
+nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
+nspawn-stop: $name: cannot find its leader: "*' file'* || $'\n'"$output" == *"
+nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
+			done
+			;;
+		*) false ;;
+		esac
+	done
+	# What can be held is stopped, and the rest is named.
+	stop_with 24 --timeout 5
+	[ "$status" = 1 ]
+	stopped=0
+	for name in $names; do
+		if lives "$(leader "$name")"; then
+			[[ "$output" == *"$name: cannot be held while it"* ]]
+		else
+			stopped=$((stopped + 1))
+		fi
+	done
+	[ "$stopped" -ge 2 ] && [ "$stopped" -le 8 ]
+	stop_with 100 --quiet --timeout 5
+	[ "$status" = 0 ]
+}

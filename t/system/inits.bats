@@ -1,0 +1,50 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# Every init that Debian has a package of, as PID 1 of a machine, over a service
+# that takes 1.2 s to stop and writes a file last.  Where there is a clean way
+# nspawn-stop finds it without an option; where there is none it says so.
+
+load ../common
+load ../machines
+load ../inits
+
+setup_file()
+{
+	rows_begin
+	rows_of_supervisors
+	rows_of_inits
+	rows_of_programs
+	rows_of_others
+	rows_await
+}
+
+@test "of a signal that an init does not read the right one is named" {
+	run -124 stop --signal TERM --timeout 1.5 runit
+	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
+'SIGTERM is blocked and never read; it stops on SIGPWR: --signal PWR'$ ]]
+}
+
+@test "each init that can is stopped cleanly, all by one call" {
+	mapfile -t names < <(cut -d '|' -f 1 <<<"$CLEAN")
+	[ "${#names[@]}" = 17 ]
+	run -0 stop --verbose "${names[@]}"
+	while IFS='|' read -r name init way; do
+		[[ "$output" == *"stop: $name: PID 1 is $init ("* ]]
+		[[ "$output" == *"stop: $name: $way"* ]]
+		machine_file_is "$name" served served
+	done <<<"$CLEAN"
+	[ "$(grep -c 'has stopped' <<<"$output")" = 17 ]
+	run ! grep -v -e 'PID 1 is' -e 'sent SIG' -e 'has run init 0' \
+	    -e 'has stopped' <<<"$output"
+}
+
+@test "of an init that has no clean way that is said" {
+	run -0 stop runsvdir
+	[[ "$output" =~ ^'nspawn-stop: runsvdir: PID 1 is runsvdir ('[0-9]+'): '\
+'nothing stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]
+	run ! machine_file_is runsvdir served served
+	run -124 stop --timeout 0.1 sleep
+	[[ "${lines[0]}" == 'nspawn-stop: sleep: PID 1 is sleep ('*'): nothing'\
+' stops it cleanly; it has no handler for SIGTERM or any other signal, '* ]]
+}

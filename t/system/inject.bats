@@ -1,0 +1,149 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=static
+#
+# Each system call of both programs fails once; or from one on all of its sort,
+# as when there are no more descriptors.  Whatever it is, the program ends, with
+# a word on it and the right status; it signals nobody but the leader and its
+# own, leaves no process behind and no terminal raw.
+
+load ../common
+load ../machines
+load ../sweep
+
+setup_file()
+{
+	host_start_shared
+	sweep_prepare
+}
+
+EIO=5
+ENOMEM=12
+EAGAIN=11
+EMFILE=24
+
+# sweep_error ERROR MACHINE HOLDS PROGRAM [ARGUMENT]...
+sweep_error()
+{
+	local error=$1 pid
+
+	pid=$(leader "$2")
+	shift 2
+	sweep "fail $error $pid" "$@"
+	lives "$pid"
+}
+
+# Without arch_prctl(2) a libc cannot even start.
+# A terminal that can be neither read nor written is like one that has ended:
+# the command is hung up, if it still runs.
+ENTERED='case $status in
+    0) [ "$(cat /tmp/out)" = done ] ||
+        [ "$call" = "$READ" ] || [ "$call" = "$WRITE" ] ;;
+    12[567]) said . ;;
+    129) [ "$call" = "$WRITE" ] ;;
+    139) [ "$call" = "$ARCH_PRCTL" ] ;;
+    *) false ;;
+    esac'
+
+@test "whatever call of nspawn-enter fails, it ends with a word on it" {
+	for error in $EIO $ENOMEM; do
+		sweep_error "$error" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
+		    -q web echo 'done'
+	done
+}
+
+@test "on a terminal and in a user namespace it does, too" {
+	on_host sh -c 'cat >/tmp/on-tty && chmod +x /tmp/on-tty' <<-'END'
+	#!/bin/bash
+	# Runs a program on a terminal, all but its errors.
+	export words=$(printf '%q ' "$@") status=0
+	script -qec 'before=$(stty -g); eval "$words" 2>/tmp/said; status=$?
+	    [ "$(stty -g)" = "$before" ] || echo "it stays raw" >&3
+	    exit $status' /dev/null >/tmp/typed || status=$?
+	sed 's/\r*$//; s/^^@//' /tmp/typed	# the end of the input
+	cat /tmp/said >&2
+	exit $status
+	END
+	VIA=/tmp/on-tty sweep_error "$EIO" webu "$ENTERED" \
+	    "$PROGRAMS/nspawn-enter" -q webu echo 'done'
+}
+
+# Told, but not ended: that is said, or what went wrong.
+TOLD='case $status in
+    124) said "is still running" || [ "$call" = "$WRITE" ] ;;
+    1 | 125) said . ;;
+    139) [ "$call" = "$ARCH_PRCTL" ] ;;
+    *) false ;;
+    esac'
+
+@test "whatever call of nspawn-stop fails, it ends with a word on it" {
+	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
+	    while :; do wait $!; done'
+	for error in $EIO $ENOMEM; do
+		sweep_error "$error" told "$TOLD" "$PROGRAMS/nspawn-stop" \
+		    --timeout 0.05 told
+	done
+}
+
+@test "whatever call fails on the way to init 0, it does, too" {
+	on_host sh -c 'printf "#!/bin/sh\nexit 0\n" >/tmp/init &&
+	    chmod +x /tmp/init'
+	# By name and signals a runit that only a command stops.
+	machine scope ordered --bind-ro=/usr/bin/dash:/dash/runit \
+	    --bind-ro=/usr/lib --bind-ro=/usr/lib64:/lib64 \
+	    --bind-ro=/tmp/init:/usr/sbin/init -- /dash/runit -c \
+	    'trap : CONT; sleep 86400 & while :; do wait $!; done'
+	until_true on_host sh -c "'$BIN/nspawn-stop' --dry-run ordered |
+	    grep -q 'the command init 0 would be run'"
+	sweep_error "$EIO" ordered "$TOLD" "$PROGRAMS/nspawn-stop" \
+	    --timeout 0.05 ordered
+}
+
+# What a host can run short of, as numbers of x86-64: an error, and what it is
+# that fails with it.
+SHORTAGES="
+$EMFILE 2,257,437,22,293,434,294,289,41,53,319,32,290
+$EMFILE 2,257
+$EMFILE 437
+$EMFILE 434
+$EMFILE 22,293,294,289,41,53,319
+$ENOMEM 9,12,25
+$ENOMEM 217
+$ENOMEM 262,267,269,332,439
+$EAGAIN 56,57,58,435
+$EIO 0,17
+"
+
+CANNOT_POLL="$ENOMEM 7,271"
+
+# sweep_shortages SHORTAGES MACHINE HOLDS PROGRAM [ARGUMENT]...
+sweep_shortages()
+{
+	local shortages=$1 machine=$2 pid error calls
+
+	pid=$(leader "$machine")
+	shift 2
+	while read -r error calls; do
+		[ -n "$error" ] || continue
+		echo "# $error of $calls" >&2
+		LEAST=0 sweep "exhaust $error $pid $calls" "$@" </dev/null
+	done <<<"$shortages"
+	lives "$pid"
+}
+
+@test "nspawn-stop that runs short of anything ends with a word on it" {
+	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
+	    while :; do wait $!; done'
+	sweep_shortages "$SHORTAGES$CANNOT_POLL" told "$TOLD" \
+	    "$PROGRAMS/nspawn-stop" --timeout 0.05 told
+}
+
+@test "nspawn-enter that runs short of anything ends with a word on it" {
+	sweep_shortages "$SHORTAGES" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
+	    -q web echo 'done'
+}
+
+@test "nspawn-enter that cannot even poll does, too" {
+	sweep_shortages "$CANNOT_POLL" web "$ENTERED" \
+	    "$PROGRAMS/nspawn-enter" -q web echo 'done'
+}

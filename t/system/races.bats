@@ -1,0 +1,42 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=static
+#
+# A leader ends before any system call of both programs, and its number is at
+# once another's: that of the leader of no machine.  Nobody ever enters or
+# signals that one.
+
+load ../common
+load ../machines
+load ../sweep
+
+PAYLOAD=/sys/fs/cgroup/machine.slice/systemd-nspawn@race.service/payload
+
+setup_file()
+{
+	host_start
+	sweep_prepare
+	on_host mkdir -p "$PAYLOAD"
+}
+
+# Its namespace is the machine's, or there is no command.
+@test "nspawn-enter never enters who has the leader's number" {
+	# shellcheck disable=SC2016 # for a shell in the host
+	sweep "swap $PAYLOAD" '! grep -qxF "other $(cat /tmp/out)" /tmp/found &&
+	    case $status in
+	    0) [ -s /tmp/out ] ;;
+	    125) said . ;;
+	    137) ;;
+	    *) false ;;
+	    esac' "$PROGRAMS/nspawn-enter" -q race readlink /proc/self/ns/pid
+}
+
+@test "nspawn-stop never signals who has the leader's number" {
+	# shellcheck disable=SC2016 # for a shell in the host
+	sweep "swap $PAYLOAD" 'case $status in
+	    0) ;;
+	    124) said "is still running" ;;
+	    1 | 125) said . ;;
+	    *) false ;;
+	    esac' "$PROGRAMS/nspawn-stop" --timeout 0.05 race
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# t/run.c, a third program that enters by the library alone, is as good as
+# nspawn-enter is.
+
+load ../common
+load ../machines
+
+setup_file()
+{
+	[ -x "$BUILD/run" ] || cannot "there is no $BUILD/run"
+	host_start_shared
+}
+
+teardown_file()
+{
+	[ -z "${HOST-}" ] || host_stop
+}
+
+run_in()
+{
+	on_host "$BIN/run" "$@"
+}
+
+@test "a command is run in the machine, and its status is the program's" {
+	for name in web webu; do
+		run -0 run_in "$name" hostname
+		[ "$output" = "$name" ]
+		run -7 run_in "$name" sh -c 'exit 7'
+		run -137 run_in "$name" sh -c 'kill -KILL $$'
+		run -0 run_in "$name" cat <<<in
+		[ "$output" = in ]
+	done
+}
+
+@test "what cannot be run is an error, and says why" {
+	run -127 run_in web no-such-command
+	[[ "$output" == *no-such-command* ]]
+	run -125 run_in nothing true
+	[[ "$output" == *nothing* ]]
+}
+
+@test "the command is as confined as nspawn-enter's" {
+	bonds='^(Cap|NoNewPrivs|Seccomp|Groups|Cpus_allowed)'
+	for name in web webu; do
+		expected=$(enter "$name" grep -E "$bonds" /proc/self/status)
+		run -0 on_host nice -n 5 taskset -c 0 "$BIN/run" "$name" \
+		    grep -E "$bonds" /proc/self/status
+		[ "$output" = "$expected" ]
+		run -0 run_in "$name" grep ^0:: /proc/self/cgroup
+		[ "$output" = "$(enter "$name" grep ^0:: /proc/self/cgroup)" ]
+		run -0 run_in "$name" ls /proc/self/fd
+		[ "$output" = $'0\n1\n2\n3' ]
+	done
+}
+
+@test "the caller's environment is not the command's" {
+	run -0 on_host env SECRET=1 PATH=/x "$BIN/run" web env
+	[[ "$output" != *SECRET* ]]
+	[[ "$output" != *PATH=/x* ]]
+	[[ "$output" == *PATH=* ]]
+}
+
+@test "a command does not outlive the program" {
+	job_start "$BIN/run" web sh -c 'trap "" HUP TERM; exec sleep 4741'
+	until_true runs_in_host 'sleep 4741'
+	on_host kill -KILL "$job_inner"
+	job_end
+	until_true not runs_in_host 'sleep 4741'
+}
+
+@test "its commands are run side by side with nspawn-enter's" {
+	run -0 on_host sh -euc 'seq 200 | xargs -P 4 -I N sh -c '\''
+	    [ $((N % 2)) = 0 ] && program=$0/run || program=$0/nspawn-enter
+	    said=$("$program" web echo N 2>&1) && [ "$said" = N ] ||
+	    echo "N: $program: $said"'\'' "$0"' "$BIN"
+	[ "$output" = '' ]
+}

@@ -1,0 +1,323 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=releases
+#
+# A machine has stopped only once systemd has dropped its scope.  Here that
+# comes long after the end of systemd-nspawn, since a process that cannot
+# be killed is in the scope: so the order is certain, and no race.
+
+load ../common
+load ../machines
+
+# Reads: $1 the folder of the programs.  PID 1 of hold ends at once when it is
+# told; hold_end lets the scope go.
+HOLD='bin=$1 holder= tree=/var/lib/machines/hold
+    [ -e "$tree" ] || cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+    mkdir -p "$tree/etc"
+    echo ID=hold >"$tree/etc/os-release"
+
+    fail()
+    {
+	echo "$*"
+	! kill "$holder" 2>/dev/null || umount -l /tmp/fuse
+	exit 1
+    }
+
+    # Waits until a command succeeds, for 20 s.
+    await()
+    {
+	tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 1000 ] || fail "not in time: $*"
+		sleep 0.02
+	done
+    }
+
+    # Starts the machine, with those options: fails where its name is still in
+    # use.
+    hold_start()
+    {
+	rm -f /tmp/up
+	mkfifo /tmp/up
+	systemd-nspawn --quiet --link-journal=no --console=pipe -M hold \
+	    -D "$tree" "$@" /bin/sh -c "trap \"exit 0\" TERM; echo up
+	    while :; do sleep 600 & wait \$!; done" \
+	    </dev/null >/tmp/up 2>/tmp/errors &
+	supervisor=$!
+	read -r word </tmp/up || fail "it does not start: $(cat /tmp/errors)"
+	for scope in /sys/fs/cgroup/machine.slice/machine-hold.scope \
+	    /sys/fs/cgroup/machine.slice/hold.scope; do
+		[ ! -d "$scope" ] || return 0
+	done
+	fail "it has no scope"
+    }
+
+    # Puts a process into the scope that no signal ends, until hold_end or until
+    # $1 s after the end of systemd-nspawn.
+    hold_scope()
+    {
+	mkdir -p "$scope/holder" /tmp/fuse
+	perl /src/t/holder.pl /tmp/fuse "$scope/holder" "$supervisor" "$1" \
+	    </dev/null >/tmp/held 2>&1 &
+	holder=$!
+	await grep -q held /tmp/held
+    }
+
+    hold_end()
+    {
+	kill "$holder"
+	{ wait "$holder"; } 2>/dev/null || :
+	umount -l /tmp/fuse
+    }
+
+    folder_gone() { [ ! -d "$scope" ]; }
+    supervisor_ended() { ! kill -0 "$supervisor" 2>/dev/null; }
+
+    # Takes the notices to /run/of-scope, until listen_end.
+    listen_start()
+    {
+	perl /tmp/listen.pl >/tmp/heard 2>&1 &
+	listener=$!
+	await grep -q up /tmp/heard
+    }
+
+    listen_end()
+    {
+	kill "$listener"
+	rm /run/of-scope
+    }
+
+    # Waits until so many more notices have come.
+    heard_more()
+    {
+	before=$(grep -c STATUS /tmp/heard)
+	await heard_than "$((before + $1))"
+    }
+
+    heard_than() { [ "$(grep -c STATUS /tmp/heard)" -gt "$1" ]; }
+'
+
+setup_file()
+{
+	host_start
+	on_host sh -c 'cat >/tmp/listen.pl' <<-'END'
+	use Socket;
+	$| = 1;
+	socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
+	bind(S, pack_sockaddr_un("/run/of-scope")) or die;
+	print "up\n";
+	while (defined(recv(S, $m, 9999, 0))) { print "$m" }
+	END
+}
+
+hold()
+{
+	{
+		echo "$HOLD"
+		cat
+	} | host_script "$BIN"
+}
+
+@test "a scope that is never dropped is waited for until the time is up" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	status=0
+	"$bin/nspawn-stop" -t 2 hold 2>/tmp/said || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	! kill -0 "$supervisor" 2>/dev/null || echo 'systemd-nspawn lives'
+	hold_end
+	await folder_gone
+	echo "status $status"
+	cat /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	# A line to each process that is left may follow.
+	[ "${lines[0]}" = 'status 124' ]
+	[[ "${lines[1]}" == 'nspawn-stop: hold: has ended, but systemd has'\
+' not dropped its scope, now that the time is up; '* ]]
+}
+
+# The notice of each second is the event that it still waits.
+@test "who waits for the scope alone goes on, and ends when it is dropped" {
+	run hold <<-'END'
+	listen_start
+	hold_start
+	hold_scope 600
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await supervisor_ended
+	heard_more 2
+	grep -q 'has stopped' /tmp/said && echo 'said so too early'
+	kill -0 "$waiter" || echo 'has not waited'
+	[ -d "$scope" ] || echo 'the scope was not held'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the scope is still there'
+	listen_end
+	grep 'has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+# Half a second is long: who did not wait for the scope would be there first.
+@test "the name can be used again at once, twenty times" {
+	run hold <<-'END'
+	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+		[ $((n % 2)) = 0 ] && register=no || register=yes
+		hold_start "--register=$register"
+		hold_scope 0.5
+		"$bin/nspawn-stop" --strict hold || fail "$n: status $?"
+		folder_gone || fail "$n: the scope is still there"
+		await umount /tmp/fuse
+	done
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = '' ]
+}
+
+# PID 1 of the host is frozen, as it were too busy to look after its scopes for
+# as long as it is needed: who removed the empty folder would keep systemd from
+# ever noticing that the scope has ended.
+@test "a scope is left to systemd however late that is" {
+	run hold <<-'END'
+	listen_start
+	hold_start
+	hold_scope 600
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await supervisor_ended
+	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
+	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	hold_end
+	await grep -q 'populated 0' "$scope/cgroup.events"
+	heard_more 3
+	[ -d "$scope" ] || echo 'the scope has been taken from systemd'
+	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	wait "$waiter" || echo "status $?"
+	grep 'has stopped' /tmp/said
+	listen_end
+	hold_start
+	"$bin/nspawn-stop" --strict --quiet hold
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+# As it is left where a process enters just when systemd removes the folder.
+@test "the folder of a scope that systemd knows no more is removed" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	"$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
+	waiter=$!
+	await supervisor_ended
+	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
+	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	rm "/run/systemd/transient/${scope##*/}"
+	kill -0 "$waiter" || echo 'has not waited for who is in it'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the folder is still there'
+	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	grep 'has stopped' /tmp/said
+	systemctl stop "${scope##*/}" 2>/dev/null
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+@test "of several machines one scope is enough to wait for" {
+	machine scope other
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	status=0
+	"$bin/nspawn-stop" -v -t 1 other hold 2>/tmp/said || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	hold_end
+	await folder_gone
+	echo "status $status"
+	grep -o 'other: has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'status 124
+other: has stopped' ]
+}
+
+# A stopped systemd-nspawn does not see the end of PID 1: that is a machine
+# between two PID 1s, for as long as it is needed.
+@test "the scope is waited for, too, of a machine found without a leader" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	kill -STOP "$supervisor"
+	for pid in $(pgrep -P "$supervisor"); do
+		kill -KILL "$pid"
+	done
+	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
+	await ended
+	listen_start
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 4 hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await grep -q STATUS /tmp/heard
+	kill -CONT "$supervisor"
+	status=0
+	wait "$waiter" || status=$?
+	[ -d "$scope" ] || echo 'the scope was not held'
+	listen_end
+	hold_end
+	await folder_gone
+	echo "status $status"
+	cat /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "${lines[0]}" = 'status 124' ]
+	[[ "$output" == *'systemd has not dropped its scope'* ]]
+}
+
+# PID 1 begins as the child of a child of systemd-nspawn, which is the same
+# program and ends at once; here a second later.
+@test "the supervisor is known, too, while systemd-nspawn has its outer child" {
+	run hold <<-'END'
+	rm -f /tmp/up
+	strace -f -qq -o /dev/null -e trace=clone,clone3 \
+	    -e inject=clone,clone3:delay_exit=1500000 \
+	    systemd-nspawn --quiet --link-journal=no --console=pipe \
+	    --register=no --keep-unit -M hold -D "$tree" /bin/sh -c \
+	    'trap "exit 0" TERM; echo up; while :; do sleep 600 & wait $!; done' \
+	    </dev/null >/tmp/up 2>&1 &
+	tracer=$!
+	await pgrep -x systemd-nspawn >/dev/null
+	supervisor=$(pgrep -x -P "$tracer" systemd-nspawn)
+	processes() { pgrep -x -c systemd-nspawn || :; }
+	early=0
+	until grep -q up /tmp/up; do
+		before=$(processes)
+		said=$("$bin/nspawn-stop" --dry-run hold 2>&1) || :
+		after=$(processes)
+		[ "$before$after" != 33 ] || early=$((early + 1))
+		named=$(expr "$said" : '.*its supervisor is \([0-9]*\)') || :
+		[ -z "$named" ] || [ "$named" = "$supervisor" ] ||
+		    fail "the supervisor is $supervisor, and not: $said"
+		[ "$(processes)" != 0 ] || fail "no machine: $(cat /tmp/up)"
+	done
+	[ "$early" -gt 0 ] || fail 'it was never seen with an outer child'
+	"$bin/nspawn-stop" --strict --quiet hold
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = '' ]
+}

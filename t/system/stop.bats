@@ -1,0 +1,316 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What nspawn-stop says and waits for, in real machines.
+
+load ../common
+load ../machines
+
+# Whether PID 1 of a machine is in that state.
+leader_state_is()
+{
+	on_host grep -q "^State:.$2" "/proc/$(leader "$1")/status"
+}
+
+# Starts nspawn-stop on those machines, and goes on once the signal has come.
+stop_start()
+{
+	job_start "$BIN/nspawn-stop" --verbose "$@"
+	until_true grep -q 'sent SIG' "$job_log"
+}
+
+# machine_perl NAME PROGRAM: a machine whose PID 1 is that.
+machine_perl()
+{
+	machine scope "$1" --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
+	    /usr/bin/perl -e "use POSIX; $2"
+	until_true on_host test -e "/var/lib/machines/$1/ready"
+}
+
+BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
+    $SIG{HUP} = sub { exit 0 }; open(F, ">/ready"); close(F);'
+
+# bats test_tags=timing
+@test "a signal that PID 1 has blocked and does not read is named" {
+	machine_perl web "$BLOCKS sleep 1 while 1"
+	pid=$(leader web)
+	run -124 stop --timeout 1.3 web
+	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is perl ($pid): SIGTERM is\
+ blocked and never read" ]
+	[[ "${lines[1]}" == *'is still running'* ]]
+}
+
+@test "a signal that PID 1 awaits is not said to be lost" {
+	# That of rt_sigtimedwait(2), which waits for USR1 here.
+	case $(uname -m) in
+	x86_64) number=128 ;;
+	aarch64 | riscv64) number=137 ;;
+	armv7l) number=177 ;;
+	*) skip 'the number of a system call is not known' ;;
+	esac
+	machine_perl web "$BLOCKS \$set = pack('Q', 1 << 9);
+	    syscall($number, \$set, 0, 0, 8); sleep 1 while 1"
+	until_true on_host grep -q "^$number " "/proc/$(leader web)/syscall"
+	run -0 stop --dry-run --signal USR1 web
+	[[ "$output" == *'what becomes of that is not known' ]]
+	run -124 stop --signal WINCH --timeout 0.2 web
+	[[ "$output" != *'kernel drops'* ]]
+}
+
+# bats test_tags=timing
+@test "a program without a handler is named, and nothing is sent to it" {
+	machine scope web -- /bin/sleep 600
+	pid=$(leader web)
+	run -124 stop --timeout 0.3 web
+	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
+ time is up; its leader is $pid" ]
+	deaf="nspawn-stop: web: PID 1 is sleep ($pid): nothing stops it\
+ cleanly; it has no handler for SIGTERM or any other signal, and the kernel\
+ drops them; with systemd-nspawn --as-pid2 it would have an init; SIGTERM"
+	[ "${lines[1]}" = "$deaf was never sent" ]
+	run -1 stop --timeout 0 web
+	[ "$output" = "$deaf is sent all the same" ]
+	machines_end
+	machine_sh web "trap 'exit 0' USR1; $WAITS"
+	pid=$(leader web)
+	run -124 stop --timeout 0.3 web
+	[ "${lines[1]}" = "nspawn-stop: web: PID 1 is sh ($pid): it has no\
+ handler for SIGTERM, and the kernel drops it; SIGTERM was never sent" ]
+	run -124 stop --quiet --timeout 2.5 web
+	[[ "$output" != *'held back'* ]]
+	run -124 stop --timeout 2.5 web
+	[[ "${lines[0]}" == *'; SIGTERM is held back' ]]
+}
+
+@test "a stopped PID 1 is named, and goes on to stop when it is continued" {
+	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
+	pid=$(leader web)
+	on_host kill -STOP "$pid"
+	until_true leader_state_is web T
+	stop_start web
+	until_true grep -q 'continued' "$job_log"
+	on_host kill -CONT "$pid"
+	job_end
+	[ "$job_status" = 0 ]
+	[ "$(sed -n 4p "$job_log")" = "nspawn-stop: web: PID 1 is sh ($pid): it\
+ is stopped, and hears nothing until it is continued: kill -CONT $pid" ]
+	machine_file_is web stopped stopped
+}
+
+# bats test_tags=unified
+@test "a frozen machine is named, and goes on to stop when it is thawed" {
+	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
+	# Releases differ in what they call it.
+	scope=$(on_host sed -n 's,^0::.*/\([^/]*\.scope\)/payload.*,\1,p' \
+	    "/proc/$(leader web)/cgroup")
+	on_host systemctl freeze "$scope"
+	stop_start web
+	until_true grep -q 'thawed' "$job_log"
+	on_host systemctl thaw "$scope"
+	job_end
+	[ "$job_status" = 0 ]
+	grep -qx 'nspawn-stop: web: is frozen, and hears nothing until it is'\
+' thawed: systemctl thaw, with its unit' "$job_log"
+	machine_file_is web stopped stopped
+}
+
+@test "what still runs at the end of the time is listed, ten at most" {
+	machine_sh web 'trap "" TERM
+	    for n in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; '"$WAITS"
+	pid=$(leader web)
+	# Eleven, one that is waited for, and PID 1.
+	until_true on_host sh -c "[ \$(pgrep -c -P $pid) = 12 ]"
+	run -124 stop --signal none --timeout 0.2 web
+	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
+ time is up; its leader is $pid" ]
+	[ "${lines[1]}" = "nspawn-stop: web: $pid (1 inside) sh, in state S" ]
+	for n in 2 3 4 5 6 7 8 9 10; do
+		[[ "${lines[n]}" == *' inside) sleep, in state S' ]]
+	done
+	[ "${lines[11]}" = 'nspawn-stop: web: and 3 more' ]
+	[ "${#lines[@]}" = 12 ]
+}
+
+@test "what a machine calls its processes is printable in the list" {
+	machine_sh web '{ printf "a\033[31mb" >/proc/self/comm
+	    sleep 600; :; } & '"$WAITS"
+	run -124 stop --timeout 0.2 web
+	[[ "$output" == *'inside) a\x1b[31mb, in state'* ]]
+	[[ "$output" != *$'\033'* ]]
+}
+
+@test "a machine that is not running is a success, unless --strict" {
+	run -0 stop nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+	run -1 stop --strict nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+	run -0 stop --quiet nothing
+	[ "$output" = '' ]
+	run -1 stop --quiet --strict nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+}
+
+@test "a dry run says what would be done, and does nothing" {
+	machine_sh web "trap 'exit 0' TERM; $WAITS"
+	machine scope deaf -- /bin/sleep 600
+	web="nspawn-stop: web" pid=$(leader web) deaf=$(leader deaf)
+	run -0 stop --dry-run web deaf nothing
+	[ "${lines[0]}" = 'nspawn-stop: nothing: is not running' ]
+	[ "${lines[1]}" = "web: PID 1 is sh ($pid), its supervisor is\
+ $(supervisor web); SIGTERM would be sent: it has a handler" ]
+	[ "${lines[2]}" = "deaf: PID 1 is sleep ($deaf), its supervisor is\
+ $(supervisor deaf); SIGTERM would be sent: the kernel would drop it, so it\
+ would be held back" ]
+	[ "${#lines[@]}" = 3 ]
+	run -0 stop --dry-run --signal none web
+	[[ "$output" == *'; it would only be waited for' ]]
+	run -0 stop --dry-run --signal HUP web
+	[[ "$output" == *'; SIGHUP would be sent: the kernel would drop it,'* ]]
+	run -1 stop --dry-run --strict nothing
+	lives "$pid"
+}
+
+@test "a machine that has just been started hears the signal" {
+	# What it is sent before the exec of PID 1, and before its trap, is lost.
+	on_host sh -c 'cat >/tmp/early' <<-'END'
+	cp -a /usr/lib/nspawn-tools/skeleton /var/lib/machines/early
+	mkdir -p /var/lib/machines/early/etc
+	echo ID=x >/var/lib/machines/early/etc/os-release
+	for n in 1 2 3 4 5 6 7 8 9 10; do
+		rm -f /var/lib/machines/early/stopped
+		systemd-nspawn --quiet --link-journal=no --console=pipe \
+		    --register=no --keep-unit \
+		    -D /var/lib/machines/early -M early /bin/sh -c 'sleep 0.2
+		    trap "echo >/stopped; exit 0" TERM
+		    while :; do sleep 600 & wait $!; done' </dev/null &
+		until "$1" --strict --quiet --timeout 10 early 2>/dev/null; do
+			kill -0 $! || exit 1
+		done
+		[ -e /var/lib/machines/early/stopped ] || exit 2
+		wait $!
+	done
+	END
+	run -0 on_host systemd-run --quiet --pipe --wait -p Delegate=yes \
+	    sh /tmp/early "$BIN/nspawn-stop"
+}
+
+@test "a machine that reboots instead is a failure, said at once" {
+	machine_sh web "trap 'reboot -f' TERM; $WAITS"
+	pid=$(leader web)
+	run -1 stop web
+	[[ "$output" =~ ^'nspawn-stop: web: has rebooted instead of stopping: '\
+'its leader is '([0-9]+)' now'$ ]]
+	[ "${BASH_REMATCH[1]}" != "$pid" ]
+	lives "${BASH_REMATCH[1]}"
+	on_host kill -KILL "$(supervisor web)"
+}
+
+# A unit of a machine that reboots when it is told to stop.
+reboot_unit()
+{
+	host_script "$BIN" <<-'END'
+	rm -rf /var/lib/machines/again
+	cp -a /usr/lib/nspawn-tools/skeleton /var/lib/machines/again
+	mkdir -p /var/lib/machines/again/etc
+	echo ID=x >/var/lib/machines/again/etc/os-release
+	cat >/run/systemd/system/again.service <<-UNIT
+	[Service]
+	ExecStart=systemd-nspawn --quiet --keep-unit --link-journal=no \
+	    --console=pipe -M again -D /var/lib/machines/again /bin/sh -c \
+	    'trap "reboot -f" TERM; echo >/ready; while :; do sleep 600 & \
+	    wait \$\$!; done'
+	ExecStop=$1/nspawn-stop again
+	KillMode=mixed
+	Delegate=yes
+	Slice=machine.slice
+	RestartForceExitStatus=133
+	SuccessExitStatus=133 143
+	UNIT
+	systemctl daemon-reload
+	systemctl start again.service
+	END
+	until_true on_host test -e /var/lib/machines/again/ready
+}
+
+@test "a unit whose machine reboots is stopped by its own command alone" {
+	reboot_unit
+	if [ "$(on_host uname -r | cut -d . -f 1)" -ge 7 ] ||
+	    on_host sh -c 'uname -r | grep -qE "^6\.(1[5-9]|[2-9][0-9])"'; then
+		on_host rm /var/lib/machines/again/ready
+		run -1 stop again
+		[ "$output" = 'nspawn-stop: again: has rebooted instead of'\
+' stopping: its systemd-nspawn ended with status 133, for its unit to start it'\
+' again' ]
+		until_true on_host test -e /var/lib/machines/again/ready
+	fi
+	on_host systemctl stop again.service
+	run on_host systemctl is-active again.service
+	[ "$output" = inactive ]
+}
+
+@test "a signal ends the wait, with a line on what still runs" {
+	machine_perl web "$BLOCKS sleep 1 while 1"
+	pid=$(leader web)
+	for signal in 1 2 3 15; do
+		stop_start web
+		on_host kill "-$signal" "$job_inner"
+		job_end
+		[ "$job_status" = $((128 + signal)) ]
+		grep -q "^nspawn-stop: web: is still running, now that SIG[A-Z]*\
+ came; its leader is $pid\$" "$job_log"
+		lives "$pid"
+	done
+}
+
+# bats test_tags=timing
+@test "a signal that the caller ignores does not end the wait" {
+	machine_perl web "$BLOCKS sleep 1 while 1"
+	job_start sh -c 'trap "" HUP; exec "$@"' sh "$BIN/nspawn-stop" \
+	    --verbose --timeout 2 web
+	until_true grep -q 'sent SIG' "$job_log"
+	on_host kill -HUP "$job_inner"
+	job_end
+	[ "$job_status" = 124 ]
+}
+
+# bats test_tags=timing
+@test "on a terminal a line counts down, and is gone at the end" {
+	machine_sh web "trap 'exit 0' USR1; $WAITS"
+	on_host script -qec "$BIN/nspawn-stop --signal none --timeout 1.5 web" \
+	    /dev/null </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
+	typed=$(cat -v "$BATS_TEST_TMPDIR/typed")
+	[[ "$typed" == 'waiting for web: 2 processes left, 2 s^M^[[K'* ]]
+	[[ "$typed" == *'waiting for web: 2 processes left, 1 s^M^[[Knspawn-stop:'* ]]
+	on_host script -qec "$BIN/nspawn-stop -q --signal none --timeout 0.1 web" \
+	    /dev/null </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
+	run ! grep -q waiting "$BATS_TEST_TMPDIR/typed"
+}
+
+# Prints what comes to a datagram socket, once its listener is up.
+LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
+    bind(S, pack_sockaddr_un($ARGV[0] =~ s/^\@/\0/r)) or die; print "up\n";
+    while (defined(recv(S, $m, 9999, 0))) { print "$m" }'
+
+# bats test_tags=timing
+@test "systemd is told what is waited for, by a path or an abstract name" {
+	machine_sh web "trap '' TERM; $WAITS"
+	for name in /run/of-test @of-test; do
+		job_start perl -e "$LISTENS" "$name"
+		until_true grep -q up "$job_log"
+		run -124 on_host env NOTIFY_SOCKET="$name" "$BIN/nspawn-stop" \
+		    --signal none --timeout 1.5 web
+		on_host kill "$job_inner"
+		job_end
+		[ "$(grep -E '^(STATUS|EXTEND)' "$job_log")" = 'STATUS=waiting for web: 2'\
+' processes left, 2 s
+EXTEND_TIMEOUT_USEC=5000000
+STATUS=waiting for web: 2 processes left, 1 s
+EXTEND_TIMEOUT_USEC=5000000' ]
+	done
+}
+
+@test "a socket for systemd on which nobody listens changes nothing" {
+	machine_sh web "trap 'exit 0' TERM; $WAITS"
+	run -0 on_host env NOTIFY_SOCKET=/run/nothing "$BIN/nspawn-stop" web
+	[ "$output" = '' ]
+}

@@ -1,0 +1,246 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# nspawn-stop as ExecStop= of units, as README shows it, and for very many.
+
+load ../common
+load ../machines
+
+# PID 1 takes so many seconds to stop, and says so last; USR1 ends it at once.
+SLOW='trap "sleep $(cat /slow); echo stopped >/stopped; exit 0" TERM
+    trap "exit 0" USR1; echo >/ready; while :; do sleep 600 & wait $!; done'
+
+setup_file()
+{
+	host_start
+	host_script "$SLOW" <<-'END'
+	tree=/var/lib/machines/box
+	cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+	mkdir -p "$tree/etc"
+	echo ID=box >"$tree/etc/os-release"
+	echo "$1" >"$tree/slow.sh"
+	END
+}
+
+# unit SECONDS [LINE]...: starts the unit of README, with those lines too, and a
+# PID 1 that takes so long to stop.
+unit()
+{
+	host_script "$BIN" "$@" <<-'END'
+	cd /var/lib/machines/box
+	rm -f ready stopped
+	echo "$2" >slow
+	{
+		printf '%s\n' '[Unit]' 'StartLimitIntervalSec=0' \
+		    'After=dbus.service systemd-machined.service' '[Service]' \
+		    Type=notify NotifyAccess=all 'ExecStart=systemd-nspawn '\
+	'--quiet --keep-unit --link-journal=no --console=pipe -M box -D '\
+	'/var/lib/machines/box /bin/sh /slow.sh' "ExecStop=$1/nspawn-stop -v '\
+	'--timeout 60 box" KillMode=mixed Delegate=yes Slice=machine.slice \
+		    TimeoutStopSec=75 RestartForceExitStatus=133 \
+		    'SuccessExitStatus=133 143'
+		shift 2
+		printf '%s\n' "$@"
+	} | tr -d "'" >/run/systemd/system/box.service
+	systemctl daemon-reload
+	systemctl start box.service
+	END
+	until_true on_host test -e /var/lib/machines/box/ready
+}
+
+# The unit has ended as it should, with its machine clean.
+unit_is_clean()
+{
+	[ "$(on_host systemctl show -p ActiveState -p Result -p SubState \
+	    box.service | sort | tr '\n' ' ')" = \
+	    'ActiveState=inactive Result=success SubState=dead ' ]
+	machine_file_is box stopped stopped
+	run -0 stop box
+	[ "$output" = 'nspawn-stop: box: is not running' ]
+}
+
+@test "a stop is clean with each KillMode that waits for the machine" {
+	for mode in mixed control-group process none; do
+		unit 1 "KillMode=$mode"
+		on_host systemctl stop box.service
+		unit_is_clean
+	done
+}
+
+@test "a stop that takes longer than TimeoutStopSec= is not cut short" {
+	for access in exec all; do
+		unit 6 TimeoutStopSec=2 "NotifyAccess=$access"
+		on_host systemctl stop box.service
+		unit_is_clean
+	done
+	# Without leave to speak it is: so it was that which helped.
+	unit 6 TimeoutStopSec=2 NotifyAccess=main
+	on_host systemctl stop box.service || true
+	run ! machine_file_is box stopped stopped
+}
+
+@test "systemctl shows what is waited for" {
+	unit 3
+	on_host systemctl stop --no-block box.service
+	until_true status_says 'waiting for box: '
+	until_true unit_ended
+	unit_is_clean
+}
+
+status_says()
+{
+	[[ "$(on_host systemctl show -p StatusText --value box.service)" == \
+	    "$1"* ]]
+}
+
+unit_ended()
+{
+	on_host sh -c '! systemctl is-active --quiet box.service' &&
+	    [ "$(on_host systemctl show -p ActiveState --value box)" = inactive ]
+}
+
+@test "a machine that ends by itself leaves no failed unit" {
+	for type in notify simple; do
+		unit 0 "Type=$type"
+		on_host kill -USR1 "$(on_host sh -c \
+		    'machinectl show -p Leader --value box')"
+		until_true unit_ended
+		[ "$(on_host systemctl show -p Result --value box)" = success ]
+	done
+}
+
+@test "a start and a stop in a row is a clean stop, fifty times" {
+	unit 0
+	run -0 host_script <<-'END'
+	systemctl stop box.service
+	for n in $(seq 50); do
+		rm -f /var/lib/machines/box/stopped
+		systemctl start box.service
+		systemctl stop box.service
+		[ "$(systemctl show -p Result --value box)" = success ] &&
+		    [ -e /var/lib/machines/box/stopped ] || echo "not $n"
+	done
+	END
+	[ "$output" = '' ]
+}
+
+@test "without D-Bus and machined, or with both hung, a stop is clean" {
+	unit 1
+	on_host systemctl stop systemd-machined.service
+	on_host systemctl mask --runtime systemd-machined.service
+	on_host systemctl stop box.service
+	on_host systemctl unmask --runtime systemd-machined.service
+	unit_is_clean
+	unit 1
+	machined=$(on_host sh -c 'systemctl start systemd-machined &&
+	    systemctl show -p MainPID --value systemd-machined')
+	on_host kill -STOP "$machined"
+	on_host systemctl stop box.service
+	on_host kill -CONT "$machined"
+	unit_is_clean
+	unit 1
+	bus=$(on_host systemctl show -p MainPID --value dbus)
+	on_host kill -STOP "$bus"
+	# systemctl itself speaks with systemd, not over the bus, as root.
+	on_host systemctl stop box.service
+	on_host kill -CONT "$bus"
+	machine_file_is box stopped stopped
+}
+
+@test "a host that is shut down lets its machines finish" {
+	other=$HOST-other
+	for after in 'After=dbus.service systemd-machined.service' ''; do
+		host boot "$other" bookworm
+		host run "$other" sh -eu -s "$BIN" "$after" <<-'END'
+		tree=/var/lib/machines/box
+		cp -a /usr/lib/nspawn-tools/skeleton "$tree"
+		mkdir -p "$tree/etc"
+		echo ID=box >"$tree/etc/os-release"
+		cat >"$tree/slow.sh" <<-'INIT'
+		trap "sleep 2; echo stopped; exit 0" TERM
+		echo ready
+		while :; do sleep 600 & wait $!; done
+		INIT
+		printf '%s\n' '[Unit]' "$2" '[Service]' Type=notify \
+		    "ExecStart=systemd-nspawn --quiet --keep-unit \
+		    --link-journal=no --console=pipe -M box -D $tree \
+		    /bin/sh /slow.sh" "ExecStop=$1/nspawn-stop box" \
+		    KillMode=mixed Delegate=yes Slice=machine.slice \
+		    StandardOutput=append:/run/nspawn-tools-said \
+		    >/run/systemd/system/box.service
+		systemctl daemon-reload
+		systemctl start box.service
+		END
+		off_said "$other"
+	done
+}
+
+# Powers the host off, and sees what its machine said last: by a descriptor,
+# since the file goes with the host.
+off_said()
+{
+	local root
+
+	root=/proc/$("$TOP/t/host" leader "$1")/root
+	exec 9<"$root/run/nspawn-tools-said"
+	until_true grep -q ready "$root/run/nspawn-tools-said"
+	host off "$1"
+	[ "$(tail -n 1 <&9)" = stopped ]
+	exec 9<&-
+}
+
+@test "a hundred machines are stopped by one call, by one small process" {
+	host_script <<-'END'
+	for n in $(seq 100); do
+		systemd-nspawn --quiet --register=no --keep-unit \
+		    --link-journal=no --console=pipe --read-only -M "m$n" \
+		    -D /var/lib/machines/box /bin/sh -c \
+		    'trap "sleep 1; exit 0" TERM; echo up
+		    while :; do sleep 600 & wait $!; done' \
+		    </dev/null >"/tmp/m$n" 2>&1 &
+		[ $((n % 10)) != 0 ] || until [ "$(cat /tmp/m[0-9]* |
+		    grep -c up)" = "$n" ]; do sleep 0.05; done
+	done
+	END
+	names=$(seq -f 'm%.0f' -s ' ' 100)
+	# shellcheck disable=SC2086 # to be split into words
+	job_start "$BIN/nspawn-stop" --verbose $names
+	until_true grep -q 'm100: sent' "$job_log"
+	peak=$(on_host sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' \
+	    "/proc/$job_inner/status")
+	job_end
+	[ "$job_status" = 0 ]
+	[ "$(grep -c 'has stopped' "$job_log")" = 100 ]
+	echo "peak of memory: $peak KiB"
+	case $BUILD in
+	*/static) [ "$peak" -lt 1024 ] ;;
+	esac
+}
+
+@test "who waits sleeps until something happens" {
+	machine scope web
+	job_start "$BIN/nspawn-stop" --signal none web
+	# Its last look is after the second in which a signal should be heard.
+	until_true rests
+	run -0 stop web
+	job_end
+	[ "$job_status" = 0 ]
+}
+
+switches()
+{
+	on_host grep ctxt "/proc/$job_inner/status"
+}
+
+# Whether it has not run for three seconds.
+rests()
+{
+	local now
+
+	now=$(switches)
+	if [ "$now" != "${seen-}" ]; then
+		seen=$now since=$EPOCHREALTIME
+		return 1
+	fi
+	[ $((${EPOCHREALTIME/./} - ${since/./})) -gt 3000000 ]
+}

@@ -1,1 +1,0 @@
-terminal-252.bats

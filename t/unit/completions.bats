@@ -1,0 +1,153 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What bash, zsh and fish offer, asked of the shells themselves.  machinectl, and
+# what lists the machines, are the tests' own.
+
+load ../common
+load ../library
+
+SHELLS=(bash zsh fish)
+
+setup()
+{
+	tree=$BATS_TEST_TMPDIR/tree
+	mkdir -p "$tree/usr/bin" "$tree/sbin"
+	touch "$tree/usr/bin/mysql" "$tree/usr/bin/mount.x" "$tree/sbin/mdev"
+	machinectl_make <<-END
+	#!/bin/sh
+	case \$* in
+	'show -p RootDirectory --value web') echo '$tree' ;;
+	*) exit 1 ;;
+	esac
+	END
+	lister_make <<-'END'
+	#!/bin/sh
+	[ "$*" = --list ] || exit 1
+	printf '%s\t%d\t%s\t%s\t%d\n' - 9 - - 0 my-box 11 10 my.scope 0 \
+	    web 21 20 web.service 0
+	END
+}
+
+# Puts a nspawn-enter of that text before the real one.
+lister_make()
+{
+	cat >"$BATS_TEST_TMPDIR/bin/nspawn-enter"
+	chmod +x "$BATS_TEST_TMPDIR/bin/nspawn-enter"
+}
+
+# offers SHELL LINE [CANDIDATE]...: these, and no others, for the line's end
+offers()
+{
+	local shell=$1 line=$2
+	shift 2
+
+	run -0 timeout 60 "$TOP/t/candidates" "$shell" "$line" 3>&-
+	diff <(printf '%s' "${*/%/$'\n'}" | tr -d ' ') \
+	    <(printf '%s' "${output:+$output$'\n'}")
+}
+
+# All options of --help, by all their names.
+options_of_help()
+{
+	"$BUILD/$1" --help | sed -nE 's/^ +((-., )?--[a-z-]+).*/\1/p' |
+	    tr -d , | tr ' ' '\n' | LC_ALL=C sort
+}
+
+@test "each shell offers the options that --help lists" {
+	for program in nspawn-enter nspawn-stop; do
+		for shell in "${SHELLS[@]}"; do
+			run -0 "$TOP/t/candidates" "$shell" "$program -" 3>&-
+			diff <(options_of_help "$program") \
+			    <(tr -d = <<<"$output" | LC_ALL=C sort)
+			[ "${#lines[@]}" -gt 7 ]
+		done
+	done
+}
+
+@test "each shell knows which options take an argument" {
+	for program in nspawn-enter nspawn-stop; do
+		run -0 "$TOP/t/candidates" bash "$program -" 3>&-
+		diff <("$BUILD/$program" --help |
+		    grep -oE '^ .{5}--[a-z-]+=' | grep -o -- '--.*' |
+		    LC_ALL=C sort) <(grep '=$' <<<"$output" | LC_ALL=C sort)
+		mapfile -t options < <(grep '=$' <<<"$output")
+		for option in "${options[@]}"; do
+			for shell in "${SHELLS[@]}"; do
+				run -0 "$TOP/t/candidates" "$shell" \
+				    "$program ${option%=} x --fo" 3>&-
+				[ "$output" = --foreign ]
+				run -0 "$TOP/t/candidates" "$shell" \
+				    "$program ${option%=} w" 3>&-
+				[[ $'\n'$output$'\n' != *$'\nweb\n'* ]]
+			done
+		done
+	done
+}
+
+@test "machines are offered, but for those that have no name" {
+	for shell in "${SHELLS[@]}"; do
+		offers "$shell" 'nspawn-stop ' my-box web
+		offers "$shell" 'nspawn-stop -t 5 w' web
+		offers "$shell" 'nspawn-stop web --verbose m' my-box
+		offers "$shell" 'nspawn-enter ' my-box web
+		offers "$shell" 'nspawn-enter -u joe:users w' web
+		offers "$shell" 'nspawn-enter --user=joe w' web
+	done
+}
+
+@test "signals and namespaces are offered" {
+	for shell in "${SHELLS[@]}"; do
+		offers "$shell" 'nspawn-stop web -s RT' RTMIN+3 RTMIN+4
+		offers "$shell" 'nspawn-stop --signal T' TERM
+	done
+	offers bash 'nspawn-enter --only=uts,n' uts,network
+	offers zsh 'nspawn-enter --only=uts,n' network
+	offers fish 'nspawn-enter --only=uts,n' --only=uts,network
+}
+
+@test "behind the machine its own programs are offered" {
+	for shell in "${SHELLS[@]}"; do
+		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
+		offers "$shell" 'nspawn-enter -q web my' mysql
+		offers "$shell" 'nspawn-enter my-box m'
+		offers "$shell" 'nspawn-enter web mysql -'
+		offers "$shell" 'nspawn-enter web mysql m'
+	done
+}
+
+@test "a program's name that is not plain gets on no command line" {
+	touch "$tree/sbin/m;ls" "$tree/sbin/m x" "$tree/sbin/m"$'\e[2J' \
+	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
+	for shell in "${SHELLS[@]}"; do
+		# What is in one of its lines alone is a plain name again.
+		offers "$shell" 'nspawn-enter web m' m mdev mount.x mysql
+	done
+}
+
+@test "who fails to list machines offers nothing and is not heard" {
+	machinectl_make <<-'END'
+	#!/bin/sh
+	echo 'Failed to connect to bus' >&2
+	exit 1
+	END
+	lister_make <"$BATS_TEST_TMPDIR/bin/machinectl"
+	for shell in "${SHELLS[@]}"; do
+		export SCREEN=$BATS_TEST_TMPDIR/screen
+		offers "$shell" 'nspawn-stop w'
+		offers "$shell" 'nspawn-enter web m'
+		run ! grep -q 'connect to bus' "$SCREEN"
+	done
+}
+
+@test "who hangs is not waited for" {
+	lister_make <<-'END'
+	#!/bin/sh
+	exec sleep 60
+	END
+	for shell in "${SHELLS[@]}"; do
+		SECONDS=0
+		offers "$shell" 'nspawn-stop w'
+		[ "$SECONDS" -lt 15 ]
+	done
+}

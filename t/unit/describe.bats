@@ -1,0 +1,72 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# A program of three pages that has nothing but common.h to go by.
+
+load ../common
+load ../library
+
+setup()
+{
+	idles=()
+	proc_make
+	machinectl_knows_nothing
+}
+
+teardown()
+{
+	idles_end
+}
+
+describe()
+{
+	"$BUILD/describe" --proc="$proc" --cgroup="$cgroups" "$@"
+}
+
+# machine NAME EXE [OPTION]...: its $leader and its $nspawn
+machine()
+{
+	local name=$1 exe=$2
+	shift 2
+
+	idle_start; nspawn=$idle
+	idle_start; leader=$idle
+	proc_supervisor "$nspawn" 0 -M "$name" "$@"
+	proc_leader "$leader" "$nspawn" "0::/machine.slice/$name.scope/payload"
+	ln -s "$exe" "$proc/$leader/exe"
+	printf '%s\0' init >"$proc/$leader/cmdline"
+	cgroup_put "machine.slice/$name.scope/payload" "$leader"
+}
+
+@test "a third program describes machines by common.h alone" {
+	machine web /usr/lib/systemd/systemd
+	run -0 describe web
+	expected="web: leader $leader init systemd stop SIGRTMIN+4"
+	expected+=" supervisor $nspawn namespaces pid"
+	[ "$output" = "$expected" ]
+	machine db /bin/busybox --kill-signal=PWR
+	run -0 describe web -- db
+	[ "${lines[0]}" = "$expected" ]
+	[[ "${lines[1]}" == "db: leader $leader init busybox init stop SIGPWR"* ]]
+}
+
+@test "what cannot be described is said, and the others are described" {
+	machine web /usr/bin/server
+	run -1 --separate-stderr describe other web
+	[[ "$output" == "web: leader $leader init unknown stop SIGTERM"* ]]
+	[ "$stderr" = 'describe: other: no such machine is running' ]
+	run -1 describe a_b
+	[ "$output" = "describe: 'a_b' cannot be the name of a machine" ]
+	run -1 describe --nonsense
+	[ "$output" != '' ]
+}
+
+@test "the host's own directories are looked at without options" {
+	run -1 "$BUILD/describe" no-such-machine
+	[ "$output" = 'describe: no-such-machine: no such machine is running' ]
+}
+
+@test "its help lists its options" {
+	run -0 describe --help
+	[[ "$output" == *'--proc=DIR'*'--cgroup=DIR'*'--help'* ]]
+}

@@ -1,0 +1,122 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# That help, manuals and README say the same: what --help of the built programs
+# lists is what the others are held against.
+
+load ../common
+
+MANUALS=(nspawn-enter.1 nspawn-stop.8)
+
+# The options of --help, one a line, as in "-u --user =USER".
+options_of_help()
+{
+	"$BUILD/$1" --help |
+	    sed -nE 's/^ +((-., )?--[^ ]+) .*/\1/p' |
+	    sed 's/,//; s/=/ =/' | sort
+}
+
+# Those of a manual, in the same form.
+options_of_manual()
+{
+	sed -n 's/^\.It Fl //p' "$TOP/man/$1" |
+	    sed 's/^/-/; s/ , Fl / -/; s/ Ns = Ns Ar / =/' | sort
+}
+
+# Those in the lines of README's section on the program that are set in, by
+# their long names.
+options_of_readme()
+{
+	awk -v program="$1" '$0 == program { on = 1 } $0 == "" { gap++ }
+	    $0 != "" { if (gap == 2 && $0 != program) on = 0; gap = 0 }
+	    on && /^\t/ && !/nspawn-stop|nspawn-enter|systemd-nspawn/' \
+	    "$TOP/README" | grep -oE -- '--[a-z-]+' |
+	    grep -vx -e --boot -e --keep-unit -e --link-journal | sort -u
+}
+
+long_names()
+{
+	grep -oE -- '--[a-z-]+' | sort
+}
+
+# section FILE NAME: the text of a manual's section, as mdoc
+section()
+{
+	awk -v name="$2" '/^\.Sh / { on = $0 == ".Sh " name } on' "$TOP/man/$1"
+}
+
+@test "the programs have options to be held against" {
+	run -0 options_of_help nspawn-enter
+	[ "${#lines[@]}" -gt 15 ]
+	[[ $'\n'$output$'\n' == *$'\n-u --user =USER\n'* ]]
+	[[ $'\n'$output$'\n' == *$'\n--foreign\n'* ]]
+	run -0 options_of_help nspawn-stop
+	[ "${#lines[@]}" -gt 5 ]
+	[[ $'\n'$output$'\n' == *$'\n-t --timeout =TIME\n'* ]]
+}
+
+@test "manual and --help list the same options" {
+	for manual in "${MANUALS[@]}"; do
+		diff <(options_of_help "${manual%.*}") \
+		    <(options_of_manual "$manual")
+	done
+}
+
+@test "README and --help list the same options" {
+	for program in nspawn-enter nspawn-stop; do
+		diff <(options_of_help "$program" | long_names) \
+		    <(options_of_readme "$program")
+	done
+}
+
+@test "manual and --help list the same kinds of namespaces" {
+	for kind in $("$BUILD/nspawn-enter" --help |
+	    sed -nE "s/.*stay in the caller's (\w+) namespace.*/\1/p"); do
+		kinds+=("$kind")
+		grep -qE "^\\.Cm $kind [,.]\$" "$TOP/man/nspawn-enter.1"
+	done
+	[ "${#kinds[@]}" = 8 ]
+}
+
+@test "manual and --help list the same exit statuses" {
+	diff <("$BUILD/nspawn-stop" --help | sed -nE 's/^  ([0-9]+)  .*/\1/p') \
+	    <(section nspawn-stop.8 'EXIT STATUS' |
+	    sed -nE 's/^\.It ([0-9]+)$/\1/p')
+	for status in $(section nspawn-enter.1 'EXIT STATUS' |
+	    sed -nE 's/^\.It ([0-9]+)$/\1/p'); do
+		statuses+=("$status")
+		"$BUILD/nspawn-enter" --help | grep -qw "$status"
+	done
+	[ "${#statuses[@]}" = 3 ]
+}
+
+# Which other manuals this host has says nothing about ours.
+@test "mandoc finds nothing in the manuals" {
+	for manual in "${MANUALS[@]}"; do
+		run mandoc -T lint "$TOP/man/$manual"
+		for line in "${lines[@]}"; do
+			[[ "$line" == *'referenced manual not found'* ||
+			    "$line" == *'outdated mandoc.db'* ]]
+		done
+	done
+}
+
+@test "each manual has what a reader looks for" {
+	for manual in "${MANUALS[@]}"; do
+		for name in NAME SYNOPSIS DESCRIPTION ENVIRONMENT FILES \
+		    'EXIT STATUS' EXAMPLES 'HOW IT WORKS' SECURITY \
+		    'SEE ALSO'; do
+			[ "$(section "$manual" "$name" | wc -l)" -gt 1 ]
+		done
+	done
+}
+
+@test "lines of the manuals have room in 80 columns" {
+	for manual in "${MANUALS[@]}"; do
+		run -0 mandoc -T ascii -O width=79 "$TOP/man/$manual"
+		run -0 col -bx <<<"$output"
+		for line in "${lines[@]}"; do
+			[ "${#line}" -le 80 ]
+		done
+	done
+}

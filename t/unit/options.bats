@@ -1,0 +1,129 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-3.0-only
+#
+# What the command lines take and refuse, before anything is looked for.
+
+load ../common
+
+# refused PROGRAM TEXT WORD...: one line that says TEXT, then where to look
+refused()
+{
+	local program=$1 text=$2
+	shift 2
+
+	run -125 "$BUILD/$program" "$@"
+	[[ "${lines[0]}" == *"$program: "*"$text"* ]]
+	[ "${lines[1]}" = "Try '$program --help'." ]
+	[ "${#lines[@]}" = 2 ]
+}
+
+as_nobody()
+{
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid 65534 --regid 65534 --clear-groups \
+		    --inh-caps=-all "$@"
+	else
+		"$@"
+	fi
+}
+
+@test "help goes to stdout, and asking for it is no mistake" {
+	for program in nspawn-enter nspawn-stop; do
+		run -0 --separate-stderr "$BUILD/$program" --help
+		[[ "${lines[0]}" == "Usage: $program "* ]]
+		[ "$stderr" = '' ]
+		run -0 "$BUILD/$program" web --help
+		[[ "${lines[0]}" == "Usage: $program "* ]]
+		run -0 --separate-stderr "$BUILD/$program" -h
+		[ "$output" = "$("$BUILD/$program" --help)" ]
+		[ "$stderr" = '' ]
+	done
+}
+
+@test "the version is the Makefile's" {
+	version=$(sed -n 's/^VERSION = //p' "$TOP/Makefile")
+	[ -n "$version" ]
+	for program in nspawn-enter nspawn-stop; do
+		run -0 "$BUILD/$program" --version
+		[ "$output" = "$program $version" ]
+	done
+}
+
+@test "without a machine there is nothing to do" {
+	for program in nspawn-enter nspawn-stop; do
+		refused "$program" 'no machine is named'
+		refused "$program" 'no machine is named' --
+	done
+}
+
+@test "a name that no machine can have is refused" {
+	for name in ../x a_b .host '' "$(printf 'a%.0s' {1..65})"; do
+		for program in nspawn-enter nspawn-stop; do
+			refused "$program" "'$name' cannot be the name" "$name"
+			refused "$program" "'$name' cannot be the name" \
+			    -- "$name"
+		done
+	done
+	refused nspawn-stop "'-x' cannot be the name" -- -x
+	refused nspawn-enter "'-x' cannot be the name" -- -x
+	refused nspawn-stop "'\\x1bc' cannot be the name" web $'\ec'
+	refused nspawn-stop "'a_b' cannot be the name" web a_b other
+}
+
+@test "what other programs take is answered by what to give here" {
+	run -125 "$BUILD/nspawn-enter" root@web true
+	[[ "${lines[0]}" == *"'root@web' cannot be the name of a machine"* ]]
+	[ "${lines[1]}" = \
+	    'nspawn-enter: the user of the machine is given by -u USER' ]
+	[ "${lines[2]}" = "Try 'nspawn-enter --help'." ]
+	for words in '-it web sh' '-i web' '-ti web sh'; do
+		# shellcheck disable=SC2086 # words
+		run -125 "$BUILD/nspawn-enter" $words
+		[ "${lines[-2]}" = 'nspawn-enter: no -i is needed: the command'\
+" always has the caller's standard input" ]
+		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
+	done
+	# Elsewhere they are but wrong.
+	refused nspawn-stop 'cannot be the name of a machine' root@web
+	refused nspawn-stop i -i web
+}
+
+@test "an option that there is not is refused" {
+	refused nspawn-enter 'nonsense' --nonsense web
+	refused nspawn-enter 'nonsense' web --nonsense true
+	refused nspawn-stop 'nonsense' web --nonsense
+	refused nspawn-stop 'x' -x
+	refused nspawn-stop 'timeout' web --timeout
+}
+
+@test "a time, a signal and a list that are none are refused" {
+	refused nspawn-stop "'5x' is no time" web --timeout 5x
+	refused nspawn-stop "'' is no time" web -t ''
+	refused nspawn-stop 'too long' web -t 99999999999
+	refused nspawn-stop "'FOO' is no signal" web --signal=FOO
+	refused nspawn-stop "'0' is no signal" web -s 0
+	refused nspawn-enter "'foo' is no kind of namespace" --only=foo web
+	refused nspawn-enter "'' is no kind of namespace" --only= web
+	refused nspawn-enter "'' is no kind of namespace" --only=uts, web
+	for user in '' : joe: :users; do
+		refused nspawn-enter 'a user is USER or USER:GROUP' -u "$user" web
+	done
+	refused nspawn-enter 'a variable needs a name' -e =x web
+	refused nspawn-enter "'tmp' is no absolute path" -w tmp web
+}
+
+@test "who is not root is told so, and nothing is done" {
+	# Where the programs are, perhaps only root can go.
+	seen=$(mktemp -d /tmp/nspawn-tools.XXXXXX)
+	cp -L "$BUILD"/nspawn-* "$seen"
+	chmod -R a+rX "$seen"
+	run as_nobody "$seen/nspawn-stop" web
+	stopped=$status:$output
+	run as_nobody "$seen/nspawn-enter" web true
+	entered=$status:$output
+	rm -r "$seen"
+	[ "$stopped" = '125:nspawn-stop: only root may signal the leader of a'\
+' machine; try it with sudo' ]
+	[ "$entered" = '125:nspawn-enter: only root may enter a machine; try it'\
+' with sudo' ]
+}
