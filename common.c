@@ -108,7 +108,7 @@
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
 #define TRACER_TIME		250	/* ms, between looks at who traces */
-#define TRACER_LOOKS		4	/* that see nobody */
+#define TRACER_ATTEMPTS		4	/* that see nobody */
 #define EXEC_LOOK_TIME		5	/* ms, between two looks for an exec */
 #define KILL_TIME		1000	/* ms, for what is killed to end */
 #define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
@@ -249,38 +249,38 @@ static const struct {
 	struct init	init;
 } inits[] = {
 	{ .program = "systemd",
-	    .init = { "systemd", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
+	    .init = { "systemd", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
 	{ .program = NSPAWN, .word = "(sd-stubinit)",
-	    .init = { "systemd-nspawn's stub", INIT_SIGNAL,
+	    .init = { "systemd-nspawn's stub", STOP_BY_SIGNAL,
 	    SIGNAL_RTMIN + 4 } },
 	{ .program = "runit", .caught = SIGPWR,
-	    .init = { "runit", INIT_SIGNAL, SIGPWR } },
+	    .init = { "runit", STOP_BY_SIGNAL, SIGPWR } },
 	{ .program = "runit", .caught = SIGCONT,
-	    .init = { "runit", INIT_COMMAND, SIGTERM } },
+	    .init = { "runit", STOP_BY_COMMAND, SIGTERM } },
 	{ .program = "runsvdir",
-	    .init = { "runsvdir", INIT_NONE, SIGTERM } },
+	    .init = { "runsvdir", STOP_UNCLEAN, SIGTERM } },
 	{ .program = BUSYBOX, .word = "runsvdir",
-	    .init = { "busybox runsvdir", INIT_NONE, SIGTERM } },
+	    .init = { "busybox runsvdir", STOP_UNCLEAN, SIGTERM } },
 	{ .program = BUSYBOX, .word = "init",
-	    .init = { "busybox init", INIT_SIGNAL, SIGUSR2 } },
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
 	{ .program = BUSYBOX, .word = "linuxrc",
-	    .init = { "busybox init", INIT_SIGNAL, SIGUSR2 } },
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
 	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
-	    .init = { "sysvinit", INIT_SIGNAL, SIGNAL_RTMIN + 4 } },
+	    .init = { "sysvinit", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
 	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
-	    .init = { "sysvinit", INIT_COMMAND, SIGTERM } },
+	    .init = { "sysvinit", STOP_BY_COMMAND, SIGTERM } },
 	{ .program = "openrc-init",
-	    .init = { "openrc-init", INIT_SIGNAL, SIGTERM } },
+	    .init = { "openrc-init", STOP_BY_SIGNAL, SIGTERM } },
 	{ .program = "s6-svscan", .argument = "-X3",
-	    .init = { "s6-linux-init", INIT_SIGNAL, SIGUSR1 } },
+	    .init = { "s6-linux-init", STOP_BY_SIGNAL, SIGUSR1 } },
 	{ .program = "s6-svscan",
-	    .init = { "s6-svscan", INIT_SIGNAL, SIGTERM } },
+	    .init = { "s6-svscan", STOP_BY_SIGNAL, SIGTERM } },
 	{ .program = "finit",
-	    .init = { "finit", INIT_SIGNAL, SIGUSR2 } },
+	    .init = { "finit", STOP_BY_SIGNAL, SIGUSR2 } },
 	{ .program = "procd",
-	    .init = { "procd", INIT_SIGNAL, SIGUSR2 } },
+	    .init = { "procd", STOP_BY_SIGNAL, SIGUSR2 } },
 	{ .program = "dinit",
-	    .init = { "dinit", INIT_SIGNAL, SIGTERM } },
+	    .init = { "dinit", STOP_BY_SIGNAL, SIGTERM } },
 };
 
 #define INITS	(sizeof(inits) / sizeof(inits[0]))
@@ -1256,7 +1256,8 @@ helper_wait(const struct process *helper, int out, int64_t deadline,
 }
 
 int
-run(const char *const argv[], int64_t deadline, char *output, size_t size)
+helper_run(const char *const argv[], int64_t deadline, char *output,
+    size_t size)
 {
 	struct process helper = PROCESS_NONE;
 	int pipefd[2], status, result = -1;
@@ -1817,16 +1818,16 @@ process_age(int proc, pid_t pid)
 }
 
 const char *
-process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE])
+process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
 {
-	if (proc_read(proc, pid, "wchan", place, PROCESS_NAME_SIZE) == -1 ||
-	    strcmp(place, "0") == 0)
-		place[0] = '\0';
-	return place;
+	if (proc_read(proc, pid, "wchan", wchan, PROCESS_NAME_SIZE) == -1 ||
+	    strcmp(wchan, "0") == 0)
+		wchan[0] = '\0';
+	return wchan;
 }
 
 int
-process_ended(const struct process *process, int *status)
+process_wait_status(const struct process *process, int *status)
 {
 	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
 
@@ -2142,27 +2143,27 @@ settings_mode(const char *value)
 /* Keeps what concerns us of an option; letter is 0 where it is a long one. */
 static void
 nspawn_option_keep(const char *option, char letter, const char *value,
-    struct nspawn_words *words)
+    struct nspawn_args *args)
 {
 	bool image = letter == 'i' || strcmp(option, "image=") == 0;
 
 	if (letter == 'M' || strcmp(option, "machine=") == 0)
-		text_copy(value, words->machine, sizeof(words->machine));
-	else if (image || (!words->image &&
+		text_copy(value, args->machine, sizeof(args->machine));
+	else if (image || (!args->image &&
 	    (letter == 'D' || strcmp(option, "directory=") == 0)))
-		text_copy(value, words->path, sizeof(words->path));
+		text_copy(value, args->path, sizeof(args->path));
 	else if (strcmp(option, "kill-signal=") == 0)
-		text_copy(value, words->kill_signal,
-		    sizeof(words->kill_signal));
+		text_copy(value, args->kill_signal,
+		    sizeof(args->kill_signal));
 	else if (letter == 'x' || strcmp(option, "ephemeral") == 0)
-		words->ephemeral = true;
+		args->ephemeral = true;
 	else if (strcmp(option, "settings=") == 0)
-		words->settings = settings_mode(value);
+		args->settings = settings_mode(value);
 	else if (strcmp(option, "oci-bundle=") == 0)
-		words->oci_bundle = true;
+		args->oci_bundle = true;
 	else if (strcmp(option, "keep-unit") == 0)
-		words->keep_unit = true;
-	words->image = words->image || image;
+		args->keep_unit = true;
+	args->image = args->image || image;
 }
 
 /*
@@ -2170,15 +2171,15 @@ nspawn_option_keep(const char *option, char letter, const char *value,
  * the argument of the last.
  */
 static bool
-nspawn_shorts(const char *word, const char *next, struct nspawn_words *words)
+nspawn_shorts(const char *word, const char *next, struct nspawn_args *args)
 {
 	for (word++; *word != '\0'; word++) {
 		if (strchr(NSPAWN_SHORT_ARG, *word) == NULL) {
-			nspawn_option_keep("", *word, "", words);
+			nspawn_option_keep("", *word, "", args);
 			continue;
 		}
 		nspawn_option_keep("", *word, word[1] == '\0' ? next : word + 1,
-		    words);
+		    args);
 		return word[1] == '\0';
 	}
 	return false;
@@ -2186,7 +2187,7 @@ nspawn_shorts(const char *word, const char *next, struct nspawn_words *words)
 
 /* The same for a word that is a long option. */
 static bool
-nspawn_long(const char *word, const char *next, struct nspawn_words *words)
+nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 {
 	size_t length = strcspn(word + 2, "=");
 	const char *value = word + 2 + length;
@@ -2195,7 +2196,7 @@ nspawn_long(const char *word, const char *next, struct nspawn_words *words)
 	if (option == NULL)
 		return false;
 	if (*value == '=') {
-		nspawn_option_keep(option, 0, value + 1, words);
+		nspawn_option_keep(option, 0, value + 1, args);
 		return false;
 	}
 	bool takes = option[strlen(option) - 1] == '=';
@@ -2203,7 +2204,7 @@ nspawn_long(const char *word, const char *next, struct nspawn_words *words)
 	/* Since 260 this one can do without, and then has another meaning. */
 	if (strcmp(option, "user=") == 0 && *next == '-')
 		takes = false;
-	nspawn_option_keep(option, 0, takes ? next : "", words);
+	nspawn_option_keep(option, 0, takes ? next : "", args);
 	return takes;
 }
 
@@ -2216,21 +2217,21 @@ nspawn_word(struct stream *stream, char word[NSPAWN_WORD_SIZE])
 }
 
 int
-nspawn_words_parse(struct stream *stream, struct nspawn_words *words)
+nspawn_args_parse(struct stream *stream, struct nspawn_args *args)
 {
 	char buffers[2][NSPAWN_WORD_SIZE];
 	char *word = buffers[0], *next = buffers[1];
 	bool more = nspawn_word(stream, word);	/* argv[0] */
 
-	memset(words, 0, sizeof(*words));
+	memset(args, 0, sizeof(*args));
 	more = more && nspawn_word(stream, word);
 	while (more && word[0] == '-' && word[1] != '\0' &&
 	    strcmp(word, "--") != 0) {
 		bool taken;
 
 		more = nspawn_word(stream, next);
-		taken = word[1] == '-' ? nspawn_long(word, next, words) :
-		    nspawn_shorts(word, next, words);
+		taken = word[1] == '-' ? nspawn_long(word, next, args) :
+		    nspawn_shorts(word, next, args);
 		if (taken)
 			more = more && nspawn_word(stream, next);
 		char *other = word;
@@ -2248,19 +2249,19 @@ nspawn_words_parse(struct stream *stream, struct nspawn_words *words)
  * Returns  false where that is longer than a name may be
  */
 static bool
-path_own_name(const struct nspawn_words *words,
+path_own_name(const struct nspawn_args *args,
     char name[MACHINE_NAME_MAX + 1])
 {
 	static const char suffix[] = ".raw";
 	const size_t tail = sizeof(suffix) - 1;
-	const char *path = words->path;
+	const char *path = args->path;
 	size_t end = strlen(path), start, used = 0;
 
 	while (end > 0 && path[end - 1] == '/')
 		end--;
 	for (start = end; start > 0 && path[start - 1] != '/'; start--)
 		;
-	if (words->image && end - start > tail &&
+	if (args->image && end - start > tail &&
 	    memcmp(path + end - tail, suffix, tail) == 0)
 		end -= tail;
 	for (; start < end; start++)
@@ -2298,23 +2299,23 @@ path_nameless(const char *path)
 	return dots <= 2 && (end == 0 || path[end - 1] == '/');
 }
 
-enum naming
-nspawn_words_name(const struct nspawn_words *words, const char *name)
+enum name_match
+nspawn_args_name(const struct nspawn_args *args, const char *name)
 {
 	char own[MACHINE_NAME_MAX + 1];
 
-	if (words->machine[0] != '\0')
-		return strcmp(words->machine, name) == 0 ? NAMES_IT :
-		    NAMES_OTHER;
-	if (path_nameless(words->path))
-		return NAMES_NONE;
-	if (!path_own_name(words, own))
-		return NAMES_OTHER;
-	if (words->ephemeral)
+	if (args->machine[0] != '\0')
+		return strcmp(args->machine, name) == 0 ? NAME_MATCHES :
+		    NAME_DIFFERS;
+	if (path_nameless(args->path))
+		return NAME_UNKNOWN;
+	if (!path_own_name(args, own))
+		return NAME_DIFFERS;
+	if (args->ephemeral)
 		return begins_with(name, own) &&
-		    is_ephemeral_tail(name + strlen(own)) ? NAMES_IT :
-		    NAMES_OTHER;
-	return strcmp(name, own) == 0 ? NAMES_IT : NAMES_OTHER;
+		    is_ephemeral_tail(name + strlen(own)) ? NAME_MATCHES :
+		    NAME_DIFFERS;
+	return strcmp(name, own) == 0 ? NAME_MATCHES : NAME_DIFFERS;
 }
 
 /*
@@ -2411,39 +2412,39 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 
 /* Adds bytes to a hash: FNV-1a. */
 static uint64_t
-print_add(uint64_t print, const void *bytes, size_t size)
+fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 {
 	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
-		print = (print ^ *byte) * UINT64_C(1099511628211);
-	return print;
+		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
+	return fingerprint;
 }
 
 /* True if a process sleeps where signals are awaited, as far as we may see. */
 static bool
 awaits_signals(int proc, pid_t pid)
 {
-	char place[PROCESS_NAME_SIZE];
+	char wchan[PROCESS_NAME_SIZE];
 
-	return ends_with(process_place(proc, pid, place), SIGNALS_AWAITED);
+	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
 }
 
 uint64_t
-process_print(int proc, pid_t pid)
+process_fingerprint(int proc, pid_t pid)
 {
-	uint64_t print = UINT64_C(14695981039346656037);
+	uint64_t fingerprint = UINT64_C(14695981039346656037);
 	char path[PATH_MAX];
 	struct process_status status;
 	const char *program;
 
 	if (process_exe(proc, pid, path, &program) == 0)
-		print = print_add(print, path, strlen(path));
+		fingerprint = fingerprint_add(fingerprint, path, strlen(path));
 	if (process_status_read(proc, pid, &status) == 0) {
-		print = print_add(print, &status.caught,
+		fingerprint = fingerprint_add(fingerprint, &status.caught,
 		    sizeof(status.caught));
-		print = print_add(print, &status.blocked,
+		fingerprint = fingerprint_add(fingerprint, &status.blocked,
 		    sizeof(status.blocked));
 	}
-	return print + awaits_signals(proc, pid);
+	return fingerprint + awaits_signals(proc, pid);
 }
 
 /*
@@ -2532,16 +2533,16 @@ path_simplify(char *path)
  * Returns  false where that does not say it, as with --ephemeral
  */
 static bool
-words_own_name(const struct nspawn_words *words,
+args_own_name(const struct nspawn_args *args,
     char name[MACHINE_NAME_MAX + 1])
 {
-	if (words->machine[0] != '\0')
-		text_copy(words->machine, name, MACHINE_NAME_MAX + 1);
-	else if (words->ephemeral || path_nameless(words->path) ||
-	    !path_own_name(words, name))
+	if (args->machine[0] != '\0')
+		text_copy(args->machine, name, MACHINE_NAME_MAX + 1);
+	else if (args->ephemeral || path_nameless(args->path) ||
+	    !path_own_name(args, name))
 		return false;
 	/* One that is too long has been cut, and is none. */
-	return strlen(words->machine) <= MACHINE_NAME_MAX &&
+	return strlen(args->machine) <= MACHINE_NAME_MAX &&
 	    machine_name_valid(name);
 }
 
@@ -2550,20 +2551,20 @@ words_own_name(const struct nspawn_words *words,
  * is given it means the directory that it is in.
  */
 static int
-nspawn_words_read(int proc, pid_t pid, struct nspawn_words *words)
+nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
 {
 	struct stream stream;
 	int n;
 
 	if (proc_stream(proc, pid, "cmdline", &stream) == -1)
 		return -1;
-	n = nspawn_words_parse(&stream, words);
+	n = nspawn_args_parse(&stream, args);
 	stream_close(&stream);
-	if (n == -1 || (words->path[0] == '\0' && words->machine[0] != '\0'))
+	if (n == -1 || (args->path[0] == '\0' && args->machine[0] != '\0'))
 		return n;
-	if (words->path[0] != '/')
-		path_complete(proc, pid, words->path);
-	path_simplify(words->path);
+	if (args->path[0] != '/')
+		path_complete(proc, pid, args->path);
+	path_simplify(args->path);
 	return 0;
 }
 
@@ -2582,14 +2583,14 @@ struct search {
 	size_t			 count;
 	int			 fd_max;	/* none above it is kept */
 	unsigned		 ways;		/* that count now */
-	const struct wanted	*told;		/* of whom machined speaks */
+	const struct wanted	*by_machined;	/* of whom machined speaks */
 	/* Who takes every machine, whatever its name; or NULL. */
 	void			(*take)(void *argument,
 				    const struct machine_line *line);
 	void			*argument;
 	bool			 missed;	/* units that may hide one */
 	int			 error;		/* what ends it: an errno */
-	int			 doubt;		/* why "none" is no answer */
+	int			 incomplete;	/* why "none" is no answer */
 };
 
 /*
@@ -2597,7 +2598,7 @@ struct search {
  * is read once.  The parent's number alone is read again, once the parent is
  * held: until then that could have become another process.
  */
-struct look {
+struct candidate {
 	struct process		 leader;
 	struct process_status	 status;
 	bool			 is_leader;	/* of whatever machine */
@@ -2608,21 +2609,22 @@ struct look {
 	bool			 supervised;	/* by its parent */
 	pid_t			 grandparent;
 	uid_t			 owner;		/* the parent's user */
-	struct nspawn_words	 words;		/* the parent's */
+	struct nspawn_args	 args;		/* the parent's */
 };
 
 static void
-look_close(struct look *look)
+candidate_close(struct candidate *candidate)
 {
-	process_close(&look->leader);
-	process_close(&look->parent);
+	process_close(&candidate->leader);
+	process_close(&candidate->parent);
 }
 
 /* Fails with ENOTSUP for a process of the caller's own pid namespace. */
 static int
-look_namespace(const struct search *search, const struct look *look)
+candidate_namespace(const struct search *search,
+    const struct candidate *candidate)
 {
-	int same = namespace_same(search->host->proc, look->leader.pid,
+	int same = namespace_same(search->host->proc, candidate->leader.pid,
 	    "ns/pid");
 
 	if (same == 1)
@@ -2638,36 +2640,38 @@ look_namespace(const struct search *search, const struct look *look)
  *                   pid namespace
  */
 static int
-look_leader(const struct search *search, pid_t pid, struct look *look)
+candidate_leader(const struct search *search, pid_t pid,
+    struct candidate *candidate)
 {
-	if (process_open(pid, &look->leader) == -1 || process_status_read(
-	    search->host->proc, pid, &look->status) == -1)
+	if (process_open(pid, &candidate->leader) == -1 || process_status_read(
+	    search->host->proc, pid, &candidate->status) == -1)
 		return -1;
-	look->is_leader = look->status.inner == 1 &&
-	    look->status.depth == OWN_DEPTH + 1;
-	if (look->is_leader)
+	candidate->is_leader = candidate->status.inner == 1 &&
+	    candidate->status.depth == OWN_DEPTH + 1;
+	if (candidate->is_leader)
 		return 0;
-	if (search->told == NULL || look_namespace(search, look) == 0)
+	if (search->by_machined == NULL ||
+	    candidate_namespace(search, candidate) == 0)
 		errno = ESRCH;
 	return -1;
 }
 
 /* Reads in which unit's payload the leader is. */
 static int
-look_unit(const struct search *search, struct look *look)
+candidate_unit(const struct search *search, struct candidate *candidate)
 {
 	struct stream stream;
 	int n;
 
-	if (proc_stream(search->host->proc, look->leader.pid, "cgroup",
+	if (proc_stream(search->host->proc, candidate->leader.pid, "cgroup",
 	    &stream) == -1)
 		return -1;
-	n = cgroup_unit(&stream, look->unit);
+	n = cgroup_unit(&stream, candidate->unit);
 	stream_close(&stream);
 	/* So deep in its payload that the kernel has no room for the path. */
-	look->hidden = n == -1 && errno == ENAMETOOLONG;
-	unit_names_find(path_base(look->unit), &look->unit_names);
-	return look->hidden ? 0 : n;
+	candidate->hidden = n == -1 && errno == ENAMETOOLONG;
+	unit_names_find(path_base(candidate->unit), &candidate->unit_names);
+	return candidate->hidden ? 0 : n;
 }
 
 /*
@@ -2675,57 +2679,60 @@ look_unit(const struct search *search, struct look *look)
  * and by what the command line of its supervisor says.
  */
 static bool
-look_names(const struct search *search, const struct look *look,
-    const struct wanted *wanted, enum naming naming)
+candidate_has_name(const struct search *search,
+    const struct candidate *candidate, const struct wanted *wanted,
+    enum name_match match)
 {
 	/*
 	 * The scope of a registered web and that of an unregistered
 	 * machine-web have one name: what the supervisor says decides.
 	 */
-	return search->told == wanted ||
-	    ((search->ways & WAY_UNIT) != 0 && naming != NAMES_OTHER &&
-	    unit_names_have(&look->unit_names, wanted->name)) ||
-	    ((search->ways & WAY_SUPERVISOR) != 0 && naming == NAMES_IT);
+	return search->by_machined == wanted ||
+	    ((search->ways & WAY_UNIT) != 0 && match != NAME_DIFFERS &&
+	    unit_names_have(&candidate->unit_names, wanted->name)) ||
+	    ((search->ways & WAY_SUPERVISOR) != 0 && match == NAME_MATCHES);
 }
 
 /* True if the leader may be one that is wanted, whatever its parent is. */
 static bool
-look_matters(const struct search *search, const struct look *look)
+candidate_matters(const struct search *search,
+    const struct candidate *candidate)
 {
 	for (size_t i = 0; i < search->count; i++)
 		if (search->wanted[i].open &&
-		    look_names(search, look, &search->wanted[i], NAMES_NONE))
+		    candidate_has_name(search, candidate, &search->wanted[i],
+		    NAME_UNKNOWN))
 			return true;
 	return search->take != NULL;
 }
 
 /* True if a command line names one that is wanted. */
 static bool
-words_matter(const struct search *search, const struct nspawn_words *words)
+args_matter(const struct search *search, const struct nspawn_args *args)
 {
 	for (size_t i = 0; i < search->count; i++)
 		if (search->wanted[i].open &&
-		    nspawn_words_name(words, search->wanted[i].name) ==
-		    NAMES_IT)
+		    nspawn_args_name(args, search->wanted[i].name) ==
+		    NAME_MATCHES)
 			return true;
 	return false;
 }
 
 /* A command line that a child reads, in memory of both. */
-struct words_reading {
+struct args_reading {
 	int			proc;
 	pid_t			pid;
 	int			error;
-	struct nspawn_words	words;
+	struct nspawn_args	args;
 };
 
 static void
-words_work(void *argument)
+args_work(void *argument)
 {
-	struct words_reading *reading = argument;
+	struct args_reading *reading = argument;
 
-	reading->error = nspawn_words_read(reading->proc, reading->pid,
-	    &reading->words) == -1 ? errno : 0;
+	reading->error = nspawn_args_read(reading->proc, reading->pid,
+	    &reading->args) == -1 ? errno : 0;
 }
 
 /*
@@ -2734,11 +2741,11 @@ words_work(void *argument)
  * errors   EACCES  when it takes too long
  */
 static int
-words_read_bounded(const struct search *search, pid_t pid,
-    struct nspawn_words *words)
+args_read_bounded(const struct search *search, pid_t pid,
+    struct nspawn_args *args)
 {
 	struct machined *machined = search->machined;
-	struct words_reading *reading = memory_map(sizeof(*reading));
+	struct args_reading *reading = memory_map(sizeof(*reading));
 	struct process child = PROCESS_NONE;
 	struct pollfd ended = { .events = POLLIN };
 	int n = -1, left, status;
@@ -2747,12 +2754,12 @@ words_read_bounded(const struct search *search, pid_t pid,
 		errno = EACCES;
 	if (pid == machined->stranger || reading == NULL)
 		goto out;
-	*reading = (struct words_reading){ search->host->proc, pid,
+	*reading = (struct args_reading){ search->host->proc, pid,
 	    .error = EIO };
 	if (machined->strangers == 0)
 		machined->strangers = deadline_in(STRANGERS_TIME);
 	left = deadline_left(machined->strangers);
-	n = child_start(words_work, reading, &child);
+	n = child_start(args_work, reading, &child);
 	if (n == 0) {
 		ended.fd = child.fd;
 		if (poll(&ended, 1, left < STRANGER_TIME ? STRANGER_TIME :
@@ -2765,7 +2772,7 @@ words_read_bounded(const struct search *search, pid_t pid,
 			errno = EACCES;
 		}
 		n = errno == 0 ? 0 : -1;
-		*words = reading->words;
+		*args = reading->args;
 	}
 out:
 	process_close(&child);
@@ -2775,29 +2782,29 @@ out:
 
 /* Reads of the parent what a supervisor has. */
 static int
-look_supervisor(const struct search *search, struct look *look)
+candidate_supervisor(const struct search *search, struct candidate *candidate)
 {
 	int proc = search->host->proc, nspawn;
-	pid_t pid = look->parent.pid;
+	pid_t pid = candidate->parent.pid;
 
-	if (process_parent(search->host, &look->parent, &look->grandparent,
-	    &look->owner) == -1)
+	if (process_parent(search->host, &candidate->parent,
+	    &candidate->grandparent, &candidate->owner) == -1)
 		return -1;
 	nspawn = process_is_nspawn(proc, pid);
-	if (nspawn == -1 || (nspawn == 1 && (look->owner == 0 ||
-	    look->owner == geteuid() ?
-	    nspawn_words_read(proc, pid, &look->words) :
-	    words_read_bounded(search, pid, &look->words)) == -1))
+	if (nspawn == -1 || (nspawn == 1 && (candidate->owner == 0 ||
+	    candidate->owner == geteuid() ?
+	    nspawn_args_read(proc, pid, &candidate->args) :
+	    args_read_bounded(search, pid, &candidate->args)) == -1))
 		return -1;
-	look->supervised = nspawn == 1;
+	candidate->supervised = nspawn == 1;
 	/* What is not concerned does not need to be held. */
-	if (!look->hidden && !look_matters(search, look) &&
-	    (nspawn == 0 || !words_matter(search, &look->words))) {
-		process_close(&look->parent);
-		look->supervised = false;
+	if (!candidate->hidden && !candidate_matters(search, candidate) &&
+	    (nspawn == 0 || !args_matter(search, &candidate->args))) {
+		process_close(&candidate->parent);
+		candidate->supervised = false;
 		return 0;
 	}
-	return process_alive(&look->parent) ? 0 : -1;
+	return process_alive(&candidate->parent) ? 0 : -1;
 }
 
 /*
@@ -2805,19 +2812,20 @@ look_supervisor(const struct search *search, struct look *look)
  * prepares it: then the parent of that is the supervisor.
  */
 static int
-look_grandparent(const struct search *search, struct look *look)
+candidate_grandparent(const struct search *search, struct candidate *candidate)
 {
-	struct process preparer = look->parent;
+	struct process preparer = candidate->parent;
 	int n;
 
-	if (!look->supervised || strcmp(look->status.name, NSPAWN) != 0 ||
-	    process_is_nspawn(search->host->proc, look->grandparent) != 1)
+	if (!candidate->supervised ||
+	    strcmp(candidate->status.name, NSPAWN) != 0 ||
+	    process_is_nspawn(search->host->proc, candidate->grandparent) != 1)
 		return 0;
-	look->parent = PROCESS_NONE;
-	look->supervised = false;
-	n = process_open(look->grandparent, &look->parent);
+	candidate->parent = PROCESS_NONE;
+	candidate->supervised = false;
+	n = process_open(candidate->grandparent, &candidate->parent);
 	if (n == 0)
-		n = look_supervisor(search, look);
+		n = candidate_supervisor(search, candidate);
 	if (n == 0 && !process_alive(&preparer))
 		n = -1;
 	process_close(&preparer);
@@ -2826,7 +2834,7 @@ look_grandparent(const struct search *search, struct look *look)
 
 /* True if an error says that a process has ended, and so is an answer. */
 static bool
-error_is_end(int error)
+error_is_gone(int error)
 {
 	return error == ESRCH || error == ENOENT;
 }
@@ -2837,29 +2845,30 @@ error_is_end(int error)
  * Returns  0; 1 when the leader has got another parent meanwhile; -1
  */
 static int
-look_parent(const struct search *search, struct look *look)
+candidate_parent(const struct search *search, struct candidate *candidate)
 {
-	pid_t pid = look->status.ppid;
+	pid_t pid = candidate->status.ppid;
 	uid_t uid;
 	int n;
 
 	if (pid == 0)		/* outside of our pid namespace */
 		return 0;
-	n = process_open(pid, &look->parent);
+	n = process_open(pid, &candidate->parent);
 	if (n == 0)
-		n = look_supervisor(search, look);
+		n = candidate_supervisor(search, candidate);
 	if (n == 0)
-		n = look_grandparent(search, look);
-	if (n == 0 && look->parent.fd == -1)
+		n = candidate_grandparent(search, candidate);
+	if (n == 0 && candidate->parent.fd == -1)
 		return 0;
-	if ((n == -1 && !error_is_end(errno)) ||
-	    process_parent(search->host, &look->leader, &look->status.ppid,
+	if ((n == -1 && !error_is_gone(errno)) ||
+	    process_parent(search->host, &candidate->leader,
+	    &candidate->status.ppid,
 	    &uid) == -1)
 		return -1;
-	if (n == 0 && look->status.ppid == pid)
+	if (n == 0 && candidate->status.ppid == pid)
 		return 0;
-	process_close(&look->parent);
-	look->supervised = false;
+	process_close(&candidate->parent);
+	candidate->supervised = false;
 	return 1;
 }
 
@@ -2868,18 +2877,18 @@ look_parent(const struct search *search, struct look *look)
  * the leader's user namespace.  Nobody but root makes a machine without one.
  */
 static int
-look_owner(const struct search *search, struct look *look)
+candidate_owner(const struct search *search, struct candidate *candidate)
 {
 	int fd, n = 0;
 
-	if (look->supervised)
+	if (candidate->supervised)
 		return 0;
-	if (namespace_open(search->host->proc, look->leader.pid, "ns/user",
+	if (namespace_open(search->host->proc, candidate->leader.pid, "ns/user",
 	    true, &fd) == -1)
 		return -1;
-	look->owner = 0;
+	candidate->owner = 0;
 	if (fd != -1)
-		n = ioctl(fd, LINUX_NS_GET_OWNER_UID, &look->owner);
+		n = ioctl(fd, LINUX_NS_GET_OWNER_UID, &candidate->owner);
 	fd_close(&fd);
 	return n;
 }
@@ -2890,25 +2899,25 @@ look_owner(const struct search *search, struct look *look)
  */
 static void
 wanted_add(struct search *search, struct wanted *wanted,
-    const struct look *look)
+    const struct candidate *candidate)
 {
 	struct machine *found = &wanted->machine;
-	struct machine machine = { look->leader, PROCESS_NONE, look->owner,
-	    look->status };
+	struct machine machine = { candidate->leader, PROCESS_NONE,
+	    candidate->owner, candidate->status };
 
 	if (found->leader.fd != -1 &&
 	    (!machine_foreign(found) || machine_foreign(&machine))) {
 		if (found->leader.pid != machine.leader.pid &&
 		    machine_foreign(found) == machine_foreign(&machine)) {
-			wanted->suspects[0] = found->leader.pid;
-			wanted->suspects[1] = machine.leader.pid;
+			wanted->pids[0] = found->leader.pid;
+			wanted->pids[1] = machine.leader.pid;
 		}
 		return;
 	}
 	/* Two of them may be wanted under this name and another. */
-	if (process_copy(&look->leader, &machine.leader) == -1 ||
-	    (look->supervised &&
-	    process_copy(&look->parent, &machine.supervisor) == -1))
+	if (process_copy(&candidate->leader, &machine.leader) == -1 ||
+	    (candidate->supervised &&
+	    process_copy(&candidate->parent, &machine.supervisor) == -1))
 		search->error = errno;
 	else if (machine.leader.fd > search->fd_max ||
 	    machine.supervisor.fd > search->fd_max) {
@@ -2918,7 +2927,7 @@ wanted_add(struct search *search, struct wanted *wanted,
 	}
 	machine_close(found);
 	*found = machine;
-	wanted->suspects[1] = 0;
+	wanted->pids[1] = 0;
 }
 
 /*
@@ -2927,20 +2936,21 @@ wanted_add(struct search *search, struct wanted *wanted,
  * errors   ENAMETOOLONG  when it hides whose it is
  */
 static int
-look_add(struct search *search, const struct look *look)
+candidate_add(struct search *search, const struct candidate *candidate)
 {
 	bool hides = false;
 
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
-		enum naming naming = look->supervised ?
-		    nspawn_words_name(&look->words, wanted->name) : NAMES_NONE;
+		enum name_match match = candidate->supervised ?
+		    nspawn_args_name(&candidate->args, wanted->name) :
+		    NAME_UNKNOWN;
 
 		if (!wanted->open)
 			continue;
-		if (look_names(search, look, wanted, naming))
-			wanted_add(search, wanted, look);
-		else if (look->hidden && naming == NAMES_NONE)
+		if (candidate_has_name(search, candidate, wanted, match))
+			wanted_add(search, wanted, candidate);
+		else if (candidate->hidden && match == NAME_UNKNOWN)
 			hides = true;
 	}
 	errno = ENAMETOOLONG;
@@ -2952,22 +2962,23 @@ look_add(struct search *search, const struct look *look)
  * no systemd-nspawn, nor a unit that is named after a machine, is none's.
  */
 static void
-look_take(const struct search *search, const struct look *look)
+candidate_list(const struct search *search, const struct candidate *candidate)
 {
-	struct machine_line line = { .leader = look->leader.pid,
-	    .supervisor = look->supervised ? look->parent.pid : 0,
-	    .owner = look->owner };
-	const char *unit = path_base(look->unit);
-	const char *name = unit_names_first(&look->unit_names);
+	struct machine_line line = { .leader = candidate->leader.pid,
+	    .supervisor = candidate->supervised ? candidate->parent.pid : 0,
+	    .owner = candidate->owner };
+	const char *unit = path_base(candidate->unit);
+	const char *name = unit_names_first(&candidate->unit_names);
 
-	if (!look->supervised && *name == '\0')
+	if (!candidate->supervised && *name == '\0')
 		return;
 	if (ends_with(unit, ".scope") || ends_with(unit, ".service"))
 		text_copy(unit, line.unit, sizeof(line.unit));
 	for (char *byte = line.unit; *byte != '\0'; byte++)
 		if (*byte <= ' ' || *byte > '~')	/* none of systemd's */
 			*byte = '?';
-	if (!look->supervised || !words_own_name(&look->words, line.name))
+	if (!candidate->supervised ||
+	    !args_own_name(&candidate->args, line.name))
 		text_copy(name, line.name, sizeof(line.name));
 	search->take(search->argument, &line);
 }
@@ -2975,32 +2986,34 @@ look_take(const struct search *search, const struct look *look)
 /*
  * Looks at a process, and adds the machine whose leader it is, if that is one
  * of those that are looked for.
- * errors   as look_leader()
+ * errors   as candidate_leader()
  */
 static int
-look_at(struct search *search, pid_t pid, struct look *look)
+candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
 {
 	bool matters;
 	int n = 1;
 
-	if (look_leader(search, pid, look) == -1 ||
-	    ((search->ways & WAY_UNIT) != 0 && look_unit(search, look) == -1))
+	if (candidate_leader(search, pid, candidate) == -1 ||
+	    ((search->ways & WAY_UNIT) != 0 &&
+	    candidate_unit(search, candidate) == -1))
 		return -1;
-	matters = look_matters(search, look);
+	matters = candidate_matters(search, candidate);
 	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
-		n = look_parent(search, look);
+		n = candidate_parent(search, candidate);
 	if (n == 1)
 		errno = ESTALE;
 	if (n != 0)
 		return -1;
 	/* Of others it does not matter, and not everybody may know. */
-	if (!matters && look->parent.fd == -1 && !look->hidden)
+	if (!matters && candidate->parent.fd == -1 && !candidate->hidden)
 		return 0;
-	if (look_owner(search, look) == -1 || !process_alive(&look->leader))
+	if (candidate_owner(search, candidate) == -1 ||
+	    !process_alive(&candidate->leader))
 		return -1;
 	if (search->take == NULL)
-		return look_add(search, look);
-	look_take(search, look);
+		return candidate_add(search, candidate);
+	candidate_list(search, candidate);
 	return 0;
 }
 
@@ -3013,8 +3026,8 @@ search_failed(struct search *search, int error)
 {
 	if (error == EACCES || error == EPERM || error == ENAMETOOLONG ||
 	    error == ESTALE || error == EINVAL || error == EOWNERDEAD)
-		search->doubt = error;
-	else if (!error_is_end(error) && error != ENOTSUP)
+		search->incomplete = error;
+	else if (!error_is_gone(error) && error != ENOTSUP)
 		search->error = error;
 }
 
@@ -3023,20 +3036,22 @@ search_failed(struct search *search, int error)
  * Returns  whether it is the leader of one, whatever that is called
  */
 static bool
-search_look(struct search *search, pid_t pid)
+search_check(struct search *search, pid_t pid)
 {
-	struct look look = { .leader = PROCESS_NONE, .parent = PROCESS_NONE };
+	struct candidate candidate = { .leader = PROCESS_NONE,
+	    .parent = PROCESS_NONE };
 	int error;
 
-	if (look_at(search, pid, &look) == -1) {
+	if (candidate_check(search, pid, &candidate) == -1) {
 		error = errno;
 		/* Of who has ended nothing can be read. */
-		if (look.leader.fd != -1 && !process_alive(&look.leader))
+		if (candidate.leader.fd != -1 &&
+		    !process_alive(&candidate.leader))
 			error = errno;
 		search_failed(search, error);
 	}
-	look_close(&look);
-	return look.is_leader;
+	candidate_close(&candidate);
+	return candidate.is_leader;
 }
 
 /*
@@ -3060,7 +3075,7 @@ cgroup_try(struct search *search, int dir, const char *path)
 	    (line = strsep(&rest, "\n")) != NULL;)
 		/* 0 is a process that our pid namespace does not see. */
 		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
-		    search_look(search, (pid_t)pid))
+		    search_check(search, (pid_t)pid))
 			return true;
 	return false;
 }
@@ -3081,7 +3096,7 @@ unit_try(struct search *search, int dir, const char *unit)
 	}
 	text_format(path, sizeof(path), "%s/payload", unit);
 	/* It may be elsewhere in there. */
-	if (file_exists(dir, path) == 0 || !error_is_end(errno))
+	if (file_exists(dir, path) == 0 || !error_is_gone(errno))
 		search->missed = true;
 }
 
@@ -3184,7 +3199,7 @@ proc_try(struct search *search)
 		if (known && namespace_id(proc, pid, "ns/pid", &theirs) == 0 &&
 		    (theirs == own || theirs == last))
 			continue;
-		if (search_look(search, pid))
+		if (search_check(search, pid))
 			last = theirs;
 	}
 	if (search->error == 0)
@@ -3202,7 +3217,7 @@ machined_run(const char *const argv[], struct machined *machined, char *output,
 		errno = ETIMEDOUT;
 		return -1;
 	}
-	status = run(argv, machined->deadline, output, size);
+	status = helper_run(argv, machined->deadline, output, size);
 	if (status == -1 && errno == ETIMEDOUT)
 		machined->hung = true;
 	return status;
@@ -3345,7 +3360,7 @@ find_by_machined(struct search *search)
 	if (!search_begin(search, WAY_MACHINED))
 		return;
 	for (size_t i = 0; search->error == 0 && i < search->count; i++) {
-		struct look look = { .leader = PROCESS_NONE,
+		struct candidate candidate = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
 		struct wanted *wanted = &search->wanted[i];
 
@@ -3353,18 +3368,18 @@ find_by_machined(struct search *search)
 			continue;
 		if (machined_leader(wanted->name, machined, &pid) == -1) {
 			if (errno != ESRCH)
-				search->doubt = errno;
+				search->incomplete = errno;
 			continue;
 		}
-		search->told = wanted;
-		if (look_at(search, pid, &look) == -1 &&
-		    !error_is_end(errno)) {
-			wanted->suspects[0] = pid;
+		search->by_machined = wanted;
+		if (candidate_check(search, pid, &candidate) == -1 &&
+		    !error_is_gone(errno)) {
+			wanted->pids[0] = pid;
 			wanted->error = errno;
 		}
-		look_close(&look);
+		candidate_close(&candidate);
 	}
-	search->told = NULL;
+	search->by_machined = NULL;
 	/* Its time is its own. */
 	if (machined->search != 0 && left != -1)
 		machined->search = deadline_in(left);
@@ -3437,11 +3452,11 @@ wanted_near(struct wanted *wanted, const char *name)
 
 /* Keeps the name that a supervisor's command line says where it is like one. */
 static void
-search_near(struct search *search, const struct nspawn_words *words)
+search_near(struct search *search, const struct nspawn_args *args)
 {
 	char name[MACHINE_NAME_MAX + 1];
 
-	if (!words_own_name(words, name))
+	if (!args_own_name(args, name))
 		return;
 	/* Who names it knows it. */
 	for (size_t i = 0; i < search->count; i++)
@@ -3458,32 +3473,32 @@ search_near(struct search *search, const struct nspawn_words *words)
  * errors   ESRCH  when it is something else, or has ended
  */
 static int
-look_nspawn(struct search *search, pid_t pid, struct look *look)
+candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
 {
 	int proc = search->host->proc;
 	const char *program;
 
-	if (process_exe(proc, pid, look->unit, &program) == -1 ||
+	if (process_exe(proc, pid, candidate->unit, &program) == -1 ||
 	    strcmp(program, NSPAWN) != 0 ||
 	    namespace_same(proc, pid, "ns/pid") != 1) {
 		errno = ESRCH;	/* a process of the kernel has no program */
 		return -1;
 	}
-	if (process_open(pid, &look->parent) == -1 ||
-	    process_parent(search->host, &look->parent, &look->grandparent,
-	    &look->owner) == -1)
+	if (process_open(pid, &candidate->parent) == -1 ||
+	    process_parent(search->host, &candidate->parent,
+	    &candidate->grandparent, &candidate->owner) == -1)
 		return -1;
 	/* Anybody can have a program of that name. */
-	if (look->owner != 0 && look->owner != geteuid()) {
+	if (candidate->owner != 0 && candidate->owner != geteuid()) {
 		errno = ESRCH;
 		return -1;
 	}
-	if (nspawn_words_read(proc, pid, &look->words) == -1 ||
-	    !process_alive(&look->parent))
+	if (nspawn_args_read(proc, pid, &candidate->args) == -1 ||
+	    !process_alive(&candidate->parent))
 		return -1;
-	search_near(search, &look->words);
-	if (words_matter(search, &look->words) &&
-	    process_is_nspawn(proc, look->grandparent) != 1)
+	search_near(search, &candidate->args);
+	if (args_matter(search, &candidate->args) &&
+	    process_is_nspawn(proc, candidate->grandparent) != 1)
 		return 0;
 	errno = ESRCH;
 	return -1;
@@ -3491,18 +3506,19 @@ look_nspawn(struct search *search, pid_t pid, struct look *look)
 
 /* Adds the supervisor of a look to those wanted that have nothing better. */
 static void
-supervisor_add(struct search *search, const struct look *look)
+supervisor_add(struct search *search, const struct candidate *candidate)
 {
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
 		struct machine *machine = &wanted->machine;
 
 		if (!wanted->open || machine->leader.fd != -1 ||
-		    machine->supervisor.fd != -1 || nspawn_words_name(
-		    &look->words, wanted->name) != NAMES_IT)
+		    machine->supervisor.fd != -1 || nspawn_args_name(
+		    &candidate->args, wanted->name) != NAME_MATCHES)
 			continue;
-		machine->owner = look->owner;
-		if (process_copy(&look->parent, &machine->supervisor) == -1)
+		machine->owner = candidate->owner;
+		if (process_copy(&candidate->parent, &machine->supervisor) ==
+		    -1)
 			search->error = errno;
 	}
 }
@@ -3524,14 +3540,14 @@ find_starting(struct search *search)
 		return;
 	}
 	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
-		struct look look = { .leader = PROCESS_NONE,
+		struct candidate candidate = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
 
-		if (look_nspawn(search, pid, &look) == 0)
-			supervisor_add(search, &look);
+		if (candidate_nspawn(search, pid, &candidate) == 0)
+			supervisor_add(search, &candidate);
 		else
 			search_failed(search, errno);
-		look_close(&look);
+		candidate_close(&candidate);
 	}
 	if (search->error == 0)
 		search->error = errno;
@@ -3545,11 +3561,11 @@ wanted_end(const struct search *search, struct wanted *wanted)
 	/* What had been found before is found. */
 	if (search->error != 0 && wanted->open)
 		wanted->error = search->error;
-	else if (wanted->suspects[1] != 0)
+	else if (wanted->pids[1] != 0)
 		wanted->error = ENOTUNIQ;
 	else if (wanted->error == 0 && wanted->machine.leader.fd == -1)
 		wanted->error = wanted->machine.supervisor.fd != -1 ? EAGAIN :
-		    search->doubt != 0 ? search->doubt : ESRCH;
+		    search->incomplete != 0 ? search->incomplete : ESRCH;
 	if (wanted->error != 0 && wanted->error != EAGAIN)
 		machine_close(&wanted->machine);
 }
@@ -3564,8 +3580,8 @@ machines_list(const struct host *host, int64_t deadline,
 	    .ways = WAY_UNIT, .take = take, .argument = argument };
 
 	proc_try(&search);
-	errno = search.error != 0 ? search.error : search.doubt;
-	return search.error != 0 ? -1 : search.doubt != 0;
+	errno = search.error != 0 ? search.error : search.incomplete;
+	return search.error != 0 ? -1 : search.incomplete != 0;
 }
 
 const char *
@@ -3631,7 +3647,7 @@ machines_find(const struct host *host, struct machined *machined,
 
 int
 machine_find(const struct host *host, const char *name,
-    struct machined *machined, struct machine *machine, pid_t suspects[2])
+    struct machined *machined, struct machine *machine, pid_t pids[2])
 {
 	struct wanted wanted = { .name = name };
 
@@ -3641,7 +3657,7 @@ machine_find(const struct host *host, const char *name,
 		return 0;
 	}
 	machine_close(&wanted.machine);
-	memcpy(suspects, wanted.suspects, sizeof(wanted.suspects));
+	memcpy(pids, wanted.pids, sizeof(wanted.pids));
 	errno = wanted.error;
 	return -1;
 }
@@ -3663,26 +3679,26 @@ machine_again(const struct host *host, const struct machine *old,
 		return -1;
 	while (n == -1 &&
 	    stream_word(&stream, " ", word, sizeof(word)) != -1) {
-		struct look look = { .leader = PROCESS_NONE,
+		struct candidate candidate = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
 
 		if (number_parse(word, INT_MAX, &pid) == 0 &&
-		    look_leader(&search, (pid_t)pid, &look) == 0 &&
-		    look.status.ppid == supervisor->pid &&
+		    candidate_leader(&search, (pid_t)pid, &candidate) == 0 &&
+		    candidate.status.ppid == supervisor->pid &&
 		    process_alive(supervisor)) {
-			*machine = (struct machine){ look.leader,
-			    PROCESS_NONE, old->owner, look.status };
-			look.leader = PROCESS_NONE;
+			*machine = (struct machine){ candidate.leader,
+			    PROCESS_NONE, old->owner, candidate.status };
+			candidate.leader = PROCESS_NONE;
 			n = process_copy(supervisor, &machine->supervisor);
 		}
-		look_close(&look);
+		candidate_close(&candidate);
 	}
 	stream_close(&stream);
 	return n;
 }
 
 const char *
-machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
+machine_strerror(int error, const pid_t pids[2], char *text, size_t size)
 {
 	switch (error) {
 	case ESRCH:
@@ -3702,11 +3718,11 @@ machine_strerror(int error, const pid_t suspects[2], char *text, size_t size)
 		break;
 	case ENOTUNIQ:
 		text_format(text, size, "two machines have that name: "
-		    "their leaders are %d and %d", suspects[0], suspects[1]);
+		    "their leaders are %d and %d", pids[0], pids[1]);
 		break;
 	case ENOTSUP:
 		text_format(text, size, "is no container: its leader %d is in "
-		    "our own pid namespace", suspects[0]);
+		    "our own pid namespace", pids[0]);
 		break;
 	case ENOSYS:
 		text_format(text, size, "cannot hold on to its leader: "
@@ -3830,7 +3846,7 @@ scope_find(int cgroup, const char *name, char path[PATH_MAX])
 	int n = 0;
 
 	if (directory_open(cgroup, used == 0 ? "." : path, &slice) == -1)
-		return error_is_end(errno) ? 0 : -1;
+		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&slice)) != NULL) {
 		if (entry->type != LINUX_DT_DIR ||
 		    (!part_is_slice(entry->name, strlen(entry->name)) &&
@@ -3866,7 +3882,7 @@ scope_of_leader(const struct host *host, const char *name, pid_t leader,
 		else if (n == 0)
 			n = file_exists(host->cgroup, unit);
 	}
-	if (n == -1 && !error_is_end(errno))
+	if (n == -1 && !error_is_gone(errno))
 		return -1;
 	if (n == -1)
 		unit[0] = '\0';
@@ -4237,7 +4253,7 @@ leader_facts_read(int proc, const struct process *leader,
 
 /* True if a process or the host has run short of what a call needs. */
 static bool
-error_is_shortage(int error)
+error_is_temporary(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
@@ -4314,7 +4330,7 @@ program_find(int proc, const struct process *leader,
 
 	program[0] = '\0';
 	if (fd == -1)	/* it has ended, or it is not for us to read */
-		return error_is_shortage(errno) ? -1 : 0;
+		return error_is_temporary(errno) ? -1 : 0;
 	n = program_read(fd, program);
 	fd_close(&fd);
 	return n;
@@ -4372,12 +4388,12 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	*starting = false;
 	/* Who has ended does not start; nor who has a path that is too long. */
 	if (process_exe(proc, leader->pid, path, &program) == -1)
-		return error_is_end(errno) || errno == ENAMETOOLONG ? 0 : -1;
+		return error_is_gone(errno) || errno == ENAMETOOLONG ? 0 : -1;
 	if (strcmp(program, NSPAWN) != 0)
 		return 0;
 	/* Unlike its command line, nobody can hold that up. */
 	if (proc_read(proc, leader->pid, "comm", name, sizeof(name)) == -1)
-		return error_is_end(errno) ? 0 : -1;
+		return error_is_gone(errno) ? 0 : -1;
 	*starting = strcmp(name, "(sd-stubinit)\n") != 0;
 	return 0;
 }
@@ -4402,26 +4418,27 @@ signals_are_awaited(int proc, pid_t pid)
 }
 
 int
-signal_verdict(int proc, const struct process *leader, int signal,
-    enum verdict *verdict)
+signal_fate(int proc, const struct process *leader, int signal,
+    enum signal_fate *fate)
 {
 	struct process_status s = { .depth = 0 };
-	bool heard, queued, unheeded = signal == SIGKILL || signal == SIGSTOP;
+	bool unheeded = signal == SIGKILL || signal == SIGSTOP;
+	bool handled, blocked;
 	int awaited = 0;
 
 	if (!unheeded && process_status_read(proc, leader->pid, &s) == -1)
 		awaited = -1;
-	heard = signal_in(s.caught, signal);
-	queued = signal_in(s.blocked, signal);
-	if (awaited == 0 && !unheeded && !heard && !queued)
+	handled = signal_in(s.caught, signal);
+	blocked = signal_in(s.blocked, signal);
+	if (awaited == 0 && !unheeded && !handled && !blocked)
 		awaited = signals_are_awaited(proc, leader->pid);
 	if (awaited == 0 && !process_alive(leader))
 		awaited = -1;
-	if (awaited == -1 && !error_is_end(errno) && errno != EACCES &&
+	if (awaited == -1 && !error_is_gone(errno) && errno != EACCES &&
 	    errno != EPERM)
 		return -1;
-	*verdict = awaited != 0 || unheeded ? VERDICT_UNKNOWN :
-	    heard ? VERDICT_HEARD : queued ? VERDICT_QUEUED : VERDICT_DROPPED;
+	*fate = awaited != 0 || unheeded ? FATE_UNKNOWN :
+	    handled ? FATE_HANDLED : blocked ? FATE_BLOCKED : FATE_DISCARDED;
 	return 0;
 }
 
@@ -4439,12 +4456,12 @@ descriptor_gives(int dir, const char *name, int signal)
 	int n;
 
 	if (stream_open(dir, name, &stream) == -1)
-		return error_is_end(errno) ? 0 : -1;
+		return error_is_gone(errno) ? 0 : -1;
 	n = line_find(&stream, "sigmask");
 	if (n == 0)
 		line_word(&stream, word, sizeof(word));
 	stream_close(&stream);
-	if (stream.error != 0 && !error_is_end(stream.error)) {
+	if (stream.error != 0 && !error_is_gone(stream.error)) {
 		errno = stream.error;
 		return -1;
 	}
@@ -4461,7 +4478,7 @@ signal_awaited(int proc, const struct process *process, int signal)
 
 	if (directory_open(proc, proc_path(path, process->pid, "fdinfo"),
 	    &dir) == -1)
-		return error_is_end(errno) ? 0 : -1;
+		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&dir)) != NULL)
 		if (entry->name[0] != '.')
 			n = descriptor_gives(dir.fd, entry->name, signal);
@@ -4596,17 +4613,17 @@ nspawn_settings_parse(struct stream *stream, int *signal)
 
 /* Finds the name of a machine's settings file, as systemd-nspawn makes it. */
 static void
-settings_name(const struct nspawn_words *words,
+settings_name(const struct nspawn_args *args,
     char name[MACHINE_NAME_MAX + 2])
 {
 	size_t used = 0;
 
-	if (words->machine[0] != '\0') {
-		text_copy(words->machine, name, MACHINE_NAME_MAX + 2);
+	if (args->machine[0] != '\0') {
+		text_copy(args->machine, name, MACHINE_NAME_MAX + 2);
 		return;
 	}
-	for (const char *c = path_base(words->path); *c != '\0' &&
-	    used < MACHINE_NAME_MAX && (!words->image ||
+	for (const char *c = path_base(args->path); *c != '\0' &&
+	    used < MACHINE_NAME_MAX && (!args->image ||
 	    strcmp(c, ".raw") != 0); c++)
 		if (is_alnum(*c) || *c == '-' || *c == '.')
 			name[used++] = *c;
@@ -4620,7 +4637,7 @@ settings_name(const struct nspawn_words *words,
  * source   systemd.nspawn(5)
  */
 static int
-settings_open(int proc, pid_t pid, const struct nspawn_words *words)
+settings_open(int proc, pid_t pid, const struct nspawn_args *args)
 {
 	static const char folders[][24] = {
 		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
@@ -4631,13 +4648,13 @@ settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 	const size_t most = sizeof(folders) / sizeof(folders[0]);
 	char name[MACHINE_NAME_MAX + 2];
 	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
-	const char *beside = words->path;
+	const char *beside = args->path;
 	int root = openat(proc, proc_path(path, pid, "root"),
 	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
 
 	if (root == -1)
 		return -1;
-	settings_name(words, name);
+	settings_name(args, name);
 	errno = ENOENT;
 	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
 	    errno == ENOENT; i++) {
@@ -4658,18 +4675,18 @@ settings_open(int proc, pid_t pid, const struct nspawn_words *words)
 
 /* Reads the signal of a machine's settings file; 0 where it has none. */
 static int
-settings_read(int proc, pid_t pid, const struct nspawn_words *words,
+settings_read(int proc, pid_t pid, const struct nspawn_args *args,
     int *signal)
 {
 	struct stream stream;
 	int fd, n;
 
 	*signal = 0;
-	if (words->settings == SETTINGS_NONE || words->oci_bundle)
+	if (args->settings == SETTINGS_NONE || args->oci_bundle)
 		return 0;
-	fd = settings_open(proc, pid, words);
+	fd = settings_open(proc, pid, args);
 	if (fd == -1)	/* what cannot be read was none when it started */
-		return error_is_shortage(errno) ? -1 : 0;
+		return error_is_temporary(errno) ? -1 : 0;
 	stream_of_fd(fd, &stream);
 	n = nspawn_settings_parse(&stream, signal);
 	stream_close(&stream);
@@ -4681,35 +4698,36 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
     int *signal)
 {
 	const struct process *supervisor = &machine->supervisor;
-	struct nspawn_words words;
-	int told = 0, file;
+	struct nspawn_args args;
+	int configured = 0, file;
 	bool own;	/* unit is of a scope that it made */
 
 	if (supervisor->fd == -1 ||
-	    nspawn_words_read(proc, supervisor->pid, &words) == -1 ||
+	    nspawn_args_read(proc, supervisor->pid, &args) == -1 ||
 	    !process_alive(supervisor)) {
-		if (supervisor->fd != -1 && !error_is_end(errno))
+		if (supervisor->fd != -1 && !error_is_gone(errno))
 			return -1;
-		memset(&words, 0, sizeof(words));
-		words.settings = SETTINGS_NONE;
+		memset(&args, 0, sizeof(args));
+		args.settings = SETTINGS_NONE;
 	}
-	if (words.kill_signal[0] != '\0')
-		told = nspawn_signal(words.kill_signal);
-	own = unit != 0 && !words.keep_unit;
-	if (told != 0 && words.settings != SETTINGS_OVERRIDE)
+	if (args.kill_signal[0] != '\0')
+		configured = nspawn_signal(args.kill_signal);
+	own = unit != 0 && !args.keep_unit;
+	if (configured != 0 && args.settings != SETTINGS_OVERRIDE)
 		;
 	/* These two it has also where it was told nothing. */
 	else if (own && unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
-		told = unit;
+		configured = unit;
 	else {
-		if (settings_read(proc, supervisor->pid, &words, &file) == -1)
+		if (settings_read(proc, supervisor->pid, &args, &file) == -1)
 			return -1;
 		if (file != 0)
-			told = file;
-		if (own && told != unit)
-			told = 0;
+			configured = file;
+		if (own && configured != unit)
+			configured = 0;
 	}
-	*signal = told == SIGKILL || told == SIGSTOP ? -1 : told;
+	*signal = configured == SIGKILL || configured == SIGSTOP ? -1 :
+	    configured;
 	return 0;
 }
 
@@ -5471,21 +5489,21 @@ struct instruction {
 
 /* Lists the places of all descriptors of an order.  Says how many. */
 static size_t
-order_fds(struct order *order, int *places[PACKET_FDS_MAX])
+order_fds(struct order *order, int *slots[PACKET_FDS_MAX])
 {
 	struct entry *entry = &order->entry;
 	size_t count = 0;
 
-	places[count++] = &entry->leader.fd;
-	places[count++] = &entry->root;
-	places[count++] = &entry->uid_map;
-	places[count++] = &entry->cgroup;
+	slots[count++] = &entry->leader.fd;
+	slots[count++] = &entry->root;
+	slots[count++] = &entry->uid_map;
+	slots[count++] = &entry->cgroup;
 	for (int i = 0; i < NAMESPACES; i++)
-		places[count++] = &entry->namespaces[i];
+		slots[count++] = &entry->namespaces[i];
 	for (size_t i = 0; i < entry->group_file_count; i++)
-		places[count++] = &entry->group_files[i];
+		slots[count++] = &entry->group_files[i];
 	for (int i = 0; i < STANDARD; i++)
-		places[count++] = &order->command.fds[i];
+		slots[count++] = &order->command.fds[i];
 	return count;
 }
 
@@ -5586,13 +5604,13 @@ order_make(int id, const struct entry *entry, const struct command *command,
 static size_t
 order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 {
-	int *places[PACKET_FDS_MAX];
-	size_t all = order_fds(order, places), count = 1;
+	int *slots[PACKET_FDS_MAX];
+	size_t all = order_fds(order, slots), count = 1;
 
 	for (size_t i = 0; i < all; i++)
-		if (*places[i] != -1) {
-			fds[count] = *places[i];
-			*places[i] = (int)count++;
+		if (*slots[i] != -1) {
+			fds[count] = *slots[i];
+			*slots[i] = (int)count++;
 		}
 	return count;
 }
@@ -5732,13 +5750,13 @@ received_complete(struct received *received, char **words)
 {
 	struct order *order = received->order;
 	struct command *c = &order->command;
-	int *places[PACKET_FDS_MAX];
-	size_t all = order_fds(order, places);
+	int *slots[PACKET_FDS_MAX];
+	size_t all = order_fds(order, slots);
 	char *text;
 
 	for (size_t i = 0; i < all; i++)
-		if (*places[i] != -1)
-			*places[i] = received->fds[*places[i]];
+		if (*slots[i] != -1)
+			*slots[i] = received->fds[*slots[i]];
 	order->entry.groups = (gid_t *)(order + 1);
 	text = (char *)(order->entry.groups + order->entry.group_count);
 	c->complaint = word_read(&text);
@@ -6041,14 +6059,14 @@ filters_fetch(struct intermediate *i)
 	if (!i->order->entry.confinement.filtered)
 		return 0;
 	do {
-		int64_t look = deadline_in(TRACER_TIME);
+		int64_t attempt = deadline_in(TRACER_TIME);
 
-		n = filters_read(leader, look < i->deadline ? look :
+		n = filters_read(leader, attempt < i->deadline ? attempt :
 		    i->deadline, &intermediate_filters);
 		error = errno;
 		i->page->tracer = n == 0 ? 0 : tracer_of(leader);
 		unseen = i->page->tracer != 0 ? 0 : unseen + 1;
-	} while (n == -1 && error == EPERM && unseen < TRACER_LOOKS &&
+	} while (n == -1 && error == EPERM && unseen < TRACER_ATTEMPTS &&
 	    deadline_left(i->deadline) != 0);
 	errno = error;
 	return n;

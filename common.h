@@ -311,7 +311,8 @@ int child_start(void (*work)(void *), void *argument, struct process *child);
  *          ETIMEDOUT  when it had not ended by the deadline, or its end
  *                     could not be waited for: it may have done its work
  */
-int run(const char *const argv[], int64_t deadline, char *output, size_t size);
+int helper_run(const char *const argv[], int64_t deadline, char *output,
+    size_t size);
 
 /* ---- process ------------------------------------------------------- */
 
@@ -465,14 +466,14 @@ int64_t process_age(int proc, pid_t pid);
  * catches and blocks, and whether it waits for some: it is another when any of
  * these has changed.
  */
-uint64_t process_print(int proc, pid_t pid);
+uint64_t process_fingerprint(int proc, pid_t pid);
 
 /*
  * Says where a process sleeps in the kernel, as far as that tells.
  * Returns  place, which is empty where it does not sleep
  * source   proc_pid_wchan(5)
  */
-const char *process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE]);
+const char *process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE]);
 
 /*
  * Says how a process has ended that is no child of the caller's.
@@ -482,7 +483,7 @@ const char *process_place(int proc, pid_t pid, char place[PROCESS_NAME_SIZE]);
  *          ENOTTY  before Linux 6.15, which cannot tell
  * source   PIDFD_GET_INFO of <linux/pidfd.h>
  */
-int process_ended(const struct process *process, int *status);
+int process_wait_status(const struct process *process, int *status);
 
 /* ---- machine ------------------------------------------------------- */
 
@@ -553,7 +554,7 @@ struct wanted {
 	const char	*name;
 	int		 error;		/* why there is none; 0: there is */
 	struct machine	 machine;
-	pid_t		 suspects[2];	/* see machine_find() */
+	pid_t		 pids[2];	/* see machine_find() */
 	bool		 open;		/* machines_find() still looks */
 	/* Of those that run the nearest names, empty: none; and how near. */
 	char		 near[NEAR_NAMES][MACHINE_NAME_MAX + 1];
@@ -576,7 +577,7 @@ struct wanted {
  * later way would show is not looked for.
  * Its owner is the supervisor's real user; without a supervisor the one that
  * made the leader's user namespace, and root where it has none of its own.
- *   suspects on ENOTUNIQ the two leaders, on ENOTSUP the process in question
+ *   pids on ENOTUNIQ the two leaders, on ENOTSUP the process in question
  * errors   ESRCH      when no machine of that name is running
  *          EAGAIN     when it has a supervisor and no leader: it is starting,
  *                     or has ended just now
@@ -590,7 +591,7 @@ struct wanted {
  *                     machine may be running
  */
 int machine_find(const struct host *host, const char *name,
-    struct machined *machined, struct machine *machine, pid_t suspects[2]);
+    struct machined *machined, struct machine *machine, pid_t pids[2]);
 
 /*
  * Finds the machines of many names in one look at the host, as machine_find()
@@ -646,7 +647,7 @@ int machine_again(const struct host *host, const struct machine *old,
  * Says in words what an error of machine_find() means.
  * Returns  text
  */
-const char *machine_strerror(int error, const pid_t suspects[2],
+const char *machine_strerror(int error, const pid_t pids[2],
     char *text, size_t size);
 
 /*
@@ -681,7 +682,7 @@ int machine_signal(const struct machine *machine, const char *name,
 
 /*
  * Runs systemctl(1) or machinectl(1), as long as neither has hung.
- * Returns  as run()
+ * Returns  as helper_run()
  */
 int machined_run(const char *const argv[], struct machined *machined,
     char *output, size_t size);
@@ -771,7 +772,7 @@ bool unit_is_machines(const char *path, const char *name);
 enum settings_mode { SETTINGS_YES, SETTINGS_OVERRIDE, SETTINGS_NONE };
 
 /* What a command line of systemd-nspawn says; empty: not said. */
-struct nspawn_words {
+struct nspawn_args {
 	char	machine[MACHINE_NAME_MAX + 2];	/* one too long stays so */
 	char	path[PATH_MAX];		/* of the directory or the image */
 	bool	image;
@@ -788,30 +789,30 @@ struct nspawn_words {
  * errors   stream->error
  * source   systemd-nspawn(1)
  */
-int nspawn_words_parse(struct stream *stream, struct nspawn_words *words);
+int nspawn_args_parse(struct stream *stream, struct nspawn_args *args);
 
-enum naming { NAMES_NONE, NAMES_IT, NAMES_OTHER };
+enum name_match { NAME_UNKNOWN, NAME_MATCHES, NAME_DIFFERS };
 
 /*
  * Says what a command line tells of the machine's name: by --machine, else by
  * what systemd-nspawn makes of its directory or image.
- * Returns  NAMES_IT, NAMES_OTHER; NAMES_NONE where it does not say
+ * Returns  NAME_MATCHES, NAME_DIFFERS; NAME_UNKNOWN where it does not say
  */
-enum naming nspawn_words_name(const struct nspawn_words *words,
+enum name_match nspawn_args_name(const struct nspawn_args *args,
     const char *name);
 
 /* ---- init ---------------------------------------------------------- */
 
-enum init_way {
-	INIT_SIGNAL,	/* by a signal to PID 1 */
-	INIT_COMMAND,	/* by the command "init 0", run inside */
-	INIT_NONE,	/* not at all: a signal ends it, and its services die */
+enum stop_method {
+	STOP_BY_SIGNAL,	/* by a signal to PID 1 */
+	STOP_BY_COMMAND,	/* by the command "init 0", run inside */
+	STOP_UNCLEAN,	/* not at all: a signal ends it, and its services die */
 };
 
 /* A program that runs as PID 1, and the way in which it stops in order. */
 struct init {
 	char		name[24];
-	enum init_way	way;
+	enum stop_method	method;
 	int		signal;		/* that one; of the last resort else */
 };
 
@@ -819,7 +820,7 @@ struct init {
  * Says how the init that runs as a machine's leader is told to stop: by its
  * program's name, as the host sees it, or what is in that program, its command
  * line, and the signals that it catches.  The program is the machine's: what
- * reads it may be held up for ever, see child_start(); as what signal_verdict()
+ * reads it may be held up for ever, see child_start(); as what signal_fate()
  * reads may, too.
  *   init     its entry of a table, or NULL for a program that is in none, for
  *            a leader that has ended and one whose first thread has
@@ -833,19 +834,19 @@ int init_of(int proc, const struct process *leader, const struct init **init);
 int init_starting(int proc, const struct process *leader, bool *starting);
 
 /* What becomes of a signal to a leader. */
-enum verdict {
-	VERDICT_HEARD,		/* it has a handler */
-	VERDICT_QUEUED,		/* it is blocked, and may be read some time */
-	VERDICT_UNKNOWN,	/* it may be awaited; or nobody can say */
-	VERDICT_DROPPED,	/* for certain, by the kernel */
+enum signal_fate {
+	FATE_HANDLED,		/* it has a handler */
+	FATE_BLOCKED,		/* it is blocked, and may be read some time */
+	FATE_UNKNOWN,	/* it may be awaited; or nobody can say */
+	FATE_DISCARDED,	/* for certain, by the kernel */
 };
 
 /*
  * Finds out what becomes of signal if it is sent to leader now.
  * source   signal(7), pid_namespaces(7)
  */
-int signal_verdict(int proc, const struct process *leader, int signal,
-    enum verdict *verdict);
+int signal_fate(int proc, const struct process *leader, int signal,
+    enum signal_fate *fate);
 
 /*
  * Finds out whether process has a signalfd(2) that gives signal.

@@ -565,7 +565,7 @@ find(const struct settings *settings, const struct host *host,
 	}
 	if (wanted.error != 0)
 		fail("%s: %s%s", settings->name, machine_strerror(wanted.error,
-		    wanted.suspects, text, sizeof(text)),
+		    wanted.pids, text, sizeof(text)),
 		    wanted_hint(&wanted, hint, sizeof(hint)));
 	*machine = wanted.machine;
 	if (machine_foreign(machine) && !settings->foreign)
@@ -756,7 +756,7 @@ monitor_failed(const struct settings *settings)
 
 /* Opens all that is needed of the leader, and has the command run. */
 static void
-command_order(struct context *context)
+command_start(struct context *context)
 {
 	const struct settings *settings = &context->settings;
 	struct machine *machine = &context->machine;
@@ -1783,7 +1783,7 @@ enter(struct context *context)
 
 	if (signals == -1)
 		fail_errno("cannot take signals as events");
-	command_order(context);
+	command_start(context);
 	relay_make(&relay, context, signals);
 	n = relay_run(&relay, &report);
 	error = errno;

@@ -35,18 +35,18 @@ enum {
 #define TIMEOUT_DEFAULT	"60"
 #define MACHINED_TIME	5000	/* ms, at most, for systemctl and machinectl */
 #define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
-#define HELD_LOOK	10	/* ms, at least, between two looks at it, */
+#define HELD_INTERVAL	10	/* ms, at least, between two looks at it, */
 #define HELD_PART	8	/* a part of its age, */
-#define HELD_LOOK_MAX	1000	/* and at most */
-#define BLOCKED_LOOKS	5	/* at which a signal is blocked to be read */
+#define HELD_INTERVAL_MAX	1000	/* and at most */
+#define BLOCKED_CHECKS	5	/* at which a signal is blocked to be read */
 #define PLANS_MAX	3	/* for who heeds others all the time */
 #define ENTRY_TIME	5000	/* ms, for what may hang in the machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
-#define DOUBT_TIME	1000	/* ms, after which a signal should be heard */
-#define LEADER_LOOK	10	/* ms, at first, between two looks for one */
+#define EXPLAIN_TIME	1000	/* ms, after which a signal should be heard */
+#define LEADER_INTERVAL	10	/* ms, at first, between two looks for one */
 #define SECOND		1000
 #define EXTEND_TIME	5	/* s, that systemd waits longer each second */
-#define SCOPE_LOOK	1000	/* ms, between looks at a scope */
+#define SCOPE_INTERVAL	1000	/* ms, between looks at a scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
 #define SAID_TIME	1000	/* ms, at the end, for who reads slowly */
 #define SERVICE_TIME	90	/* s, that systemd gives a service of its own */
@@ -65,9 +65,9 @@ enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
 /* How a machine is told to stop. */
 struct plan {
 	const struct init	*init;		/* NULL: none that is known */
-	enum init_way		 way;
+	enum stop_method		 method;
 	int			 signal;	/* SIGNAL_NONE: only wait */
-	enum verdict		 verdict;	/* on the signal */
+	enum signal_fate		 fate;	/* on the signal */
 	bool			 refused;	/* --kill-signal=, as useless */
 	bool			 starting;	/* PID 1 is not the init yet */
 	int			 awaited;	/* see signal_awaited() */
@@ -75,12 +75,12 @@ struct plan {
 };
 
 /* What is left of a machine, and keeps its name from being used again. */
-enum rest { REST_NONE, REST_SCOPE, REST_SUPERVISOR, REST_LEADER };
+enum state { STATE_DONE, STATE_SCOPE, STATE_SUPERVISOR, STATE_LEADER };
 
 struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: not to be waited for */
-	enum rest	 rest;		/* at the last look */
+	enum state	 state;		/* at the last look */
 	bool		 due;		/* for another one */
 	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
 	char		 service[SERVICE_SIZE];	/* of its supervisor, if any */
@@ -90,18 +90,18 @@ struct target {
 	struct plan	*plan;		/* is made by a child */
 	struct process	 child;
 	int64_t		 child_deadline;
-	uint64_t	 print;		/* of its leader then */
-	int		 looks;		/* at which it was the same */
+	uint64_t	 fingerprint;		/* of its leader then */
+	int		 checks;		/* at which it was the same */
 	int		 plans;		/* since it was, one after the other */
 	bool		 warned;	/* that it is held back */
-	bool		 told;
-	bool		 ordered;	/* a command, which does not run yet */
-	int64_t		 order_deadline;
+	bool		 signalled;
+	bool		 command_pending;	/* which does not run yet */
+	int64_t		 command_deadline;
 	bool		 failed;
-	int		 pace;		/* ms to the next look for a leader */
-	int64_t		 look;		/* when it is due, at it or for one */
-	int64_t		 doubt;		/* then it should have heard it */
-	int64_t		 scope_look;	/* next look, if only it is left */
+	int		 interval;	/* ms to the next check for a leader */
+	int64_t		 next_check;	/* of the leader, or for one */
+	int64_t		 explain_at;	/* by then it should be stopping */
+	int64_t		 next_scope_check;	/* if it alone is left */
 };
 
 struct settings {
@@ -169,7 +169,7 @@ say_open(void)
 
 /* Writes what has not been said yet, in no more than so many ms. */
 static void
-say_rest(int ms)
+say_flush(int ms)
 {
 	struct pollfd out = { unsaid.terminal != 0 ? unsaid.terminal :
 	    STDERR_FILENO, POLLOUT, 0 };
@@ -200,7 +200,7 @@ say_text(const char *text)
 		length = sizeof(unsaid.text) - unsaid.used;
 	memcpy(unsaid.text + unsaid.used, text, length);
 	unsaid.used += length;
-	say_rest(0);
+	say_flush(0);
 }
 
 /* Takes the line of a notice away, before anything else is said. */
@@ -254,7 +254,7 @@ leave(int status)
 		say_error(errno, "cannot write to standard output");
 		status = STATUS_USAGE;
 	}
-	say_rest(SAID_TIME);
+	say_flush(SAID_TIME);
 	exit(status);
 }
 
@@ -314,8 +314,9 @@ add_name(struct settings *settings, const char *name)
 			return;
 	settings->targets[settings->count++] = (struct target){
 		.name = name, .machine = MACHINE_NONE, .due = true,
-		.child = PROCESS_NONE, .pace = LEADER_LOOK,
-		.doubt = DEADLINE_NEVER, .scope_look = DEADLINE_NEVER,
+		.child = PROCESS_NONE, .interval = LEADER_INTERVAL,
+		.explain_at = DEADLINE_NEVER,
+		.next_scope_check = DEADLINE_NEVER,
 	};
 }
 
@@ -413,38 +414,39 @@ parse_options(int argc, char **argv, struct settings *settings)
 
 /* True if a process has ended for certain; what cannot be told is not said. */
 static bool
-ended(const struct process *process)
+process_has_ended(const struct process *process)
 {
 	return !process_alive(process) && errno == ESRCH;
 }
 
 /* Looks what is left of a machine. */
 static void
-target_look(struct target *target)
+target_check(struct target *target)
 {
-	if (target->rest == REST_LEADER && ended(&target->machine.leader)) {
-		target->rest = REST_SUPERVISOR;
-		target->look = deadline_in(LEADER_LOOK);
+	if (target->state == STATE_LEADER &&
+	    process_has_ended(&target->machine.leader)) {
+		target->state = STATE_SUPERVISOR;
+		target->next_check = deadline_in(LEADER_INTERVAL);
 	}
-	if (target->rest == REST_SUPERVISOR &&
-	    ended(&target->machine.supervisor))
-		target->rest = REST_SCOPE;
-	if (target->rest == REST_SCOPE && target->scope[0] == '\0')
-		target->rest = REST_NONE;
+	if (target->state == STATE_SUPERVISOR &&
+	    process_has_ended(&target->machine.supervisor))
+		target->state = STATE_SCOPE;
+	if (target->state == STATE_SCOPE && target->scope[0] == '\0')
+		target->state = STATE_DONE;
 }
 
 /* True if a machine has a supervisor, and its leader is to come. */
 static bool
 target_starting(const struct target *target)
 {
-	return target->rest == REST_SUPERVISOR && !target->told;
+	return target->state == STATE_SUPERVISOR && !target->signalled;
 }
 
 /* True if a machine has not been told yet, and could be. */
 static bool
-target_untold(const struct target *target)
+target_unsignalled(const struct target *target)
 {
-	return target->rest == REST_LEADER && !target->told;
+	return target->state == STATE_LEADER && !target->signalled;
 }
 
 /* Ends the child that reads of a machine, if there is one. */
@@ -463,7 +465,7 @@ target_fail(struct target *target)
 	child_kill(target);
 	target->failed = true;
 	target->scope[0] = '\0';
-	target->rest = REST_NONE;
+	target->state = STATE_DONE;
 	machine_close(&target->machine);
 }
 
@@ -495,7 +497,7 @@ descriptors_short(const struct target *target)
 
 /* Says that a machine has not been found, and why. */
 static void
-find_failed(const struct settings *settings, struct target *target,
+report_not_found(const struct settings *settings, struct target *target,
     const struct wanted *wanted)
 {
 	char text[256];
@@ -505,7 +507,7 @@ find_failed(const struct settings *settings, struct target *target,
 		descriptors_short(target);
 	else if (wanted->error != ESRCH)
 		say("%s: %s", target->name, machine_strerror(wanted->error,
-		    wanted->suspects, text, sizeof(text)));
+		    wanted->pids, text, sizeof(text)));
 	else if (settings->strict || !settings->quiet)
 		say("%s: is not running%s", target->name,
 		    wanted_hint(wanted, text, sizeof(text)));
@@ -527,9 +529,9 @@ target_take(const struct settings *settings, const struct host *host,
 	}
 	machine_close(&target->machine);
 	target->machine = wanted->machine;
-	target->rest = REST_LEADER;
-	target->look = deadline_in(0);
-	target->print = 0;
+	target->state = STATE_LEADER;
+	target->next_check = deadline_in(0);
+	target->fingerprint = 0;
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
@@ -568,8 +570,8 @@ find_all(const struct settings *settings, const struct host *host,
 		if (wanted[i].error == 0 || wanted[i].error == EAGAIN)
 			target_take(settings, host, target, &wanted[i]);
 		else
-			find_failed(settings, target, &wanted[i]);
-		target_look(target);
+			report_not_found(settings, target, &wanted[i]);
+		target_check(target);
 	}
 }
 
@@ -708,7 +710,7 @@ machined_ask(const struct settings *settings, struct machined *machined)
 	if (names == NULL || leaders == NULL)
 		fail(STATUS_USAGE, "cannot ask for the leaders of machines");
 	for (size_t i = 0; i < settings->count; i++)
-		if (settings->targets[i].rest == REST_LEADER &&
+		if (settings->targets[i].state == STATE_LEADER &&
 		    machined_may_know(settings->targets[i].name))
 			names[count++] = settings->targets[i].name;
 	if (count > 0)
@@ -727,7 +729,7 @@ machined_ask(const struct settings *settings, struct machined *machined)
 /* ---- planning ------------------------------------------------------ */
 
 /* What it takes to tell machines to stop. */
-struct teller {
+struct context {
 	const struct settings	*settings;
 	const struct host	*host;
 	struct machined		*machined;
@@ -751,10 +753,10 @@ entry_time(int64_t timeout)
 }
 
 static void
-teller_make(const struct settings *settings, const struct host *host,
-    struct machined *machined, struct teller *teller)
+context_make(const struct settings *settings, const struct host *host,
+    struct machined *machined, struct context *context)
 {
-	*teller = (struct teller){ .settings = settings, .host = host,
+	*context = (struct context){ .settings = settings, .host = host,
 	    .machined = machined, .machined_deadline = machined == NULL ? 0 :
 	    machined->deadline, .monitor = MONITOR_NONE, .null = -1,
 	    .entry_time = entry_time(settings->timeout),
@@ -766,30 +768,30 @@ teller_make(const struct settings *settings, const struct host *host,
  * told, else what the init wants, else TERM.
  */
 static int
-plan_make(const struct teller *teller, const struct target *target,
+plan_make(const struct context *context, const struct target *target,
     struct plan *plan)
 {
 	const struct machine *machine = &target->machine;
-	int proc = teller->host->proc, signal = teller->settings->signal;
+	int proc = context->host->proc, signal = context->settings->signal;
 	bool own = signal == SIGNAL_OF_INIT;
 
 	if (init_of(proc, &machine->leader, &plan->init) == -1 || (own &&
 	    machine_kill_signal(proc, machine, target->unit_signal,
 	    &signal) == -1))
 		return -1;
-	plan->way = INIT_SIGNAL;
+	plan->method = STOP_BY_SIGNAL;
 	plan->refused = signal == -1;
 	if (signal <= 0 && own) {
 		if (plan->init != NULL)
-			plan->way = plan->init->way;
+			plan->method = plan->init->method;
 		signal = plan->init == NULL ? SIGTERM : plan->init->signal;
 	}
 	plan->signal = signal;
-	plan->verdict = VERDICT_UNKNOWN;
+	plan->fate = FATE_UNKNOWN;
 	if (init_starting(proc, &machine->leader, &plan->starting) == -1)
 		return -1;
-	return signal == SIGNAL_NONE || plan->way == INIT_COMMAND ? 0 :
-	    signal_verdict(proc, &machine->leader, signal, &plan->verdict);
+	return signal == SIGNAL_NONE || plan->method == STOP_BY_COMMAND ? 0 :
+	    signal_fate(proc, &machine->leader, signal, &plan->fate);
 }
 
 /*
@@ -799,12 +801,12 @@ plan_make(const struct teller *teller, const struct target *target,
 static bool
 plan_is_held(const struct plan *plan)
 {
-	return plan->starting || plan->verdict == VERDICT_DROPPED;
+	return plan->starting || plan->fate == FATE_DISCARDED;
 }
 
 /* What a child needs to make a plan. */
 struct planning {
-	const struct teller	*teller;
+	const struct context	*context;
 	const struct target	*target;
 };
 
@@ -814,29 +816,29 @@ plan_work(void *argument)
 	const struct planning *planning = argument;
 	struct plan *plan = planning->target->plan;
 
-	plan->error = plan_make(planning->teller, planning->target, plan) ==
+	plan->error = plan_make(planning->context, planning->target, plan) ==
 	    -1 ? errno : 0;
 	/* Last: a plan is one without it. */
-	if (plan->error == 0 && plan->verdict == VERDICT_QUEUED)
+	if (plan->error == 0 && plan->fate == FATE_BLOCKED)
 		plan->awaited = signal_awaited(
-		    planning->teller->host->proc,
+		    planning->context->host->proc,
 		    &planning->target->machine.leader, plan->signal);
 }
 
 /* Has a child make a plan: what it reads is a machine's, and may never come. */
 static int
-plan_start(const struct teller *teller, struct target *target)
+plan_start(const struct context *context, struct target *target)
 {
-	struct planning planning = { teller, target };
+	struct planning planning = { context, target };
 
 	*target->plan = (struct plan){ .error = EIO, .awaited = -1 };
-	target->child_deadline = deadline_in(teller->entry_time);
+	target->child_deadline = deadline_in(context->entry_time);
 	return child_start(plan_work, &planning, &target->child);
 }
 
 /* Finds words for a leader: its init, or what it calls itself. */
 static const char *
-leader_words(int proc, const struct target *target, char *words, size_t size)
+leader_text(int proc, const struct target *target, char *words, size_t size)
 {
 	pid_t pid = target->machine.leader.pid;
 	char clean[4 * PROCESS_NAME_SIZE];
@@ -855,14 +857,14 @@ leader_words(int proc, const struct target *target, char *words, size_t size)
 
 /* Finds words for what would stop an init that was sent something else. */
 static const char *
-hint_words(const struct plan *plan, char *words, size_t size)
+hint_text(const struct plan *plan, char *words, size_t size)
 {
 	char name[SIGNAL_NAME_SIZE];
 
 	words[0] = '\0';
-	if (plan->init == NULL || plan->init->way == INIT_NONE)
+	if (plan->init == NULL || plan->init->method == STOP_UNCLEAN)
 		return words;
-	if (plan->init->way == INIT_COMMAND)
+	if (plan->init->method == STOP_BY_COMMAND)
 		text_format(words, size, "; without --signal it is stopped in"
 		    " order");
 	else if (plan->init->signal != plan->signal)
@@ -884,9 +886,9 @@ warn_unclean(int proc, const struct target *target)
 		say("%s: what its systemd-nspawn was told by --kill-signal= or"
 		    " KillSignal= stops no machine in order and is ignored",
 		    target->name);
-	if (plan->way == INIT_NONE)
+	if (plan->method == STOP_UNCLEAN)
 		say("%s: %s: nothing stops it cleanly; %s ends it, and its"
-		    " services are killed", target->name, leader_words(proc,
+		    " services are killed", target->name, leader_text(proc,
 		    target, leader, sizeof(leader)),
 		    signal_name(plan->signal, name));
 }
@@ -899,7 +901,7 @@ warn_dropped(int proc, const struct target *target, const char *what)
 	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
 	struct process_status status = { .caught = 1 };
 
-	leader_words(proc, target, leader, sizeof(leader));
+	leader_text(proc, target, leader, sizeof(leader));
 	signal_name(plan->signal, name);
 	process_status_read(proc, target->machine.leader.pid, &status);
 	if (plan->starting)
@@ -913,14 +915,14 @@ warn_dropped(int proc, const struct target *target, const char *what)
 	else
 		say("%s: %s: it has no handler for %s, and the kernel drops"
 		    " it%s; %s %s", target->name, leader, name,
-		    hint_words(plan, hint, sizeof(hint)), name, what);
+		    hint_text(plan, hint, sizeof(hint)), name, what);
 }
 
 /* ---- telling by a command ------------------------------------------ */
 
 /* Fills in the command "init 0", with nothing of the caller's. */
 static void
-command_make(const struct teller *teller, struct command *command)
+command_make(const struct context *context, struct command *command)
 {
 	static char init[] = "init", zero[] = "0";
 	static char path[] = "PATH=/sbin:/usr/sbin:/bin:/usr/bin";
@@ -929,27 +931,27 @@ command_make(const struct teller *teller, struct command *command)
 
 	*command = (struct command){ .argv = argv,
 	    .namespaces = NAMESPACES_ALL, .nameless = true, .detached = true,
-	    .time = teller->entry_time, .directory = "/",
+	    .time = context->entry_time, .directory = "/",
 	    .variables = variables };
 	for (int fd = 0; fd < STANDARD; fd++)
-		command->fds[fd] = teller->null;
+		command->fds[fd] = context->null;
 }
 
 /* Gives a machine up in which the command cannot be run. */
 static void
-command_failed(const struct teller *teller, struct target *target,
+command_failed(const struct context *context, struct target *target,
     const struct entry_report *report)
 {
 	struct command command;
 	char text[1024];
 
-	target->ordered = false;
+	target->command_pending = false;
 	/* What has ended meanwhile needs no command any more. */
-	if (ended(&target->machine.leader)) {
-		target->told = false;
+	if (process_has_ended(&target->machine.leader)) {
+		target->signalled = false;
 		return;
 	}
-	command_make(teller, &command);
+	command_make(context, &command);
 	say("%s: cannot run init 0 in it: %s", target->name,
 	    entry_strerror(report, &command, text, sizeof(text)));
 	target_fail(target);
@@ -966,39 +968,39 @@ was_not_executed(int status)
 
 /* Takes note of what a monitor reports. */
 static void
-command_reported(const struct teller *teller,
+command_reported(const struct context *context,
     const struct entry_report *report)
 {
-	struct target *target = &teller->settings->targets[report->id];
+	struct target *target = &context->settings->targets[report->id];
 
-	if (!target->ordered)
+	if (!target->command_pending)
 		return;
 	if (report->event == ENTRY_FAILED || report->event == ENTRY_LATE) {
-		command_failed(teller, target, report);
+		command_failed(context, target, report);
 		return;
 	}
-	target->ordered = false;
+	target->command_pending = false;
 	if (report->event == ENTRY_ENDED && was_not_executed(report->status)) {
 		say("%s: cannot run init 0 in it: there is no init that can"
 		    " be executed", target->name);
 		target_fail(target);
-	} else if (teller->settings->verbose)
+	} else if (context->settings->verbose)
 		say("%s: has run init 0 in it", target->name);
 }
 
 /* Takes the reports that there are. */
 static void
-reports_take(struct teller *teller)
+reports_take(struct context *context)
 {
-	struct pollfd told = { teller->monitor.channel, POLLIN, 0 };
+	struct pollfd reports = { context->monitor.channel, POLLIN, 0 };
 	struct entry_report report = { .id = 0 };
 	int fd;
 
-	while (told.fd != -1 && poll(&told, 1, 0) == 1) {
-		if (monitor_report(&teller->monitor, &report, &fd) == 0)
-			command_reported(teller, &report);
+	while (reports.fd != -1 && poll(&reports, 1, 0) == 1) {
+		if (monitor_report(&context->monitor, &report, &fd) == 0)
+			command_reported(context, &report);
 		else {	/* it has ended; whom it owes a report is late */
-			fd_close(&teller->monitor.channel);
+			fd_close(&context->monitor.channel);
 			return;
 		}
 	}
@@ -1006,33 +1008,34 @@ reports_take(struct teller *teller)
 
 /* Has the command run in a machine; the monitor reports on it. */
 static void
-command_order(struct teller *teller, size_t id)
+command_start(struct context *context, size_t id)
 {
-	struct target *target = &teller->settings->targets[id];
+	struct target *target = &context->settings->targets[id];
 	struct entry_report report;
 	struct command command;
 	struct entry entry;
 
-	if (teller->null == -1)
-		teller->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (context->null == -1)
+		context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* Reports that nobody takes would hold the monitor up. */
-	reports_take(teller);
-	command_make(teller, &command);
+	reports_take(context);
+	command_make(context, &command);
 	/* Since it was found its leader may have given up more. */
-	process_status_read(teller->host->proc, target->machine.leader.pid,
+	process_status_read(context->host->proc, target->machine.leader.pid,
 	    &target->machine.status);
-	if (entry_read(teller->host, &target->machine, &command, &entry,
+	if (entry_read(context->host, &target->machine, &command, &entry,
 	    &report) == -1) {
-		command_failed(teller, target, &report);
+		command_failed(context, target, &report);
 		return;
 	}
-	target->ordered = true;
-	target->order_deadline = deadline_in(teller->entry_time + SLACK_TIME);
-	if (teller->null == -1 ||
-	    monitor_order(&teller->monitor, (int)id, &entry, &command) == -1) {
+	target->command_pending = true;
+	target->command_deadline =
+	    deadline_in(context->entry_time + SLACK_TIME);
+	if (context->null == -1 ||
+	    monitor_order(&context->monitor, (int)id, &entry, &command) == -1) {
 		say_error(errno, "%s: cannot have a monitor run init 0 in it",
 		    target->name);
-		target->ordered = false;
+		target->command_pending = false;
 		target_fail(target);
 	}
 	entry_close(&entry);
@@ -1040,11 +1043,12 @@ command_order(struct teller *teller, size_t id)
 
 /* Gives a machine up whose command nobody speaks of any more. */
 static void
-order_look(struct target *target)
+command_check(struct target *target)
 {
-	if (!target->ordered || deadline_left(target->order_deadline) != 0)
+	if (!target->command_pending ||
+	    deadline_left(target->command_deadline) != 0)
 		return;
-	target->ordered = false;
+	target->command_pending = false;
 	say("%s: cannot tell whether init 0 runs in it: its monitor does not"
 	    " answer", target->name);
 	target_fail(target);
@@ -1054,17 +1058,17 @@ order_look(struct target *target)
 
 /* Sends a machine the signal that was planned. */
 static void
-tell_signal(struct teller *teller, struct target *target)
+send_signal(struct context *context, struct target *target)
 {
-	const struct settings *settings = teller->settings;
+	const struct settings *settings = context->settings;
 	const struct process *leader = &target->machine.leader;
 	int signal = target->plan->signal, n, error;
 	char name[SIGNAL_NAME_SIZE];
 
 	signal_name(signal, name);
 	n = machine_signal(&target->machine, target->registered &&
-	    deadline_left(teller->machined_deadline) != 0 ?
-	    target->name : NULL, signal, teller->machined);
+	    deadline_left(context->machined_deadline) != 0 ?
+	    target->name : NULL, signal, context->machined);
 	error = errno;
 	if (n == -1 && error == ETIMEDOUT) {
 		/* It may yet come: it is never sent twice. */
@@ -1078,8 +1082,8 @@ tell_signal(struct teller *teller, struct target *target)
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
 		    leader->pid);
-	if (n == -1 && ended(leader))
-		target->told = false;	/* nor is another one, if it comes */
+	if (n == -1 && process_has_ended(leader))
+		target->signalled = false;	/* as is another, if it comes */
 	else if (n == -1) {
 		say_error(error, "%s: cannot send %s to its leader %d",
 		    target->name, name, leader->pid);
@@ -1089,28 +1093,28 @@ tell_signal(struct teller *teller, struct target *target)
 
 /* Tells one machine, as it was planned. */
 static void
-tell(struct teller *teller, size_t id)
+plan_execute(struct context *context, size_t id)
 {
-	const struct settings *settings = teller->settings;
+	const struct settings *settings = context->settings;
 	struct target *target = &settings->targets[id];
-	int proc = teller->host->proc;
+	int proc = context->host->proc;
 	char words[LEADER_SIZE];
 
-	target->told = true;
+	target->signalled = true;
 	if (!settings->quiet && settings->timeout != 0)
-		target->doubt = deadline_in(DOUBT_TIME);
+		target->explain_at = deadline_in(EXPLAIN_TIME);
 	if (settings->verbose)
-		say("%s: %s", target->name, leader_words(proc, target, words,
+		say("%s: %s", target->name, leader_text(proc, target, words,
 		    sizeof(words)));
-	if (target->plan->way == INIT_COMMAND) {
-		command_order(teller, id);
+	if (target->plan->method == STOP_BY_COMMAND) {
+		command_start(context, id);
 		return;
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	if (plan_is_held(target->plan))
 		warn_dropped(proc, target, "is sent all the same");
-	tell_signal(teller, target);
+	send_signal(context, target);
 }
 
 /* Gives up to tell a machine what nobody knows how to. */
@@ -1130,9 +1134,9 @@ plan_failed(struct target *target, int error)
  * machine has ended: then it is tried again.
  */
 static void
-plan_fell_short(const struct teller *teller, struct target *target, int error)
+plan_fell_short(const struct context *context, struct target *target, int error)
 {
-	const struct settings *settings = teller->settings;
+	const struct settings *settings = context->settings;
 	bool others = false;
 
 	for (size_t i = 0; i < settings->count; i++)
@@ -1141,8 +1145,8 @@ plan_fell_short(const struct teller *teller, struct target *target, int error)
 		plan_failed(target, error);
 		return;
 	}
-	target->print = 0;
-	target->look = deadline_in(HELD_LOOK);
+	target->fingerprint = 0;
+	target->next_check = deadline_in(HELD_INTERVAL);
 }
 
 /*
@@ -1150,7 +1154,7 @@ plan_fell_short(const struct teller *teller, struct target *target, int error)
  * does not end.
  */
 static void
-plan_take(const struct teller *teller, struct target *target)
+plan_take(const struct context *context, struct target *target)
 {
 	struct pollfd child = { target->child.fd, POLLIN, 0 };
 	int status;
@@ -1167,7 +1171,7 @@ plan_take(const struct teller *teller, struct target *target)
 	} else
 		child_kill(target);
 	if (target->plan->error != 0)
-		plan_fell_short(teller, target, target->plan->error);
+		plan_fell_short(context, target, target->plan->error);
 }
 
 /*
@@ -1176,35 +1180,37 @@ plan_take(const struct teller *teller, struct target *target)
  * Returns  whether that is known
  */
 static bool
-plan_ready(const struct teller *teller, struct target *target)
+plan_ready(const struct context *context, struct target *target)
 {
-	uint64_t print;
+	uint64_t fingerprint;
 
-	plan_take(teller, target);
-	if (!target_untold(target) || target->child.fd != -1 ||
-	    (target->plan->error != 0 && deadline_left(target->look) != 0))
+	plan_take(context, target);
+	if (!target_unsignalled(target) || target->child.fd != -1 ||
+	    (target->plan->error != 0 &&
+	    deadline_left(target->next_check) != 0))
 		return false;
-	print = process_print(teller->host->proc, target->machine.leader.pid);
-	if (print == target->print || target->plans == PLANS_MAX) {
+	fingerprint = process_fingerprint(context->host->proc,
+	    target->machine.leader.pid);
+	if (fingerprint == target->fingerprint || target->plans == PLANS_MAX) {
 		target->plans = 0;
 		return true;
 	}
-	target->print = print;
-	target->looks = 0;
+	target->fingerprint = fingerprint;
+	target->checks = 0;
 	target->plans++;
-	if (plan_start(teller, target) == -1)
-		plan_fell_short(teller, target, errno);
+	if (plan_start(context, target) == -1)
+		plan_fell_short(context, target, errno);
 	return false;
 }
 
 /* Says when the next look at a machine is due that is held back. */
 static int64_t
-held_look(int64_t age)
+held_next_check(int64_t age)
 {
 	int64_t look = age / HELD_PART;
 
-	return deadline_in(look < HELD_LOOK ? HELD_LOOK :
-	    look > HELD_LOOK_MAX ? HELD_LOOK_MAX : look);
+	return deadline_in(look < HELD_INTERVAL ? HELD_INTERVAL :
+	    look > HELD_INTERVAL_MAX ? HELD_INTERVAL_MAX : look);
 }
 
 /*
@@ -1214,9 +1220,9 @@ held_look(int64_t age)
 static bool
 target_blocks(struct target *target)
 {
-	return target->plan->verdict == VERDICT_QUEUED &&
+	return target->plan->fate == FATE_BLOCKED &&
 	    target->plan->awaited != 1 && target->plan->init == NULL &&
-	    ++target->looks < BLOCKED_LOOKS;
+	    ++target->checks < BLOCKED_CHECKS;
 }
 
 /*
@@ -1224,31 +1230,31 @@ target_blocks(struct target *target)
  * another program, or has a handler, is no event: it is looked at.
  */
 static void
-target_tell(struct teller *teller, size_t id)
+target_stop(struct context *context, size_t id)
 {
-	struct target *target = &teller->settings->targets[id];
-	int proc = teller->host->proc;
+	struct target *target = &context->settings->targets[id];
+	int proc = context->host->proc;
 	int64_t age;
 
-	if (!target_untold(target))
+	if (!target_unsignalled(target))
 		return;
-	if (teller->settings->signal == SIGNAL_NONE) {
-		target->told = true;
+	if (context->settings->signal == SIGNAL_NONE) {
+		target->signalled = true;
 		return;
 	}
-	if (!plan_ready(teller, target))
+	if (!plan_ready(context, target))
 		return;
 	age = process_age(proc, target->machine.leader.pid);
-	if ((teller->at_once && !(target->plan->starting &&
+	if ((context->at_once && !(target->plan->starting &&
 	    age < START_TIME)) ||
 	    (!plan_is_held(target->plan) && !target_blocks(target))) {
-		tell(teller, id);
+		plan_execute(context, id);
 		return;
 	}
 	if (!plan_is_held(target->plan))
 		age = 0;
-	target->look = held_look(age);
-	if (age < START_TIME || target->warned || teller->settings->quiet)
+	target->next_check = held_next_check(age);
+	if (age < START_TIME || target->warned || context->settings->quiet)
 		return;
 	target->warned = true;
 	warn_dropped(proc, target, "is held back");
@@ -1258,25 +1264,26 @@ target_tell(struct teller *teller, size_t id)
 static int64_t
 target_next(const struct target *target)
 {
-	return target->child.fd != -1 ? target->child_deadline : target->look;
+	return target->child.fd != -1 ? target->child_deadline :
+	    target->next_check;
 }
 
 /* Says how one machine would be told. */
 static void
 describe(int proc, const struct target *target)
 {
-	static const char *const verdicts[] = {
-		[VERDICT_HEARD] = "it has a handler",
-		[VERDICT_QUEUED] = "it is blocked there, and waits to be read",
-		[VERDICT_UNKNOWN] = "what becomes of that is not known",
-		[VERDICT_DROPPED] = ("the kernel would drop it, so it would be"
+	static const char *const fates[] = {
+		[FATE_HANDLED] = "it has a handler",
+		[FATE_BLOCKED] = "it is blocked there, and waits to be read",
+		[FATE_UNKNOWN] = "what becomes of that is not known",
+		[FATE_DISCARDED] = ("the kernel would drop it, so it would be"
 		    " held back"),
 	};
 	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
 	pid_t supervisor = target->machine.supervisor.pid;
 	size_t used = text_format(line, sizeof(line), "%s: %s, ", target->name,
-	    leader_words(proc, target, words, sizeof(words)));
+	    leader_text(proc, target, words, sizeof(words)));
 
 	used += supervisor == 0 ? text_format(line + used, sizeof(line) - used,
 	    "its supervisor is gone; ") : text_format(line + used,
@@ -1285,16 +1292,17 @@ describe(int proc, const struct target *target)
 	if (plan->signal == SIGNAL_NONE)
 		text_format(line + used, sizeof(line) - used,
 		    "it would only be waited for\n");
-	else if (plan->way == INIT_COMMAND)
+	else if (plan->method == STOP_BY_COMMAND)
 		text_format(line + used, sizeof(line) - used,
 		    "the command init 0 would be run in it\n");
 	else
 		text_format(line + used, sizeof(line) - used,
 		    "%s would be sent: %s%s\n",
-		    signal_name(plan->signal, name), plan->verdict ==
-		    VERDICT_QUEUED && plan->awaited == 1 ? "it reads it" :
-		    verdicts[plan->verdict],
-		    plan->way == INIT_NONE ? "; nothing stops it cleanly" : "");
+		    signal_name(plan->signal, name),
+		    plan->fate == FATE_BLOCKED && plan->awaited == 1 ?
+		    "it reads it" : fates[plan->fate],
+		    plan->method == STOP_UNCLEAN ?
+		    "; nothing stops it cleanly" : "");
 	fputs(line, stdout);
 }
 
@@ -1302,10 +1310,10 @@ describe(int proc, const struct target *target)
 static void
 describe_all(const struct settings *settings, const struct host *host)
 {
-	struct teller teller;
+	struct context context;
 	int proc = host->proc;
 
-	teller_make(settings, host, NULL, &teller);
+	context_make(settings, host, NULL, &context);
 
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
@@ -1317,12 +1325,13 @@ describe_all(const struct settings *settings, const struct host *host)
 			    NULL, text, sizeof(text)));
 			target_fail(target);
 		}
-		while (target_untold(target) && !plan_ready(&teller, target)) {
+		while (target_unsignalled(target) &&
+		    !plan_ready(&context, target)) {
 			child = (struct pollfd){ target->child.fd, POLLIN, 0 };
 			poll(&child, child.fd != -1,
 			    deadline_left(target_next(target)));
 		}
-		if (target_untold(target))
+		if (target_unsignalled(target))
 			describe(proc, target);
 	}
 }
@@ -1395,7 +1404,7 @@ notice_systemd(const struct notice *notice, const char *text)
 /* ---- waiting ------------------------------------------------------- */
 
 struct wait {
-	struct teller		*teller;
+	struct context		*context;
 	const struct settings	*settings;
 	const struct host	*host;
 	struct notice		 notice;
@@ -1433,12 +1442,12 @@ scope_watch(const struct wait *wait, const struct target *target)
  * did not see the folder become empty, it would keep the unit for ever.
  */
 static void
-scope_look(const struct wait *wait, struct target *target)
+scope_check(const struct wait *wait, struct target *target)
 {
 	const bool known = wait->units != -1;	/* where the files are */
 	bool loaded;
 
-	if (target->rest != REST_SCOPE)
+	if (target->state != STATE_SCOPE)
 		return;
 	loaded = known &&
 	    (file_exists(wait->units, scope_name(target)) == 0 ||
@@ -1448,8 +1457,8 @@ scope_look(const struct wait *wait, struct target *target)
 	if (!loaded && file_exists(wait->host->cgroup, target->scope) == -1 &&
 	    errno == ENOENT)
 		target->scope[0] = '\0';
-	target->scope_look = deadline_in(SCOPE_LOOK);
-	target_look(target);
+	target->next_scope_check = deadline_in(SCOPE_INTERVAL);
+	target_check(target);
 }
 
 /*
@@ -1461,7 +1470,7 @@ leader_take(struct wait *wait, struct target *target, struct machine *machine)
 {
 	struct wanted wanted = { .machine = *machine };
 
-	if (!target->told) {
+	if (!target->signalled) {
 		target_take(wait->settings, wait->host, target, &wanted);
 		scope_watch(wait, target);
 	} else if (machine->leader.pid != target->machine.leader.pid) {
@@ -1479,15 +1488,16 @@ leader_take(struct wait *wait, struct target *target, struct machine *machine)
  * time.
  */
 static void
-leader_look(struct wait *wait, struct target *target)
+leader_check(struct wait *wait, struct target *target)
 {
 	struct machine machine;
 
-	if (target->rest != REST_SUPERVISOR ||
-	    deadline_left(target->look) != 0)
+	if (target->state != STATE_SUPERVISOR ||
+	    deadline_left(target->next_check) != 0)
 		return;
-	target->look = deadline_in(target->pace);
-	target->pace = target->pace < SECOND / 2 ? 2 * target->pace : SECOND;
+	target->next_check = deadline_in(target->interval);
+	target->interval = target->interval < SECOND / 2 ?
+	    2 * target->interval : SECOND;
 	if (machine_again(wait->host, &target->machine, &machine) == 0)
 		leader_take(wait, target, &machine);
 }
@@ -1506,8 +1516,8 @@ explain(const struct wait *wait, const struct target *target)
 	if (process_status_read(proc, leader->pid, &status) == -1 ||
 	    !process_alive(leader))
 		return;
-	leader_words(proc, target, words, sizeof(words));
-	hint_words(plan, hint, sizeof(hint));
+	leader_text(proc, target, words, sizeof(words));
+	hint_text(plan, hint, sizeof(hint));
 	signal_name(plan->signal, name);
 	if (machine_frozen(wait->host, machine))
 		say("%s: is frozen, and hears nothing until it is thawed:"
@@ -1544,9 +1554,9 @@ notice_give(struct wait *wait)
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
 
-		if (target->rest == REST_NONE)
+		if (target->state == STATE_DONE)
 			continue;
-		if (target->rest == REST_LEADER)
+		if (target->state == STATE_LEADER)
 			wait->machines[machines++] = &target->machine;
 		if (used + strlen(target->name) + 80 < sizeof(text))
 			used += text_format(text + used, sizeof(text) - used,
@@ -1581,16 +1591,16 @@ target_step(struct wait *wait, size_t id)
 
 	if (target->due) {
 		target->due = false;
-		target_look(target);
-		if (target->rest != REST_LEADER)
+		target_check(target);
+		if (target->state != STATE_LEADER)
 			child_kill(target);
-		target_tell(wait->teller, id);
-		scope_look(wait, target);
+		target_stop(wait->context, id);
+		scope_check(wait, target);
 	}
-	order_look(target);
+	command_check(target);
 	if (settings->timeout == 0)	/* it is to be told, and no more */
-		return target_untold(target) || target->ordered;
-	return target->rest != REST_NONE;
+		return target_unsignalled(target) || target->command_pending;
+	return target->state != STATE_DONE;
 }
 
 /*
@@ -1606,20 +1616,20 @@ next_second(int64_t deadline)
 
 /* Takes note of what has happened.  Says how many machines are left. */
 static size_t
-wait_look(struct wait *wait)
+wait_check(struct wait *wait)
 {
 	const struct settings *settings = wait->settings;
 	int64_t now = deadline_in(0);	/* for all */
 	size_t left = 0;
 
-	reports_take(wait->teller);
+	reports_take(wait->context);
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
 
-		leader_look(wait, target);
+		leader_check(wait, target);
 		left += target_step(wait, i);
-		if (target->doubt <= now) {
-			target->doubt = DEADLINE_NEVER;
+		if (target->explain_at <= now) {
+			target->explain_at = DEADLINE_NEVER;
 			explain(wait, target);
 		}
 	}
@@ -1646,15 +1656,15 @@ wait_next(const struct wait *wait)
 		const struct target *target = &wait->settings->targets[i];
 
 		if (wait->tick == DEADLINE_NEVER)
-			next = earlier(next, next_second(target->doubt));
-		if (target->ordered)
-			next = earlier(next, target->order_deadline);
-		if (target_untold(target))
+			next = earlier(next, next_second(target->explain_at));
+		if (target->command_pending)
+			next = earlier(next, target->command_deadline);
+		if (target_unsignalled(target))
 			next = earlier(next, target_next(target));
-		else if (target->rest == REST_SUPERVISOR)
-			next = earlier(next, target->look);
-		else if (target->rest == REST_SCOPE)
-			next = earlier(next, target->scope_look);
+		else if (target->state == STATE_SUPERVISOR)
+			next = earlier(next, target->next_check);
+		else if (target->state == STATE_SCOPE)
+			next = earlier(next, target->next_scope_check);
 	}
 	return next;
 }
@@ -1666,8 +1676,8 @@ enum { EVENT_SIGNAL, EVENT_SCOPE, EVENT_REPORT, EVENTS };
 static int
 target_fd(const struct target *target)
 {
-	return target->rest == REST_LEADER ? target->machine.leader.fd :
-	    target->rest == REST_SUPERVISOR ? target->machine.supervisor.fd :
+	return target->state == STATE_LEADER ? target->machine.leader.fd :
+	    target->state == STATE_SUPERVISOR ? target->machine.supervisor.fd :
 	    -1;
 }
 
@@ -1704,9 +1714,10 @@ events_take(const struct wait *wait)
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		struct target *target = &wait->settings->targets[i];
 
-		target->due = (target_untold(target) &&
+		target->due = (target_unsignalled(target) &&
 		    target_next(target) <= now) ||
-		    (target->rest == REST_SCOPE && target->scope_look <= now);
+		    (target->state == STATE_SCOPE &&
+		    target->next_scope_check <= now);
 		if (target_fd(target) != -1 && (fds++)->revents != 0)
 			target->due = true;
 		if (target->child.fd != -1 && (fds++)->revents != 0)
@@ -1724,7 +1735,7 @@ scope_take(const struct settings *settings, const struct inotify_event *event)
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
 
-		if (target->rest == REST_SCOPE && (event->len == 0 ||
+		if (target->state == STATE_SCOPE && (event->len == 0 ||
 		    strcmp(event->name, scope_folder(target)) == 0 ||
 		    strcmp(event->name, scope_name(target)) == 0))
 			target->due = true;
@@ -1762,7 +1773,7 @@ wait_event(struct wait *wait)
 
 	fds[EVENT_SIGNAL] = (struct pollfd){ wait->signals, POLLIN, 0 };
 	fds[EVENT_SCOPE] = (struct pollfd){ wait->scopes, POLLIN, 0 };
-	fds[EVENT_REPORT] = (struct pollfd){ wait->teller->monitor.channel,
+	fds[EVENT_REPORT] = (struct pollfd){ wait->context->monitor.channel,
 	    POLLIN, 0 };
 	count = events_fill(wait);
 	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
@@ -1796,12 +1807,12 @@ signals_open(void)
 
 /* Opens what it takes to wait until a deadline. */
 static void
-wait_open(struct teller *teller, int64_t deadline, struct wait *wait)
+wait_open(struct context *context, int64_t deadline, struct wait *wait)
 {
-	const struct settings *settings = teller->settings;
+	const struct settings *settings = context->settings;
 
-	*wait = (struct wait){ .teller = teller, .settings = settings,
-	    .host = teller->host, .deadline = deadline,
+	*wait = (struct wait){ .context = context, .settings = settings,
+	    .host = context->host, .deadline = deadline,
 	    .tick = DEADLINE_NEVER };
 	/* Of each machine two: itself, and a child that reads of it. */
 	wait->fds = memory_map((EVENTS + 2 * settings->count) *
@@ -1833,28 +1844,28 @@ stop_all(const struct settings *settings, const struct host *host,
     struct machined *machined, int64_t deadline)
 {
 	static struct wait wait;	/* what it has is needed to the end */
-	struct teller teller;
+	struct context context;
 	int signal = 0;
 	size_t held = 0;
 
 	for (size_t i = 0; i < settings->count; i++)
-		held += settings->targets[i].rest != REST_NONE;
+		held += settings->targets[i].state != STATE_DONE;
 	if (held == 0)
 		return 0;
-	teller_make(settings, host, machined, &teller);
+	context_make(settings, host, machined, &context);
 	/* A call that is begun before its time is over can end. */
 	machined->deadline += settings->timeout == 0 ||
 	    settings->timeout > SLACK_TIME ? SECOND : settings->timeout / 4;
 	if (settings->timeout == 0)	/* each step has its own */
 		deadline = DEADLINE_NEVER;
-	wait_open(&teller, deadline, &wait);
-	while (signal == 0 && wait_look(&wait) > 0 &&
+	wait_open(&context, deadline, &wait);
+	while (signal == 0 && wait_check(&wait) > 0 &&
 	    deadline_left(deadline) != 0)
 		signal = wait_event(&wait);
 	/* What has ended at the last moment has ended. */
 	for (size_t i = 0; i < settings->count; i++) {
-		target_look(&settings->targets[i]);
-		scope_look(&wait, &settings->targets[i]);
+		target_check(&settings->targets[i]);
+		scope_check(&wait, &settings->targets[i]);
 	}
 	notice_clear();
 	fd_close(&wait.notice.socket);
@@ -1862,8 +1873,8 @@ stop_all(const struct settings *settings, const struct host *host,
 	fd_close(&wait.scopes);
 	fd_close(&wait.units);
 	/* The monitor goes on with what it has begun. */
-	fd_close(&teller.monitor.channel);
-	fd_close(&teller.null);
+	fd_close(&context.monitor.channel);
+	fd_close(&context.null);
 	return signal;
 }
 
@@ -1893,7 +1904,7 @@ stopped_parent(int proc, const struct process_status *status, char *name,
 static void
 list_process(int proc, const struct target *target, pid_t pid)
 {
-	char name[4 * PROCESS_NAME_SIZE], place[PROCESS_NAME_SIZE];
+	char name[4 * PROCESS_NAME_SIZE], wchan[PROCESS_NAME_SIZE];
 	char parent_name[4 * PROCESS_NAME_SIZE];
 	struct process_status status;
 	pid_t parent;
@@ -1901,7 +1912,7 @@ list_process(int proc, const struct target *target, pid_t pid)
 	if (process_status_read(proc, pid, &status) == -1)
 		return;
 	printable(status.name, name, sizeof(name));
-	process_place(proc, pid, place);
+	process_wchan(proc, pid, wchan);
 	parent = stopped_parent(proc, &status, parent_name,
 	    sizeof(parent_name));
 	if (parent != 0)
@@ -1909,9 +1920,9 @@ list_process(int proc, const struct target *target, pid_t pid)
 		    " (%s) is stopped and holds it: kill -CONT %d, or end it",
 		    target->name, pid, status.inner, name, parent, parent_name,
 		    parent);
-	else if (status.state == 'D' && place[0] != '\0')
+	else if (status.state == 'D' && wchan[0] != '\0')
 		say("%s: %d (%d inside) %s, in state D in %s", target->name,
-		    pid, status.inner, name, place);
+		    pid, status.inner, name, wchan);
 	else
 		say("%s: %d (%d inside) %s, in state %c", target->name, pid,
 		    status.inner, name, status.state);
@@ -1940,7 +1951,7 @@ list_processes(int proc, const struct target *target)
  * unit's own stop command that is a stop like any other.
  */
 static bool
-restarts(const struct target *target)
+supervisor_restarts(const struct target *target)
 {
 	const struct process *supervisor = &target->machine.supervisor;
 	struct pollfd reaped = { .fd = supervisor->fd };
@@ -1948,9 +1959,9 @@ restarts(const struct target *target)
 
 	if (supervisor->fd == -1 || is_own_stop(target))
 		return false;
-	if (process_ended(supervisor, &status) == -1 &&
+	if (process_wait_status(supervisor, &status) == -1 &&
 	    (errno != EAGAIN || poll(&reaped, 1, REAP_TIME) != 1 ||
-	    process_ended(supervisor, &status) == -1))
+	    process_wait_status(supervisor, &status) == -1))
 		return false;
 	return exit_status(status) == NSPAWN_REBOOT;
 }
@@ -1974,27 +1985,27 @@ report_supervisor(int proc, const struct target *target, const char *when)
 
 /* Says what is left of a machine. */
 static void
-report_rest(int proc, const struct target *target, const char *when)
+report_unstopped(int proc, const struct target *target, const char *when)
 {
 	const struct plan *plan = target->plan;
 	char name[SIGNAL_NAME_SIZE];
 
-	if (target->rest == REST_LEADER) {
+	if (target->state == STATE_LEADER) {
 		say("%s: is still running, %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
-		if (!target->told && plan->signal == SIGNAL_NONE)
+		if (!target->signalled && plan->signal == SIGNAL_NONE)
 			say("%s: it was never told to stop", target->name);
-		else if (!target->told && target->warned)
+		else if (!target->signalled && target->warned)
 			say("%s: %s was never sent", target->name,
 			    signal_name(plan->signal, name));
-		else if (!target->told)
+		else if (!target->signalled)
 			warn_dropped(proc, target, "was never sent");
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
 			say("%s: systemd gives a service of its own %d s to"
 			    " stop; --timeout %d is longer", target->name,
 			    SERVICE_TIME, SERVICE_TIME + 10);
-	} else if (target->rest == REST_SUPERVISOR)
+	} else if (target->state == STATE_SUPERVISOR)
 		report_supervisor(proc, target, when);
 	else
 		say("%s: has ended, but systemd has not dropped its scope, %s;"
@@ -2042,18 +2053,18 @@ report(const struct settings *settings, int proc, const struct target *target)
 		return STATUS_FAILED;
 	}
 	if (settings->timeout == 0)	/* it was told, or that was said */
-		return target->failed || target_untold(target) ?
+		return target->failed || target_unsignalled(target) ?
 		    STATUS_FAILED : STATUS_STOPPED;
-	if (target->rest != REST_NONE)
-		report_rest(proc, target, "now that the time is up");
+	if (target->state != STATE_DONE)
+		report_unstopped(proc, target, "now that the time is up");
 	if (target->failed)
 		return STATUS_FAILED;
-	if (target->rest != REST_NONE) {
+	if (target->state != STATE_DONE) {
 		/* For the end of its own main process systemd waits itself. */
-		return is_own_stop(target) && target->rest != REST_LEADER ?
+		return is_own_stop(target) && target->state != STATE_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
 	}
-	if (restarts(target)) {
+	if (supervisor_restarts(target)) {
 		say("%s: has rebooted instead of stopping: its systemd-nspawn"
 		    " ended with status %d, for its unit to start it again",
 		    target->name, NSPAWN_REBOOT);
@@ -2090,8 +2101,8 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
 
-		if (target->rest != REST_NONE)
-			report_rest(proc, target, when);
+		if (target->state != STATE_DONE)
+			report_unstopped(proc, target, when);
 	}
 	return 128 + signal;
 }
@@ -2105,7 +2116,7 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 static void
 leave_by(int number)
 {
-	say_rest(SAID_TIME);
+	say_flush(SAID_TIME);
 	end_by_signal(number, getpid());
 }
 

@@ -255,10 +255,10 @@ time_find(const struct host *host, const char *name)
 {
 	struct machined machined = { .deadline = deadline_in(5000) };
 	struct machine machine;
-	pid_t suspects[2];
+	pid_t pids[2];
 	int64_t start = clock_ns();
 
-	if (machine_find(host, name, &machined, &machine, suspects) == -1)
+	if (machine_find(host, name, &machined, &machine, pids) == -1)
 		err(1, "cannot find %s", name);
 	machine_close(&machine);
 	return clock_ns() - start;
@@ -352,7 +352,7 @@ time_machinectl(const char *name)
 	char output[32];
 	int64_t start = clock_ns();
 
-	if (run(argv, deadline_in(5000), output, sizeof(output)) != 0)
+	if (helper_run(argv, deadline_in(5000), output, sizeof(output)) != 0)
 		errx(1, "machinectl does not know %s", name);
 	return clock_ns() - start;
 }
@@ -431,13 +431,13 @@ late_start(const struct host *host, char *tree, struct machine *machine)
 	char *words[] = { shell, option, script, tree, NULL };
 	struct machined none = { .hung = true };
 	int64_t deadline = deadline_in(30000);
-	pid_t suspects[2], pid = command_start(words, -1, -1);
+	pid_t pids[2], pid = command_start(words, -1, -1);
 	bool starting;
 
 	for (;;) {
 		if (deadline_left(deadline) == 0)
 			errx(1, "the machine does not start");
-		if (machine_find(host, LATE, &none, machine, suspects) == 0) {
+		if (machine_find(host, LATE, &none, machine, pids) == 0) {
 			if (init_starting(host->proc, &machine->leader,
 			    &starting) == 0 && !starting)
 				return pid;

@@ -122,11 +122,11 @@ static bool
 describe(const struct host *host, const char *name, struct machined *machined)
 {
 	struct machine machine;
-	pid_t suspects[2];
+	pid_t pids[2];
 	char text[160];
 
-	if (machine_find(host, name, machined, &machine, suspects) == -1) {
-		warnx("%s: %s", name, machine_strerror(errno, suspects, text,
+	if (machine_find(host, name, machined, &machine, pids) == -1) {
+		warnx("%s: %s", name, machine_strerror(errno, pids, text,
 		    sizeof(text)));
 		return false;
 	}
@@ -151,7 +151,7 @@ main(int argc, char **argv)
 	struct host host;
 
 	parse_options(argc, argv, &settings);
-	signal(SIGCHLD, SIG_DFL);	/* as run() wants it */
+	signal(SIGCHLD, SIG_DFL);	/* as helper_run() wants it */
 	machined.deadline = deadline_in(MACHINED_TIME);
 	if (host_open(settings.proc, settings.cgroup, &host) == -1)
 		err(EXIT_FAILURE, "cannot open %s", settings.proc);

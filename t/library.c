@@ -190,7 +190,7 @@ static int
 do_run(char **arg)
 {
 	char output[16];
-	int status = run((const char *const *)(arg + 1),
+	int status = helper_run((const char *const *)(arg + 1),
 	    deadline_in(number(arg[0])), output, sizeof(output));
 
 	if (status == -1)
@@ -281,13 +281,13 @@ static int
 do_nspawn(char **arg)
 {
 	static const char *const words[] = { "none", "it", "other" };
-	struct nspawn_words w;
+	struct nspawn_args w;
 	struct stream stream;
 
 	input_stream(&stream);
-	if (nspawn_words_parse(&stream, &w) == -1)
+	if (nspawn_args_parse(&stream, &w) == -1)
 		return failed();
-	printf("%s kill-signal=%s\n", words[nspawn_words_name(&w, arg[0])],
+	printf("%s kill-signal=%s\n", words[nspawn_args_name(&w, arg[0])],
 	    w.kill_signal);
 	return 0;
 }
@@ -298,7 +298,7 @@ do_find(char **arg)
 {
 	struct machined machined = { .deadline = deadline_in(500) };
 	struct machine machine;
-	pid_t suspects[2] = { 0, 0 };
+	pid_t pids[2] = { 0, 0 };
 	struct host host;
 	char text[160];
 
@@ -306,11 +306,11 @@ do_find(char **arg)
 	if (host_open(arg[0], arg[2] == NULL ? "" : arg[2], &host) == -1)
 		return failed();
 
-	if (machine_find(&host, arg[1], &machined, &machine, suspects) == -1) {
+	if (machine_find(&host, arg[1], &machined, &machine, pids) == -1) {
 		int error = errno;
 
 		failed();
-		puts(machine_strerror(error, suspects, text, sizeof(text)));
+		puts(machine_strerror(error, pids, text, sizeof(text)));
 		return 1;
 	}
 	printf("leader %d supervisor %d owner %u %s\n", machine.leader.pid,
@@ -351,8 +351,8 @@ do_init(char **arg)
 {
 	struct process leader;
 	static const char *const ways[] = {
-		[INIT_SIGNAL] = "signal", [INIT_COMMAND] = "command",
-		[INIT_NONE] = "none",
+		[STOP_BY_SIGNAL] = "signal", [STOP_BY_COMMAND] = "command",
+		[STOP_UNCLEAN] = "none",
 	};
 	int proc = open(arg[0], O_PATH | O_DIRECTORY);
 	const struct init *init;
@@ -363,28 +363,28 @@ do_init(char **arg)
 	if (init == NULL)
 		puts("unknown");
 	else
-		printf("%s %s %d\n", init->name, ways[init->way],
+		printf("%s %s %d\n", init->name, ways[init->method],
 		    init->signal);
 	return 0;
 }
 
 /* A proc directory, a number and a signal: what becomes of that. */
 static int
-do_verdict(char **arg)
+do_fate(char **arg)
 {
-	static const char *const verdicts[] = {
-		[VERDICT_HEARD] = "heard", [VERDICT_QUEUED] = "queued",
-		[VERDICT_UNKNOWN] = "unknown", [VERDICT_DROPPED] = "dropped",
+	static const char *const fates[] = {
+		[FATE_HANDLED] = "handled", [FATE_BLOCKED] = "blocked",
+		[FATE_UNKNOWN] = "unknown", [FATE_DISCARDED] = "discarded",
 	};
 	struct process leader;
-	enum verdict verdict;
+	enum signal_fate fate;
 	int proc = open(arg[0], O_PATH | O_DIRECTORY), awaited;
 
 	if (process_open(number(arg[1]), &leader) == -1 ||
-	    signal_verdict(proc, &leader, number(arg[2]), &verdict) == -1)
+	    signal_fate(proc, &leader, number(arg[2]), &fate) == -1)
 		return failed();
 	awaited = signal_awaited(proc, &leader, number(arg[2]));
-	printf("%s%s\n", verdicts[verdict], awaited == 1 ? " awaited" : "");
+	printf("%s%s\n", fates[fate], awaited == 1 ? " awaited" : "");
 	return awaited == -1 ? failed() : 0;
 }
 
@@ -496,7 +496,7 @@ static const struct {
 	{ "path", 4, do_path }, { "cgroup", 1, do_cgroup },
 	{ "nspawn", 1, do_nspawn }, { "find", 2, do_find },
 	{ "list", 1, do_list },
-	{ "init", 2, do_init }, { "verdict", 3, do_verdict },
+	{ "init", 2, do_init }, { "fate", 3, do_fate },
 	{ "namespace", 1, do_namespace }, { "namespaces", 2, do_namespaces },
 	{ "user", 1, do_user },
 	{ "group", 2, do_group }, { "outside", 1, do_outside },

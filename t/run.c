@@ -41,7 +41,7 @@ main(int argc, char **argv)
 	struct machine machine;
 	struct host host;
 	struct entry entry;
-	pid_t suspects[2];
+	pid_t pids[2];
 	char text[512];
 
 	monitor_main(argv);
@@ -56,9 +56,9 @@ main(int argc, char **argv)
 	if (fds_tidy() == -1)
 		err(ENTRY_STATUS_FAILED, "cannot open /dev/null");
 	if (host_open("/proc", NULL, &host) == -1 || machine_find(&host,
-	    argv[1], &machined, &machine, suspects) == -1)
+	    argv[1], &machined, &machine, pids) == -1)
 		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], machine_strerror(
-		    errno, suspects, text, sizeof(text)));
+		    errno, pids, text, sizeof(text)));
 	if (machine_foreign(&machine))
 		errx(ENTRY_STATUS_FAILED, "%s: is another user's", argv[1]);
 	if (entry_read(&host, &machine, &command, &entry,

@@ -64,19 +64,19 @@ fuzz_cgroup(const char *text, size_t length)
 void
 fuzz_nspawn(const char *text, size_t length)
 {
-	struct nspawn_words w;
+	struct nspawn_args w;
 	struct stream stream;
 
 	stream_of_text(text, length, &stream);
-	hold(nspawn_words_parse(&stream, &w) == 0);
+	hold(nspawn_args_parse(&stream, &w) == 0);
 	hold(memchr(w.machine, '\0', sizeof(w.machine)) != NULL);
 	hold(memchr(w.path, '\0', sizeof(w.path)) != NULL);
 	hold(memchr(w.kill_signal, '\0', sizeof(w.kill_signal)) != NULL);
 	for (const char *const *p = (const char *const[]){ w.machine, w.path,
 	    w.kill_signal, NULL }; *p != NULL; p++)
 		hold(memmem(text, length, *p, strlen(*p)) != NULL);
-	nspawn_words_name(&w, "web");
-	nspawn_words_name(&w, "web-0123456789abcdef");
+	nspawn_args_name(&w, "web");
+	nspawn_args_name(&w, "web-0123456789abcdef");
 }
 
 void

@@ -710,45 +710,45 @@ is_init()
 	is_init unknown /x/systemd/sleep systemd
 }
 
-# verdict_is EXPECTED SIGNAL [CAUGHT [BLOCKED]]
-verdict_is()
+# fate_is EXPECTED SIGNAL [CAUGHT [BLOCKED]]
+fate_is()
 {
 	caught=${3:-0} blocked=${4:-0} \
 	    status_write "$proc/$idle/status" 1 0 "$idle" 1
-	run -0 library verdict "$proc" "$idle" "$2"
+	run -0 library fate "$proc" "$idle" "$2"
 	[ "$output" = "$1" ]
 }
 
 @test "what becomes of a signal follows from what PID 1 does with it" {
 	idle_start
 	mkdir -p "$proc/$idle/fdinfo"
-	verdict_is heard 15 "$((1 << 14))"
-	verdict_is heard 15 "$((1 << 14))" "$((1 << 14))"
-	verdict_is queued 15 "$((1 << 13))" "$((1 << 14))"
-	verdict_is dropped 15 "$((1 << 13))" "$((1 << 15))"
-	verdict_is unknown 9
+	fate_is handled 15 "$((1 << 14))"
+	fate_is handled 15 "$((1 << 14))" "$((1 << 14))"
+	fate_is blocked 15 "$((1 << 13))" "$((1 << 14))"
+	fate_is discarded 15 "$((1 << 13))" "$((1 << 15))"
+	fate_is unknown 9
 	printf 'pos:\t0\nsigmask:\t0000002000004000\n' >"$proc/$idle/fdinfo/5"
-	verdict_is 'queued awaited' 15 0 "$((1 << 14))"
-	verdict_is 'queued awaited' 38 0 "$((1 << 37))"
-	verdict_is queued 16 0 "$((1 << 15))"
+	fate_is 'blocked awaited' 15 0 "$((1 << 14))"
+	fate_is 'blocked awaited' 38 0 "$((1 << 37))"
+	fate_is blocked 16 0 "$((1 << 15))"
 	# As x86-64 has it, and riscv64.
 	for place in do_sigtimedwait __riscv_sys_rt_sigtimedwait; do
 		printf %s "$place" >"$proc/$idle/wchan"
-		verdict_is 'unknown awaited' 15
+		fate_is 'unknown awaited' 15
 	done
 	for place in 0 do_sigtimedwaits; do
 		printf %s "$place" >"$proc/$idle/wchan"
-		verdict_is 'dropped awaited' 15
+		fate_is 'discarded awaited' 15
 	done
 	# That of 32 bits with times of 64; 4096 is nobody's.
 	echo '421 0x0 0x0' >"$proc/$idle/syscall"
-	verdict_is 'unknown awaited' 15
+	fate_is 'unknown awaited' 15
 	echo '4096 0x0 0x0' >"$proc/$idle/syscall"
-	verdict_is 'dropped awaited' 15
+	fate_is 'discarded awaited' 15
 	rm "$proc/$idle/syscall"
 	kill -KILL "$idle"
 	wait "$idle" || true
-	run -1 library verdict "$proc" "$idle" 15
+	run -1 library fate "$proc" "$idle" 15
 	[ "$output" = ESRCH ]
 }
 
