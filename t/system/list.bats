@@ -435,18 +435,21 @@ list_sweep()
 	    "$PROGRAMS/nspawn-enter" --list
 }
 
+# bats test_tags=static
 @test "whatever call fails with EIO, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$EIO"
 }
 
+# bats test_tags=static
 @test "whatever call fails with ENOMEM, it is, too" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$ENOMEM"
 }
 
+# bats test_tags=static
 @test "whatever call fails with EMFILE, it is, too" {
 	machine scope web
 	machine scope webu -U
