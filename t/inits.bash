@@ -2,10 +2,7 @@
 # shellcheck shell=bash
 #
 # For the tests of inits: machines in a host, one of each init that Debian has a
-# package of, over a service that takes SERVICE_TIME s to stop and writes a file
-# last.
-
-: "${SERVICE_TIME:=1.2}"
+# package of, over a service that takes 1.2 s to stop and writes a file last.
 
 # Boots the host.  The programs keep their names until second is another path,
 # to which they are then copied, by cp or ln.  Where before is set, that script
@@ -29,7 +26,7 @@ workdir=/var/lib/machines/.$name/work" overlay "$tree"
     echo ID=of-test >etc/os-release
     cat >service <<-"END"
 	#!/bin/sh
-	trap "sleep '$SERVICE_TIME'; echo served >/served; exit 0" TERM
+	trap "sleep 1.2; echo served >/served; exit 0" TERM
 	trap "" HUP
 	echo >/ready
 	while :; do sleep 600 & wait $!; done
