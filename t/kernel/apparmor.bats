@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=kernel
 #
 # What AppArmor holds a machine's PID 1 to holds a command that enters, too.
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=kernel
 #
 # What may differ from one kernel, systemd or kind of cgroups to the other, in
 # the usual kinds of machine, with and without a user namespace: found, entered in all
@@ -9,7 +10,7 @@
 load ../common
 load ../machines
 
-KINDS='scope unit unregistered template'
+KINDS='scope unit unregistered orphan-unit template'
 
 # Sets up each kind of machine twice, the second time with a user namespace.
 setup_file()

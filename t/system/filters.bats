@@ -144,6 +144,7 @@ calls_under_filters()
 	[ ! -s "$BATS_TEST_TMPDIR/new" ]
 }
 
+# bats test_tags=kernel
 @test "a filter that answers nobody changes nothing" {
 	for options in '' --drop-capability=all -U; do
 		filtered 'plain joe tty stop' "$options" 0 swapon
@@ -153,11 +154,13 @@ calls_under_filters()
 	done
 }
 
+# bats test_tags=kernel
 @test "a filter that answers clone does not let nspawn-enter's command out" {
 	filtered 'plain joe tty' '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]
 }
 
+# bats test_tags=kernel
 @test "a filter that answers clone does not let nspawn-stop's init 0 out" {
 	filtered stop '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]

@@ -19,6 +19,7 @@ load ../machines
 	machine_file_is web stopped stopped
 }
 
+# bats test_tags=kernel
 @test "what PID 1 calls itself is printable, whatever it is" {
 	machine_sh web 'printf "\033]0;x\007\n\\" >/proc/self/comm; trap "" TERM
 	    '"$WAITS"
@@ -115,6 +116,7 @@ nobody_left()
 	until_true not on_host pgrep -f '^[^ ]*nspawn-(enter|stop|monitor)'
 }
 
+# bats test_tags=kernel
 @test "a leader whose first thread has ended is not entered, but stopped" {
 	hostile_machine threads thread
 	on_host kill -USR1 "$(leader threads)"
@@ -132,6 +134,7 @@ nobody_left()
 	run ! lives "$pid"
 }
 
+# bats test_tags=kernel
 @test "PID 1's groups are a command's, however many, and it is stopped" {
 	for count in 2000 65536; do
 		hostile_machine groups groups "$count"

@@ -96,6 +96,7 @@ nspawn-stop: $name: has stopped" ]
 	done
 }
 
+# bats test_tags=kernel
 @test "a machine in which another one has the same name" {
 	machine nested web
 	pid=$(leader web)
@@ -113,6 +114,7 @@ nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
+# bats test_tags=kernel
 @test "a machine whose systemd-nspawn was killed" {
 	machine scope web
 	pid=$(leader web)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# bats file_tags=kernel
 #
 # What nspawn-stop says and waits for, in real machines.
 
