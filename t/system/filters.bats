@@ -35,14 +35,14 @@ setup_file()
 	programs=$1 ways=$2 options=$3 result=$4
 	shift 4
 	name=filtered
-	machine() { bash /src/t/host inside "$@"; }
+	machine() { bash /src/t/machine "$@"; }
 	watched() {
 		uid=$1 program=$programs/$2
 		shift 2
 		"$programs/watcher" "$name" "$leader" "$uid" 13 "$program" "$@"
 	}
 	for calls; do
-		machine machine scope "$name" $options \
+		machine start scope "$name" $options \
 		    "--bind-ro=$programs/hostile:/usr/sbin/init" -- \
 		    /usr/sbin/init filter "$result" "$calls"
 		read -r leader rest <"/run/nspawn-tools/$name/leader"
@@ -60,7 +60,7 @@ setup_file()
 			esac | sed "s/^/$calls: $result: $way: /"
 		done
 		kill -KILL "$leader"
-		machine machine-off "$name"
+		machine off "$name"
 	done
 	END
 }
