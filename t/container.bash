@@ -120,8 +120,8 @@ stub_ready()
 {
 	local comm children exe
 
-	read -r comm 2>/dev/null <"/proc/$1/comm" && [[ ${comm} == "(sd-stubinit)" ]] ||
-	    return 1
+	read -r comm 2>/dev/null <"/proc/$1/comm" || return 1
+	[[ ${comm} == "(sd-stubinit)" ]] || return 1
 	read -r children 2>/dev/null <"/proc/$1/task/$1/children" || true
 	[[ -n ${children:-} ]] || return 1
 	exe=$(readlink "/proc/${children%% *}/exe") || return 1
