@@ -89,6 +89,7 @@ denied()
 	[ "$(label_of "$(leader jailu)")" = 'bar-jail (enforce)' ]
 	[[ "$(label_of "$(leader free)")" != *enforce* ]]
 	for name in jail jailu; do
+		echo "case: $name"
 		run -0 on_host nsenter -a -t "$(leader "$name")" cat /secret
 		[ "$output" = hidden ]
 	done
@@ -102,6 +103,7 @@ denied()
 @test "a command has the label of PID 1, whichever way it enters" {
 	for name in jail jailu; do
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			run -0 label_by "$BIN/nspawn-enter" -q "$name" $way
 			echo "$name $way: $output"
@@ -114,7 +116,9 @@ denied()
 
 @test "a command is held by the profile, whichever way it enters" {
 	for name in jail jailu; do
+		echo "case: $name"
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			denied enter -q "$name" $way sh -c \
 			    'cat /secret; exec sh -c "echo >/secret-new"'
@@ -158,6 +162,7 @@ lax|unconfined|lax (unconfined)'
 @test "labels that look unlike others are taken over as they are" {
 	n=0
 	while IFS='|' read -r name flags label; do
+		echo "case: $name $flags $label"
 		n=$((n + 1))
 		profile "$name" "$flags" </dev/null
 		jail_own "$name" "label$n"
@@ -220,6 +225,7 @@ lax|unconfined|lax (unconfined)'
 @test "a label that cannot be taken over is a refusal" {
 	profile stuck </dev/null
 	for name in jail jailu free; do
+		echo "case: $name"
 		run -125 caller stuck "$BIN/nspawn-enter" -q "$name" \
 		    touch /entered
 		echo "$output"

@@ -126,6 +126,7 @@ terminal_inside()
 
 @test "200 entries, four at once, all arrive" {
 	for name in scope scope-u; do
+		echo "case: $name"
 		run -0 on_host sh -euc 'for n in 1 2 3 4; do
 		    (for i in $(seq 25); do
 			[ "$("$1" "$2" echo "$n.$i" 2>&1)" = "$n.$i" ] ||
@@ -150,6 +151,7 @@ listed()
 @test "a filter that lies lets nobody out" {
 	ours=$(on_host readlink /proc/self/ns/pid)
 	for call in clone capset setsid exit_group execve; do
+		echo "case: $call"
 		machine scope liar "--bind-ro=$BIN/hostile:/hostile" \
 		    -- /hostile filter 0 "$call"
 		until_true on_host test -e /var/lib/machines/liar/ready

@@ -122,6 +122,7 @@ caller()
 @test "nothing but the policy forbids what is forbidden here" {
 	[ "$(label_of "$(leader free)")" = u:r:kernel_t:s0 ]
 	for name in jail jailu jailn; do
+		echo "case: $name"
 		[ "$(label_of "$(leader "$name")")" = "$JAIL" ]
 		run -0 on_host nsenter -a -t "$(leader "$name")" cat /secret
 		[ "$output" = hidden ]
@@ -132,12 +133,14 @@ caller()
 
 @test "a command has the label of PID 1, whichever way it enters" {
 	while read -r way; do
+		echo "case: $way"
 		# shellcheck disable=SC2086 # words
 		run -0 label_by "$BIN/nspawn-enter" -q jail $way
 		echo "$way: $output"
 		[ "$output" = "$JAIL" ]
 	done <<<"$WAYS"
 	for name in jailu jailn; do
+		echo "case: $name"
 		run -0 label_by "$BIN/nspawn-enter" "$name"
 		[ "$output" = "$JAIL" ]
 	done
@@ -148,6 +151,7 @@ caller()
 @test "a command is held by the policy, whichever way it enters" {
 	for name in jail jailu jailn; do
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			run -1 enter -q "$name" $way cat /secret
 			echo "$name $way: $output"
@@ -198,6 +202,7 @@ runit_jail()
 @test "init 0 of nspawn-stop has the label of PID 1, or is not run" {
 	runit_jail runit
 	for type in stuck_t barred_t; do
+		echo "case: $type"
 		run -1 caller "$type" "$BIN/nspawn-stop" -t 10 runit
 		echo "$output"
 		[[ "$output" == *'runit: cannot run init 0 in it: '* ]]

@@ -137,6 +137,7 @@ held_back()
 	read -ra names <<<"$NAMES"
 	[ "${#names[@]}" = 15 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		until_true on_host test -e "/var/lib/machines/$name/begun"
 	done
 	job_start sh /tmp/tell inits "$BIN/nspawn-stop" --verbose \
@@ -234,6 +235,7 @@ scripts_end()
 # What is pending when such a moment is over is dropped all the same.
 @test "that a shell has blocked its signals as it forks is no reason to send" {
 	for n in 1 2 3 4; do
+		echo "case: $n"
 		until_true on_host test -e "/var/lib/machines/fork-$n/begun"
 	done
 	run -124 stop --verbose --timeout 4 fork-{1,2,3,4}
@@ -333,6 +335,7 @@ scripts_of_programs()
 # It is told within a second and a half, all told.
 @test "who waits for signals, however it does, is told at once" {
 	for mode in handler sigwait sigtimedwait signalfd thread; do
+		echo "case: $mode"
 		scripts=() expected=()
 		ready=ready script "is-$mode" '-t 20' "exec /t/recorder $mode"
 		is status 0
@@ -352,6 +355,7 @@ scripts_of_programs()
 @test "whenever a script becomes busybox init, it never reboots" {
 	scripts=() expected=()
 	for n in 00 02 04 06 08 10 12 14 16 18 20 22 24 26 28 30 34 38; do
+		echo "case: $n"
 		script "soon-$n" '-t 20' "sleep 0.$n; $BUSYBOX"
 		is status 0
 		is told USR2

@@ -16,10 +16,12 @@ load ../common
 	[[ "$output" == *$'\nnspawn-enter --no-seccomp NAME true '* ]]
 	# Of each look for machines five times; of each stop two.
 	for row in 'in scopes +1' 'in scopes +3' 'in one cgroup +1'; do
+		echo "case: $row"
 		grep -qE "^$row( +[0-9.]+ +[0-9.]+-[0-9.]+){5} +[0-9.]+$" \
 		    <<<"$output"
 	done
 	for row in 1 2; do
+		echo "case: $row"
 		grep -qE "^ +$row( +[0-9.]+ +[0-9.]+-[0-9.]+ *){2} [0-9.]+$" \
 		    <<<"$output"
 		grep -qE "^ +$row +[0-9]+ +[0-9.]+ +[0-9.]+$" <<<"$output"
@@ -29,6 +31,7 @@ load ../common
 	    'nspawn-stop --signal none' 'waitpid PID' \
 	    'while machinectl show' '        1 ' '        2 ' \
 	    'each in a scope' 'all in one'; do
+		echo "case: $row"
 		[[ "$output" == *$'\n'"$row"* ]]
 	done
 	run -0 "$TOP/t/picture" <<<"$output"
@@ -58,6 +61,7 @@ bench_gone()
 
 @test "bench wants a number of rounds" {
 	for runs in 0 x -1 1.5 10000; do
+		echo "case: $runs"
 		[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 		run -1 env BUILD="$BUILD" BENCH_RUNS="$runs" "$TOP/t/bench"
 	done

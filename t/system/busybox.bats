@@ -171,6 +171,7 @@ kind_stop()
 @test "each busybox of Debian powers off, whatever its init is called" {
 	failed=0
 	for kind in $KINDS; do
+		echo "case: $kind"
 		kind_stop "$kind" || failed=1
 	done
 	[ "$failed" = 0 ]
@@ -239,6 +240,7 @@ SCRIPT='trap "echo USR2 >/got" USR2
 
 @test "a script that is called init is none, whichever shell runs it" {
 	for first in /bin/sh '/bin/busybox sh' '/bin/busybox ash'; do
+		echo "case: $first"
 		name=script${first//[ \/]/-}
 		machine_of "$name" busybox-bookworm ready /sbin/init <<-END
 		printf '%s\n' '#!$first' '$SCRIPT' >usr/sbin/init
@@ -258,6 +260,7 @@ SCRIPT='trap "echo USR2 >/got" USR2
 	[[ "$output" == *'sh: sent SIGTERM to '* ]]
 	machine_file_is sh got TERM
 	for applet in 'httpd -f -p 8080' 'sleep 600' 'tail -f /start'; do
+		echo "case: $applet"
 		name=applet-${applet%% *}
 		# shellcheck disable=SC2086 # to be split into words
 		machine_of "$name" busybox-static-trixie start \

@@ -59,6 +59,7 @@ setup_file()
 
 teardown()
 {
+	console_show
 	on_host sh -c 'for name; do
 	    systemctl thaw "machine-$name.scope" 2>/dev/null || :
 	    echo THAWED >"/run/v1/of-$0-$name/freezer.state" || :
@@ -130,6 +131,7 @@ freeze_by()
 		ways+=' v1'
 	fi
 	for way in $ways; do
+		echo "case: $way"
 		said_of=$BATS_TEST_TMPDIR/said
 		one=${way}a two=${way}b three=${way}c
 		voids_start "$one" "$two" "$three"
@@ -140,6 +142,7 @@ freeze_by()
 		[ "$took" -lt 1900 ]
 		said=$output
 		for name in "$one" "$two"; do
+			echo "case: $way $name"
 			grep "^nspawn-stop: $name: " <<<"$said" >"$said_of"
 			[ "$way" = v1 ] || grep -q frozen "$said_of"
 			run ! has_ended "$name"
@@ -164,6 +167,7 @@ trace()
 	voids_start "${names[@]}"
 	tracers=()
 	for name in "${names[@]:0:4}"; do
+		echo "case: $name"
 		tracers+=("$(trace "$name")")
 	done
 	began=$(on_host date +%s%3N)
@@ -172,6 +176,7 @@ trace()
 	[ "$took" -lt 5500 ]
 	said=$output
 	for name in "${names[@]:4}"; do
+		echo "case: $name"
 		has_ended "$name"
 		ended=$(on_host date +%s%3N -r \
 		    "/var/lib/machines/$name/stopped")
@@ -180,6 +185,7 @@ trace()
 		[[ "$said" != *"$name: "* ]]
 	done
 	for name in "${names[@]:0:4}"; do
+		echo "case: $name"
 		run ! has_ended "$name"
 		run ! on_host test -e "/var/lib/machines/$name/etc/stopit"
 		grep -q "^nspawn-stop: $name: " <<<"$said"
@@ -189,6 +195,7 @@ trace()
 	[ "$status" = 0 ]
 	[ "$took" -lt 4000 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
@@ -202,6 +209,7 @@ trace()
 	[ "$took" -lt 3000 ]
 	[ "$(grep -c 'has run init 0' <<<"$output")" = 8 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
@@ -213,6 +221,7 @@ trace()
 @test "a command that is one process too many is said to be that" {
 	failed=0
 	for tasks in 1 2 3 4 5 6 8; do
+		echo "case: $tasks"
 		name=tasks$tasks
 		voids_start "$name"
 		timed run limited pids "$tasks" "$BIN/nspawn-stop" --timeout 3 \
@@ -237,6 +246,7 @@ trace()
 @test "a command is run with so few descriptors, or it is said to be that" {
 	wrong='' failed=0 name=
 	for n in $(seq 4 32); do
+		echo "case: $n"
 		if [ "$name" = '' ]; then
 			name=nofile$n
 			voids_start "$name"

@@ -24,6 +24,7 @@ bonds_of_leader()
 
 @test "the status of a command is that of PID 1" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 enter "$name" grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
 		    /proc/self/status
 		[ "$output" = "$(bonds_of_leader "$name")" ]
@@ -56,6 +57,7 @@ groups_are_set()
 
 @test "another user has no capabilities, and no more to gain" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 enter -u joe "$name" grep ^Cap /proc/self/status
 		[ "$output" = "$(bonds_of_leader "$name" | grep ^Cap |
 		    sed '/^CapBnd/!s/:.*/:\t0000000000000000/')" ]
@@ -64,6 +66,7 @@ groups_are_set()
 
 @test "a command is in the machine's cgroup, and has its limits" {
 	for name in web webu; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" "$name" /bin/sleep 4711
 		until_true runs_in_host '/bin/sleep 4711'
 		pid=$(on_host pgrep -x -f '/bin/sleep 4711')
@@ -269,6 +272,7 @@ entered_at_start()
 @test "a machine that is just starting is entered when it has started" {
 	# Before that its leader is systemd-nspawn, with all that root has.
 	for kind in '' -U -a; do
+		echo "case: $kind"
 		run -0 entered_at_start "$kind"
 		[ "${#lines[@]}" = 10 ]
 		[ "$(sort -u <<<"$output" | wc -l)" = 2 ]
@@ -342,6 +346,7 @@ seized_early()
 	SECRETS=/secrets
 	for words in '-u joe prey' '-t -e A=x prey' '--no-network -q prey' \
 	    '--no-cgroup --chdir=/tmp prey'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		ROUNDS=100 attacked prey env A="$CALLER" \
 		    /src/build/static/nspawn-enter $words true

@@ -31,6 +31,7 @@ crowd()
 @test "200 of 200 entries succeed, 2, 4 and 8 at once" {
 	for at_once in 2 4 8; do
 		for name in web webu; do
+			echo "case: $at_once $name"
 			run -0 crowd "$name" 200 "$at_once"
 			echo "$name, $at_once at once: ${#lines[@]} failed"
 			[ "$output" = '' ]
@@ -50,6 +51,7 @@ crowd()
 
 @test "two ends of a pipe are entered, 50 times of 50" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 on_host bash -o pipefail -c 'for n in {1..50}; do
 		    said=$("$0" "$1" echo hi 2>&1 | "$0" "$1" cat 2>&1) &&
 		    [[ $said == hi ]] || echo "$n: $? $said"
@@ -69,6 +71,7 @@ crowd()
 
 @test "a stop in the middle of it succeeds, and who enters is told the truth" {
 	for private in '' -U '' -U '' -U '' -U '' -U; do
+		echo "case: $private"
 		machine scope busy ${private:+"$private"}
 		run -0 host_script "$BIN" <<-'END'
 		rm -f /tmp/entries /tmp/stopped

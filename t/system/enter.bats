@@ -13,6 +13,7 @@ setup_file()
 
 @test "a command's status is nspawn-enter's" {
 	for status in 0 1 3 124 125 255; do
+		echo "case: $status"
 		run "-$status" enter web sh -c "exit $status"
 		[ "$output" = '' ]
 	done
@@ -20,6 +21,7 @@ setup_file()
 
 @test "the end by a signal is passed on" {
 	for name in TERM KILL INT SEGV PIPE; do
+		echo "case: $name"
 		number=$(kill -l "$name")
 		run "-$((128 + number))" enter web sh -c "kill -$name \$\$"
 	done
@@ -57,6 +59,7 @@ setup_file()
 
 @test "without a command root's login shell is run" {
 	for words in web '-- web' 'web --' '-q web --no-pid' 'web --no-ipc --'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086
 		run -7 enter $words <<<'echo "$0 in $(hostname)"; exit 7'
 		[ "$output" = '-sh in web' ]
@@ -98,6 +101,7 @@ setup_file()
 	    'mkdir passwd' 'mknod passwd c 1 5' \
 	    '{ cat passwd.good | tr "\n" "\0"; } >passwd' \
 	    'tr "\0" x </dev/zero | head -c 2M >passwd'; do
+		echo "case: $trick"
 		on_host sh -c "cd ${passwd%/*} && rm -rf passwd && $trick"
 		run -125 enter -u joe web touch /run/entered
 		[ "$output" = "nspawn-enter: web: has no user 'joe' in its\
@@ -151,10 +155,12 @@ kill_job()
 	run -0 entered_namespaces web --no-ipc
 	[ "$output" = 'mnt uts net pid cgroup user time ' ]
 	for option in -n --no-network; do
+		echo "case: $option"
 		run -0 entered_namespaces web "$option"
 		[ "$output" = 'mnt uts ipc pid cgroup user time ' ]
 	done
 	for option in -p --no-pid; do
+		echo "case: $option"
 		run -0 entered_namespaces web "$option"
 		[ "$output" = 'mnt uts ipc net cgroup user time ' ]
 	done
@@ -201,12 +207,14 @@ kill_job()
 	run -0 host run "$HOST" env A=1 B=2 "$BIN/nspawn-enter" -e A -e C= \
 	    --setenv=D=x=y -e NONE web -e PATH=/bin env
 	for line in A=1 C= D=x=y PATH=/bin HOME=/root; do
+		echo "case: $line"
 		grep -qx -e "$line" <<<"$output"
 	done
 	run ! grep -E '^(B|NONE)=' <<<"$output"
 	run -0 host run "$HOST" env A=1 HOME=/x USER=me "$BIN/nspawn-enter" \
 	    --preserve-env web env
 	for line in A=1 HOME=/root USER=root container=systemd-nspawn; do
+		echo "case: $line"
 		grep -qx -e "$line" <<<"$output"
 	done
 }
@@ -216,6 +224,7 @@ kill_job()
 	    printf "%s\n" disk:x:6:joe,x other:x:7:x tape:x:8:x,joe \
 	    >>/var/lib/machines/web/etc/group'
 	for who in joe 1000; do
+		echo "case: $who"
 		run -0 enter -u "$who" web sh -c 'id -u; id -g; id -G; pwd
 		    echo $HOME $USER $LOGNAME $SHELL'
 		[ "$output" = $'1000\n1000\n1000 6 8\n/home/joe
@@ -273,6 +282,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 @test "a user that a user namespace does not have is named as the reason" {
 	for who in 70000:0 root:70000; do
 		for option in '' -t -T; do
+			echo "case: $who $option"
 			# shellcheck disable=SC2086 # none, where it is empty
 			run -125 enter $option -u "$who" webu touch /has-run
 			[[ "$output" == 'nspawn-enter: webu: its user'\
@@ -288,6 +298,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 @test "a unit with filters of its own is told that it has them" {
 	for property in PrivateDevices=yes RestrictNamespaces=yes \
 	    LockPersonality=yes; do
+		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    --property="$property" "$BIN/nspawn-enter" web \
 		    touch /has-run
@@ -333,6 +344,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	run -0 enter --no-pid webu true
 	[ "$output" = "${outside/web:/webu:}" ]
 	for quiet in -q --quiet; do
+		echo "case: $quiet"
 		run -0 enter "$quiet" --no-pid --no-network web true
 		[ "$output" = '' ]
 	done
@@ -390,6 +402,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 
 @test "signals to nspawn-enter reach the command" {
 	for name in TERM INT HUP QUIT USR1 USR2; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web sh -c \
 		    "trap 'echo got; exit 9' $name; echo ready
 		    while :; do sleep 1; done"
@@ -403,6 +416,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 
 @test "a signal that the command does not catch ends both" {
 	for name in TERM INT HUP; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web /bin/sleep 4322
 		until_true runs_in_host '/bin/sleep 4322'
 		on_host kill "-$name" "$job_inner"
@@ -414,6 +428,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 
 @test "a command that is stopped ends by a signal, too" {
 	for name in TERM INT HUP; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web sh -c 'kill -STOP $$; sleep 9'
 		until_true command_stopped
 		on_host kill "-$name" "$job_inner"

@@ -101,6 +101,7 @@ kill web --kill-who=leader --signal=37' ]
 	run -0 on_host cat /tmp/calls
 	[ "${#lines[@]}" = 1 ]
 	for name in one two three; do
+		echo "case: $name"
 		machine_file_is "$name" signal 15
 	done
 }
@@ -108,6 +109,7 @@ kill web --kill-who=leader --signal=37' ]
 @test "the answer of machinectl is verified" {
 	machine scope web
 	for answer in 1 "$(supervisor web)" 4194303 x; do
+		echo "case: $answer"
 		fake_machinectl <<-END
 		#!/bin/sh
 		echo $answer
@@ -122,6 +124,7 @@ kill web --kill-who=leader --signal=37' ]
 @test "without pidfd_open nothing is entered or sent" {
 	# The host itself is a machine, as seen from outside.
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -125 strace -f -o /dev/null \
 		    -e inject=pidfd_open:error=ENOSYS "$BUILD/$program" "$HOST"
 		[ "$output" = "$program: $HOST: cannot hold on to its leader:\
@@ -156,6 +159,7 @@ kill web --kill-who=leader --signal=37' ]
 @test "what keeps nspawn-enter from getting in is said, and nothing is run" {
 	for call in socketpair signalfd4 chroot fchdir setsid setgroups \
 	    setresuid; do
+		echo "case: $call"
 		run -125 strace -f -o /dev/null \
 		    -e "inject=$call:error=EPERM" \
 		    "$BUILD/nspawn-enter" -q "$HOST" touch /tmp/has-run
@@ -191,6 +195,7 @@ enter_listed()
 	run -0 enter_listed own hostname
 	[ "$output" = own ]
 	for name in web my-box; do
+		echo "case: $name"
 		run -0 enter_listed "$name" hostname
 		[ "$output" = "$name" ]
 		grep -q '</sys/fs/cgroup/machine.slice>' \
@@ -251,17 +256,20 @@ stop_with()
 @test "with too few descriptors machines are stopped or named, at no length" {
 	names='m1 m2 m3 m4 m5 m6 m7 m8 m9 m10'
 	for name in $names; do
+		echo "case: $name"
 		machine scope "$name"
 	done
 	# A dynamic program needs one more before it starts.
 	least=3
 	[[ $BUILD != */sanitized ]] || least=4
 	for limit in $(seq "$least" 14) 16 18 20 22 23 24 25 28 32; do
+		echo "case: $limit"
 		stop_with "$limit" --signal none --timeout 0.1
 		case $status in
 		125) ;;
 		1 | 124)
 			for name in $names; do
+				echo "case: $limit $name"
 				[[ $'\n'"$output" == *"
 nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
 nspawn-stop: $name: cannot find its leader: "*' file'* || $'\n'"$output" == *"
@@ -276,6 +284,7 @@ nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 	[ "$status" = 1 ]
 	stopped=0
 	for name in $names; do
+		echo "case: $name"
 		if lives "$(leader "$name")"; then
 			[[ "$output" == *"$name: cannot be held while it"* ]]
 		else

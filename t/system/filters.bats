@@ -127,6 +127,7 @@ calls_under_filters()
 	made=
 	for words in web '-u joe web' '-t web' '-w / web' webu '-u joe webu' \
 	    '-t webu'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # to be split into words
 		calls=$(calls_under_filters nspawn-enter '\\["true"' $words \
 		    true)
@@ -146,6 +147,7 @@ calls_under_filters()
 
 @test "a filter that answers nobody changes nothing" {
 	for options in '' --drop-capability=all -U; do
+		echo "case: $options"
 		filtered 'plain joe tty stop' "$options" 0 swapon
 		[ "$output" = "$(printf 'swapon: 0: %s\n' \
 		    'plain: inside 137' 'joe: inside 137' \
@@ -191,6 +193,7 @@ calls_under_filters()
 	# EINTR and EAGAIN; ENOMEM; ERESTARTSYS, which is the kernel's own; the
 	# last one.
 	for error in 4 11 12 512 4095; do
+		echo "case: $error"
 		# shellcheck disable=SC2086 # to be split into words
 		filtered 'plain stop' '' "$error" $MADE $TOGETHER
 	done

@@ -16,6 +16,7 @@ setup()
 
 teardown()
 {
+	console_show
 	[ "${#stopped[@]}" = 0 ] ||
 	    on_host kill -CONT "${stopped[@]}" 2>/dev/null || true
 	machines_end
@@ -71,6 +72,7 @@ guest_runs()
 @test "a stopped parent of what is in the machine is named" {
 	[ "$(uname -m)" = x86_64 ] || skip 'the number of a system call'
 	while IFS='|' read -r how name; do
+		echo "case: $how $name"
 		machine_sh web "trap 'exit 0' TERM; $WAITS"
 		supervisor=$(supervisor web)
 		start_guest "$how"
@@ -117,6 +119,7 @@ job_polls()
 
 @test "a stopped systemd-nspawn is named, and ends when it is continued" {
 	for kind in scope unregistered unit; do
+		echo "case: $kind"
 		machine "$kind" web -- /bin/sh -c "trap 'exit 0' TERM; $WAITS"
 		until_true on_host test -e /var/lib/machines/web/ready
 		supervisor=$(supervisor web) leader=$(leader web)

@@ -36,6 +36,7 @@ load ../machines
 	[[ "$output" == *'nspawn-stop: web: is still running'* ]]
 	[ "${#lines[@]}" -le 13 ]
 	for n in 1 2 3 4 5 6 7 8 9; do
+		echo "case: $n"
 		run -0 enter web echo entered
 		[ "$output" = entered ]
 	done
@@ -44,6 +45,7 @@ load ../machines
 @test "a machine that reboots all the time is entered whole or not at all" {
 	machine_sh web 'echo >/ready; sleep 0.05; reboot -f; sleep 600'
 	for n in $(seq 30); do
+		echo "case: $n"
 		run enter -q web echo entered
 		case $status in
 		0) [ "$output" = entered ] ;;
@@ -55,6 +57,7 @@ load ../machines
 	done
 	# It never has a handler, and never ends.
 	for n in $(seq 10); do
+		echo "case: $n"
 		run stop --timeout 0.7 web
 		case $output in
 		*' was never sent'* | *' was never told '*) [ "$status" = 124 ] ;;
@@ -120,6 +123,7 @@ nobody_left()
 	on_host kill -USR1 "$(leader threads)"
 	until_true ready threads
 	for option in -q --no-seccomp --privileged; do
+		echo "case: $option"
 		run enter "$option" threads sh -c 'echo >/run/escaped'
 		echo "$output"
 		[[ "$output" == *'nspawn-enter: threads: '* ]]
@@ -134,6 +138,7 @@ nobody_left()
 
 @test "PID 1's groups are a command's, however many, and it is stopped" {
 	for count in 2000 65536; do
+		echo "case: $count"
 		hostile_machine groups groups "$count"
 		until_true ready groups
 		run enter groups sh -c \
@@ -153,6 +158,7 @@ nobody_left()
 	machine scope next
 	fuse_machine passwd
 	for words in 'fuse true' '-t -u joe fuse true'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # to be split into words
 		bounded "$BIN/nspawn-enter" $words
 		[ "$status" = 125 ]
@@ -343,6 +349,7 @@ places_of_leader()
 	first=$said
 	refused=0
 	for place in $(places_of_leader); do
+		echo "case: $place"
 		machines_end
 		hostile_machine leave leave
 		until_true ready leave

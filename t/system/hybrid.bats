@@ -122,6 +122,7 @@ setup()
 # A command that a test has left is ended, and each limit taken away.
 teardown()
 {
+	console_show "$BATS_FILE_TMPDIR/log"
 	thaw
 	echo max >"$pids/pids.max"
 	echo a >"$devices/devices.allow"
@@ -185,6 +186,7 @@ groups_by()
 	leader=$(cat "/proc/$LEADER/cgroup")
 	[ "$(grep -c "/$NAME" <<<"$leader")" = "${#hierarchies[@]}" ]
 	for words in '' --no-cgroup '-u 0:0' --no-pid; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -0 groups_by "$BUILD/nspawn-enter" $words "$NAME"
 		[ "$(grep -v warning <<<"$output")" = "$leader" ]
@@ -210,6 +212,7 @@ ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 	    head -c 1 /made >/dev/null && rm /made'
 	echo 'c 1:5 rwm' >"$devices/devices.deny"
 	for words in '' --no-seccomp --no-cgroup; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -1 enter -q $words "$NAME" "${ZERO[@]}"
 		[[ "$output" == *'Operation not permitted'* ]]
@@ -288,9 +291,11 @@ enter_mounted()
 
 @test "a hierarchy that cannot be joined is named, and nothing is run" {
 	for group in "$pids" "$devices"; do
+		echo "case: $group"
 		where=${group%/*}
 		for change in "mount -o bind,remount,ro '$where'" \
 		    "mount -t tmpfs none '$where'"; do
+			echo "case: $group $change"
 			run -125 enter_mounted "$change" "$NAME" touch /entered
 			[[ "$output" == "nspawn-enter: $NAME: "* ]]
 			[[ "$output" == *cgroup* ]]
@@ -310,6 +315,7 @@ enter_mounted()
 @test "a cgroup namespace of the caller's is no way around it" {
 	echo 'c 1:5 rwm' >"$devices/devices.deny"
 	for words in '' --mount; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run as_caller unshare --cgroup $words \
 		    "$BUILD/nspawn-enter" "$NAME" "${ZERO[@]}"

@@ -69,6 +69,7 @@ scheduled_like_leader()
 
 	expected=$(scheduled "$(leader "$name")")
 	while read -r caller; do
+		echo "case: $caller"
 		# shellcheck disable=SC2086 # words
 		run -0 scheduled_by $caller "$BIN/nspawn-enter" "$name"
 		if [ "$output" != "$expected" ]; then
@@ -96,6 +97,7 @@ scheduled_like_leader()
 	    'ionice -c 2 -n 6 -p' 'ionice -c 3 -p' 'ionice -c 1 -n 3 -p' \
 	    'taskset -c -p 1' 'choom -n 77 -p' \
 	    'prlimit --nofile=55:66 --core=0:1 --pid'; do
+		echo "case: $change"
 		# shellcheck disable=SC2086 # words
 		on_host $change "$pid"
 		expected=$(scheduled "$pid")
@@ -143,10 +145,12 @@ personality_is()
 	# Of the second every processor is the caller's.
 	for changes in 'nice -n 5 ionice -c 3 taskset -c 0 setarch -R' \
 	    'nice -n 5'; do
+		echo "case: $changes"
 		# shellcheck disable=SC2086 # words
 		expected=$(scheduled_by $changes)
 		[ "$expected" != "$(scheduled "$(leader web)")" ]
 		for name in web webu; do
+			echo "case: $changes $name"
 			# shellcheck disable=SC2086 # words
 			run -0 scheduled_by $changes \
 			    "$BIN/nspawn-enter" -q --privileged "$name"
@@ -161,6 +165,7 @@ personality_is()
 	where='^Cpus_allowed_list:'
 	expected=$(on_host grep "$where" /proc/self/status)
 	for process in "$(on_host pgrep -x nspawn-monitor)" "$job_inner"; do
+		echo "case: $process"
 		run -0 on_host grep "$where" "/proc/$process/status"
 		[ "$output" = "$expected" ]
 	done
@@ -180,6 +185,7 @@ personality_is()
 	all=+${all//,/,+}
 	all=(setpriv --inh-caps "$all" --ambient-caps "$all" --securebits)
 	for bits in noroot no_setuid_fixup noroot,+no_setuid_fixup; do
+		echo "case: $bits"
 		run -0 on_host "${all[@]}" "+$bits" setpriv --dump
 		[[ "$output" == *"Securebits: ${bits%%,*}"* ]]
 		run -0 on_host "${all[@]}" "+$bits" "$BIN/nspawn-enter" \
@@ -194,6 +200,7 @@ personality_is()
 	done
 	for bits in noroot,+noroot_locked \
 	    no_setuid_fixup,+no_setuid_fixup_locked; do
+		echo "case: $bits"
 		run -125 on_host "${all[@]}" "+$bits" "$BIN/nspawn-enter" \
 		    deb touch /entered
 		[[ "$output" == 'nspawn-enter: deb: '*ecurebits* ]]
@@ -203,6 +210,7 @@ personality_is()
 
 @test "a caller with filters of its own is refused, and told so" {
 	for property in RestrictNamespaces=yes SystemCallFilter=~swapon; do
+		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    -p "$property" "$BIN/nspawn-enter" web touch /run/entered
 		[[ "$output" == 'nspawn-enter: web: '*'filters of its own'* ]]
@@ -213,11 +221,13 @@ personality_is()
 
 @test "a user is entered in a machine that has no capabilities" {
 	for private in '' -U; do
+		echo "case: $private"
 		machine scope bare ${private:+"$private"} \
 		    --drop-capability=all -- /bin/sleep 600
 		run -0 enter bare grep ^CapEff /proc/self/status
 		[ "$output" = $'CapEff:\t0000000000000000' ]
 		for who in joe 1000 joe:joe 77:88; do
+			echo "case: $private $who"
 			run -0 enter -u "$who" bare id -u
 			[ "$output" = 1000 ] || [ "$who:$output" = 77:88:77 ]
 		done
@@ -232,6 +242,7 @@ personality_is()
 @test "a machine is root's whatever user namespace its PID 1 has made" {
 	own="trap 'exit 0' TERM; while :; do sleep 600 & wait \$!; done"
 	for maker in root joe; do
+		echo "case: $maker"
 		if [ "$maker" = root ]; then
 			machine scope own -U -- /bin/unshare -U -r /bin/sh -c \
 			    "$own"
@@ -262,6 +273,7 @@ personality_is()
 	strong='nspawn-enter: *: warning: *root of the machine can *'
 	for words in '--no-user webu' '--no-mount web' '--no-mount webu' \
 	    '--only=pid web' '--privileged web'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -0 enter $words /bin/true
 		echo "$words: $output"

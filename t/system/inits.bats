@@ -30,6 +30,7 @@ setup_file()
 	[ "${#names[@]}" = 17 ]
 	run -0 stop --verbose "${names[@]}"
 	while IFS='|' read -r name init way; do
+		echo "case: $name $init $way"
 		[[ "$output" == *"stop: $name: PID 1 is $init ("* ]]
 		[[ "$output" == *"stop: $name: $way"* ]]
 		machine_file_is "$name" served served

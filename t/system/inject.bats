@@ -47,6 +47,7 @@ ENTERED='case $status in
 
 @test "whatever call of nspawn-enter fails, it ends with a word on it" {
 	for error in $EIO $ENOMEM; do
+		echo "case: $error"
 		sweep_error "$error" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
 		    -q web echo 'done'
 	done
@@ -80,6 +81,7 @@ TOLD='case $status in
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
 	for error in $EIO $ENOMEM; do
+		echo "case: $error"
 		sweep_error "$error" told "$TOLD" "$PROGRAMS/nspawn-stop" \
 		    --timeout 0.05 told
 	done

@@ -62,6 +62,7 @@ debu bash --norc'
 
 @test "a shell with -t does what is piped into it, and ends" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 7 '.*out2' "echo 'echo out\$((1+1)); exit 7' |
 		    nspawn-enter -t $shell"
 		ends 0 '.*out2' "echo 'echo out\$((1+1))' |
@@ -73,12 +74,14 @@ debu bash --norc'
 
 @test "a last line without its end counts as one" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 7 '.*out2' "printf 'echo out\$((1+1)); exit 7' |
 		    nspawn-enter -t $shell"
 		ends 0 '.*out2' "printf 'true\necho out\$((1+1))' |
 		    nspawn-enter -t $shell"
 	done <<<"$SHELLS"
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 '.*OUT' \
 		    "printf out | nspawn-enter -t $machine tr a-z A-Z"
 		ends 0 n=3 "printf out | nspawn-enter -t $machine sh -c \
@@ -88,6 +91,7 @@ debu bash --norc'
 
 @test "input of a file, and none at all, ends as well" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 0 '.*out2' "echo 'echo out\$((1+1))' >/tmp/input
 		    nspawn-enter -t $shell </tmp/input"
 		try_piped "nspawn-enter -t $shell </dev/null"
@@ -98,6 +102,7 @@ debu bash --norc'
 		[ "$status" = 0 ]
 	done <<<"$SHELLS"
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=0 "nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))' </dev/null"
 		ends 0 '.*IN' "echo in >/tmp/input
@@ -107,6 +112,7 @@ debu bash --norc'
 
 @test "who reads again after the end finds it again" {
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=2,0,0 "echo 1 | nspawn-enter -t $machine sh -c \
 		    'a=\$(wc -c); b=\$(wc -c); c=\$(wc -c)
 		    echo; echo n=\$((a)),\$((b)),\$((c))'"
@@ -118,6 +124,7 @@ debu bash --norc'
 	local x='head -c 5000 /dev/zero | tr "\0" x'
 
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=4095 "$x | nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 		ends 0 n=4096 "{ $x; echo; } | nspawn-enter -t $machine sh -c \
@@ -127,6 +134,7 @@ debu bash --norc'
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 	done
 	while read -r shell; do
+		echo "case: $shell"
 		ends 0 '.*out2' "{ echo 'echo out\$((1+1))'; printf '#'; $x; } |
 		    nspawn-enter -t $shell"
 	done <<<"$SHELLS"
@@ -134,6 +142,7 @@ debu bash --norc'
 
 @test "much input arrives, line by line, however slowly it is read" {
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=288894 "seq 50000 | nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 		ends 0 n=300 "seq 300 | nspawn-enter -t $machine sh -c \
@@ -144,7 +153,9 @@ debu bash --norc'
 
 @test "nothing is hung up because its input ended" {
 	for machine in web webu; do
+		echo "case: $machine"
 		for input in 'echo in |' ': |' 'printf in |'; do
+			echo "case: $machine $input"
 			ends 3 late2 "$input nspawn-enter -t $machine sh -c \
 			    'cat >/dev/null; sleep 2; echo; echo late\$((1+1))
 			    exit 3'"
@@ -159,6 +170,7 @@ debu bash --norc'
 	local machine script
 
 	for machine in deb debu; do
+		echo "case: $machine"
 		on_host sh -c "cat >/var/lib/machines/$machine/fill" <<-'END'
 		fcntl(STDOUT, 1031, 1 << 20) == 1 << 20 or die "no pipe: $!";
 		$text = join "", map { sprintf "%07d.%s\n", $_, "x" x 51 }

@@ -31,6 +31,7 @@ status_has()
 
 @test "a leader with very many groups is stopped" {
 	for count in 2000 65536; do
+		echo "case: $count"
 		machine_perl web "$ENDS_BY_TERM
 		    \$) = join(' ', 0, 1000000000 .. 1000000000 + $count - 1);
 		    $READY sleep 1 while 1"
@@ -49,6 +50,7 @@ status_has()
 	on_host touch /var/lib/machines/web/go
 	until_true status_has web '^State:.Z'
 	for option in -q --no-seccomp --privileged; do
+		echo "case: $option"
 		run -125 enter "$option" web touch /entered
 		[[ "${lines[-1]}" == "nspawn-enter: web: "* ]]
 	done
@@ -111,6 +113,7 @@ is_cut()
 		return
 	fi
 	for name in web nothing; do
+		echo "case: $name"
 		run -1 stop "$name"
 		[ "$output" = "nspawn-stop: $name: cannot find its leader:"\
 ' File name too long' ]

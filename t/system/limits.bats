@@ -109,6 +109,7 @@ checks()
 
 @test "with 64 to 256 descriptors forty machines are, or are named" {
 	for n in 16 33 64 65 128 256; do
+		echo "case: $n"
 		names=$(seq -f "f$n-%.0f" -s ' ' 40)
 		checks "$names" '
 		    n='"$n"' names="'"$names"'"

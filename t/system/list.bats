@@ -90,6 +90,7 @@ teardown()
 {
 	local unit
 
+	console_show
 	for unit in "${units[@]}"; do
 		on_host systemctl stop "$unit" || true
 		on_host systemctl reset-failed "$unit" 2>/dev/null || true
@@ -333,6 +334,7 @@ foreign_start()
 	machine scope web
 	expected=$(list)
 	for option in hidepid=1 hidepid=2 hidepid=4 subset=pid; do
+		echo "case: $option"
 		run -0 on_host env -C / unshare --mount sh -c "mount -t proc \
 		    -o '$option' proc /proc; exec setpriv --reuid 65534 \
 		    --regid 65534 --clear-groups '$BIN/nspawn-enter' --list"
@@ -350,6 +352,7 @@ foreign_start()
 @test "--list takes no machine" {
 	for words in '--list web' 'web --list' '--list -- web' '--list web -q'
 	do
+		echo "case: $words"
 		# shellcheck disable=SC2086
 		run -125 enter $words
 		[ "${lines[0]}" = 'nspawn-enter: --list takes no machine' ]
@@ -400,6 +403,7 @@ foreign_start()
 		on_host sh -c 'for name in p1 p2 p3; do
 		    kill -TERM "$(pgrep -P "$(cat "/run/pool/$name")")"; done'
 		for name in p1 p2 p3; do
+			echo "case: $name"
 			until_true pool_ended "$name"
 		done
 	done
@@ -486,6 +490,7 @@ near()
 	near xy ''
 	near x ''
 	for name in web webu database; do
+		echo "case: $name"
 		lives "$(leader "$name")"
 		run ! on_host test -e "$TREES/$name/entered"
 	done
@@ -496,11 +501,13 @@ near()
 	machine template my-site
 	for name in alpha.scope machine-alpha.scope alhpa.scope \
 	    machine-alpa.scope; do
+		echo "case: $name"
 		near "$name" '; did you mean alpha?'
 	done
 	near my-site.scope '; did you mean my-site?'
 	for name in elsewhere.scope machine-elsewhere.scope elsewhere.service
 	do
+		echo "case: $name"
 		near "$name" ''
 	done
 }
@@ -520,6 +527,7 @@ near()
 
 @test "at most three are named, the nearest first" {
 	for name in site1 site22 site2 site3 site4; do
+		echo "case: $name"
 		machine scope "$name"
 	done
 	run -125 enter site true
@@ -547,6 +555,7 @@ near()
 	machine scope web
 	for words in 'nspawn-enter web true' 'nspawn-enter --list' \
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do
+		echo "case: $words"
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
 		[ "$output" = "${words%% *}: cannot open /proc or the cgroups"\
 ' of the host: that /proc is of another pid namespace than ours' ]

@@ -50,6 +50,7 @@ nspawn-stop: $name: has stopped" ]
 
 @test "a machine that was started by hand" {
 	for name in web my-box.x memory machine-web; do
+		echo "case: $name"
 		found_entered_stopped scope "$name"
 	done
 }
@@ -68,30 +69,35 @@ nspawn-stop: $name: has stopped" ]
 
 @test "a machine that is not registered" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped unregistered "$name"
 	done
 }
 
 @test "a machine in a unit of another name" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped unit "$name"
 	done
 }
 
 @test "a machine in a unit of another name that is not registered" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped orphan-unit "$name"
 	done
 }
 
 @test "a machine of systemd-nspawn@.service, which has a user namespace" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped template "$name"
 	done
 }
 
 @test "a machine with a user namespace, of each kind" {
 	for kind in scope unregistered unit orphan-unit; do
+		echo "case: $kind"
 		found_entered_stopped "$kind" "web" -U
 	done
 }
@@ -136,6 +142,7 @@ nspawn-stop: web: has stopped" ]
 
 @test "without D-Bus and machined every machine is found all the same" {
 	for kind in scope unregistered unit orphan-unit template; do
+		echo "case: $kind"
 		machine "$kind" "m-$kind"
 	done
 	host_script <<-'END'
@@ -144,6 +151,7 @@ nspawn-stop: web: has stopped" ]
 	END
 	failed=
 	for name in "${machines[@]}"; do
+		echo "case: $name"
 		run enter "$name" hostname
 		[ "$status:$output" = "0:$name" ] || failed+=" enter-$name"
 		run stop "$name"
@@ -249,6 +257,7 @@ slow_unit_is()
 
 @test "a unit with nspawn-stop as ExecStop= lets PID 1 finish" {
 	for type in notify simple; do
+		echo "case: $type"
 		slow_unit "$type"
 		on_host systemctl stop slow.service
 		machine_file_is slow stopped stopped
@@ -258,6 +267,7 @@ slow_unit_is()
 
 @test "a unit whose machine ended by itself is inactive, not failed" {
 	for type in notify simple; do
+		echo "case: $type"
 		slow_unit "$type"
 		# Its own end may come before that of the command.
 		run on_host "$BIN/nspawn-enter" slow-box kill -USR1 1
@@ -355,6 +365,7 @@ slow_unit_ended()
 
 @test "a signal is the one that was asked for" {
 	for signal in RTMIN+3 38; do
+		echo "case: $signal"
 		machine scope web
 		run -0 stop --signal "$signal" web
 		[ "$output" = '' ]

@@ -56,6 +56,7 @@ many_end()
 
 teardown()
 {
+	console_show
 	many_end
 }
 
@@ -192,6 +193,7 @@ held_back()
 	until_true on_host test -S /run/of-many
 	much=
 	for kind in plain terminal; do
+		echo "case: $kind"
 		wait_start "$kind"
 		until_true held_back
 		before=$(used)

@@ -115,6 +115,7 @@ wrong()
 	pool_start $ROWS
 	wrong=
 	for row in $ROWS; do
+		echo "case: $row"
 		timed run on_host bash /tmp/rows "$row" "$BIN/nspawn-stop" \
 		    --verbose "$row"
 		[ "$status" = 0 ] || wrong 'should be status 0'
@@ -130,6 +131,7 @@ wrong()
 	machine_sh web "trap : TERM; $WAITS"
 	pid=$(leader web) wrong=
 	for row in $ROWS; do
+		echo "case: $row"
 		timed run on_host bash /tmp/rows "$row" "$BIN/nspawn-stop" \
 		    --verbose --timeout 0.3 web nothing
 		[ "$status" = 124 ] || wrong 'should be status 124'
@@ -152,6 +154,7 @@ wrong()
 	until_true on_host grep -q poll "/proc/$stopper/wchan"
 	# O_NONBLOCK is 04000.
 	for n in 1 2 3 4 5 6 7 8 9 10; do
+		echo "case: $n"
 		flags=$(on_host sed -n 's/^flags:.//p' "/proc/$shares/fdinfo/8")
 		[ $((8#$flags & 8#4000)) = 0 ]
 	done
@@ -164,6 +167,7 @@ wrong()
 	wrong=
 	for row in --help --version '--dry-run shown'; do
 		for file in '>/dev/full' '>/tmp/none'; do
+			echo "case: $row $file"
 			timed run on_host bash -c "ulimit -f 0
 			    \"\$0\" $row $file" "$BIN/nspawn-stop"
 			[ "$status" = 125 ] || wrong "should be 125 with $file"
@@ -213,6 +217,7 @@ ignored_of()
 	on_host kill -KILL "$(leader web)"
 	job_end
 	for name in machinectl systemctl; do
+		echo "case: $name"
 		on_host test -e "/tmp/fakes/$name.status"
 		[ "$(on_host cat "/tmp/fakes/$name.status" | ignored_of)" = '' ]
 	done
@@ -232,6 +237,7 @@ KEYS='1
 	machine_sh web "trap : TERM; $WAITS"
 	pid=$(leader web) wrong=
 	while read -r signal key; do
+		echo "case: $signal $key"
 		key=$(printf '%b' "$key") row="$signal $(cat -v <<<"$key")"
 		timed run on_host bash -c 'ulimit -c 0; exec "$@"' '' \
 		    python3 /tmp/person.py "$signal" "$key" \
@@ -256,6 +262,7 @@ KEYS='1
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
 	while read -r signal key; do
+		echo "case: $signal $key"
 		key=$(printf '%b' "$key") row="$signal $(cat -v <<<"$key")"
 		timed run on_host python3 /tmp/person.py "$signal" "$key" \
 		    sh -c 'trap "" "$0"; exec "$@"' "$signal" \
@@ -271,6 +278,7 @@ KEYS='1
 @test "a wait of a year is counted down as what it is" {
 	machine_sh web "trap : TERM; $WAITS"
 	for row in '1y 31557600' '5weeks 3024000' '24d 2073600'; do
+		echo "case: $row"
 		read -r time seconds <<<"$row"
 		run on_host python3 /tmp/person.py 2 '' "$BIN/nspawn-stop" \
 		    --signal none --timeout "$time" web
@@ -293,6 +301,7 @@ await_told()
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
 	for row in HUP INT QUIT TERM; do
+		echo "case: $row"
 		number=$(kill -l "$row") took=0 status=
 		job_start "$BIN/nspawn-stop" -v --timeout 20 web
 		await_told

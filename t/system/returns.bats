@@ -77,6 +77,7 @@ setup()
 
 teardown()
 {
+	console_show
 	[ "${#units[@]}" = 0 ] || on_host systemctl stop "${units[@]}" || true
 	machines_end
 }
@@ -107,6 +108,7 @@ hint()
 @test "what starts it again after a clean end is named, and else nothing" {
 	for keep in $KEEPS; do
 		for policy in $POLICIES; do
+			echo "case: $keep $policy"
 			name=$policy-$keep
 			unit "$name" "$policy" "$keep"
 			run -0 stop --timeout 20 "$name"
@@ -118,6 +120,7 @@ hint()
 	# It was true of each: so the hint is right where it stands alone.
 	for keep in $KEEPS; do
 		for policy in always on-success; do
+			echo "case: $keep $policy"
 			until_true has_returned "$policy-$keep"
 			# That kills the machine, which may count as a failure.
 			on_host systemctl stop "$policy-$keep"
@@ -125,6 +128,7 @@ hint()
 			    ^(inactive|failed)$ ]]
 		done
 		for policy in on-failure no; do
+			echo "case: $keep $policy"
 			[ "$(property ActiveState "$policy-$keep")" = inactive ]
 			[ "$(property NRestarts "$policy-$keep")" = 0 ]
 		done
@@ -133,6 +137,7 @@ hint()
 
 @test "with --quiet nothing is said of what starts it again" {
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		unit "quiet-$keep" always "$keep"
 		run -0 stop --quiet "quiet-$keep"
 		[ "$output" = '' ]
@@ -142,6 +147,7 @@ hint()
 @test "one call names the unit of each of several machines" {
 	for keep in $KEEPS; do
 		for policy in always no; do
+			echo "case: $keep $policy"
 			unit "all-$policy-$keep" "$policy" "$keep"
 			names+=("all-$policy-$keep")
 		done
@@ -151,6 +157,7 @@ hint()
 	echo "$output"
 	[ "${#lines[@]}" = 2 ]
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		hint "all-always-$keep" always \
 		    "$(grep -e "-always-$keep: " <<<"$output")"
 	done
@@ -158,6 +165,7 @@ hint()
 
 @test "as the unit's own stop command it says nothing of that" {
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		unit "own-$keep" always "$keep" \
 		    "ExecStop=$BIN/nspawn-stop --verbose own-$keep"
 		on_host systemctl stop "own-$keep"
@@ -183,6 +191,7 @@ leftovers()
 @test "a systemctl that hangs, fails, babbles or is missing changes no status" {
 	for keep in $KEEPS; do
 		for path in /tmp/hangs /tmp/fails /tmp/babbles /tmp/none; do
+			echo "case: $keep $path"
 			name=bad-${path##*/}-$keep
 			unit "$name" always "$keep"
 			[ "$path" = /tmp/none ] ||

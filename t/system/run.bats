@@ -25,6 +25,7 @@ run_in()
 
 @test "a command is run in the machine, and its status is the program's" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 run_in "$name" hostname
 		[ "$output" = "$name" ]
 		run -7 run_in "$name" sh -c 'exit 7'
@@ -44,6 +45,7 @@ run_in()
 @test "the command is as confined as nspawn-enter's" {
 	bonds='^(Cap|NoNewPrivs|Seccomp|Groups|Cpus_allowed)'
 	for name in web webu; do
+		echo "case: $name"
 		expected=$(enter "$name" grep -E "$bonds" /proc/self/status)
 		run -0 on_host nice -n 5 taskset -c 0 "$BIN/run" "$name" \
 		    grep -E "$bonds" /proc/self/status

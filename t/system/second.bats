@@ -62,6 +62,7 @@ fault_of()
 	after=$(leaders "${names[@]}")
 	failed=0
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		fault=$(fault_of "$name")
 		echo "$name: ${fault:-ok}: $(grep "stop: $name: " <<<"$output" |
 		    cut -d ' ' -f 3- | paste -s -d ,)"

@@ -17,6 +17,7 @@ setup_file()
 
 teardown()
 {
+	console_show
 	tmux kill-server 2>/dev/null || true
 	machines_end
 }
@@ -70,6 +71,7 @@ keys()
 
 @test "in tmux a shell inside is edited, and has the window's size" {
 	for call in 'web sh' 'webu sh' 'deb bash --norc' 'debu bash --norc'; do
+		echo "case: $call"
 		tmux_start
 		keys "nspawn-enter -e PS1='in> ' $call"
 		pane_shows '^in>$'
@@ -93,6 +95,7 @@ keys()
 		for call in "nspawn-enter $name less /rows" \
 		    "nspawn-enter $name cat /rows | less" \
 		    "nspawn-enter $name cat /rows | nspawn-enter $name less"; do
+			echo "case: $name $call"
 			tmux_start
 			keys "$call"
 			pane_row_shows 23 '^23$'
@@ -115,6 +118,7 @@ keys()
 
 @test "eight terminals of one machine are typed into and resized at once" {
 	for name in web webu; do
+		echo "case: $name"
 		timeout -k 5 120 expect "$TOP/t/sessions.exp" "$TOP/t/host" \
 		    run "$HOST" "$BIN/nspawn-enter" "$name" 3>&-
 	done

@@ -694,6 +694,7 @@ signals()
 @test "a unit of the template stops as its settings file says" {
 	for told in QUIT RTMIN+5 USR2; do
 		for line in '' "ExecStop=$BIN/nspawn-stop --timeout 60 %i"; do
+			echo "case: $told $line"
 			run -0 host_script "$told" "$line" <<-'END'
 			tree=/var/lib/machines/told out=/run/told
 			mkdir -p "$tree"/usr/lib "$tree"/usr/bin "$tree/etc" \

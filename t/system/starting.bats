@@ -78,6 +78,7 @@ teardown()
 {
 	local name
 
+	console_show
 	for name in "${held[@]}"; do
 		hold_end "$name" || true
 	done
@@ -187,6 +188,7 @@ time_is_up()
 
 	for option in --timeout=0.2 '--quiet --strict --timeout=0.2' \
 	    --timeout=0; do
+		echo "case: $option"
 		# shellcheck disable=SC2086 # to be split into words
 		run -1 stop $option "$name"
 		echo "$output"

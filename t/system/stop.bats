@@ -125,6 +125,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
  time is up; its leader is $pid" ]
 	[ "${lines[1]}" = "nspawn-stop: web: $pid (1 inside) sh, in state S" ]
 	for n in 2 3 4 5 6 7 8 9 10; do
+		echo "case: $n"
 		[[ "${lines[n]}" == *' inside) sleep, in state S' ]]
 	done
 	[ "${lines[11]}" = 'nspawn-stop: web: and 3 more' ]
@@ -252,6 +253,7 @@ reboot_unit()
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
 	for signal in 1 2 3 15; do
+		echo "case: $signal"
 		stop_start web
 		on_host kill "-$signal" "$job_inner"
 		job_end
@@ -295,6 +297,7 @@ LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
 @test "systemd is told what is waited for, by a path or an abstract name" {
 	machine_sh web "trap '' TERM; $WAITS"
 	for name in /run/of-test @of-test; do
+		echo "case: $name"
 		job_start perl -e "$LISTENS" "$name"
 		until_true grep -q up "$job_log"
 		run -124 on_host env NOTIFY_SOCKET="$name" "$BIN/nspawn-stop" \

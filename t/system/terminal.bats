@@ -27,6 +27,7 @@ at_terminal()
 
 @test "a person at a terminal notices nothing" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 timeout 120 expect "$TOP/t/terminal.exp" "$TOP/t/host" \
 		    run "$HOST" "$BIN/nspawn-enter" "$machine" 3>&-
 		[[ "$output" == *'status: 7' ]]
@@ -126,6 +127,7 @@ mixes_expected()
 
 @test "each descriptor is a terminal of the machine's, or as it was" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		mixes "$machine" >"$BATS_TEST_TMPDIR/has"
 		diff <(mixes_expected) "$BATS_TEST_TMPDIR/has"
 		# 25 of 125 mixes have a terminal as output, 25 for errors.
@@ -136,10 +138,12 @@ mixes_expected()
 
 @test "output is complete to its last byte, short or long, at once or slowly" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 at_terminal "for i in \$(seq 300); do
 		    $BIN/nspawn-enter $machine echo line \$i; done"
 		[ "$output" = "$(seq 300 | sed 's/^/line /')" ]
 		for round in 1 2 3 4 5; do
+			echo "case: $machine $round"
 			at_terminal "$BIN/nspawn-enter $machine seq 250000" |
 			    cmp - <(seq 250000)
 		done
@@ -151,6 +155,7 @@ mixes_expected()
 @test "what was typed ahead is not lost" {
 	mkfifo "$BATS_TEST_TMPDIR/keys"
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		exec 9<>"$BATS_TEST_TMPDIR/keys"
 		printf 'one\ntwo\n' >&9
 		run -0 at_terminal "read -r line; $BIN/nspawn-enter $machine \
@@ -179,6 +184,7 @@ typed_by()
 	for machine in deb debu; do
 		for to in '' '</dev/null' '>/dev/null' '2>/dev/null' \
 		    '</dev/null >/dev/null' '</dev/null >/dev/null 2>&1'; do
+			echo "case: $machine $to"
 			run -0 typed_by "$BIN/nspawn-enter $machine \
 			    perl /type $to"
 			[ "$output" = '' ]
@@ -212,6 +218,7 @@ typed_by()
 
 @test "the terminal is the user's" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 at_terminal "$BIN/nspawn-enter -u joe $machine sh -c \
 		    \"stat -c %U \\\$(tty); : </dev/tty; : <\\\$(tty)\""
 		[ "$output" = joe ]
@@ -223,6 +230,7 @@ typed_by()
 	for trick in 'umount /dev/ptmx /dev/pts 2>/dev/null; umount /dev/pts' \
 	    'mount -t tmpfs none /dev/pts; mkfifo /dev/pts/ptmx' \
 	    'umount /dev/pts; rmdir /dev/pts; ln -s /proc/1/root /dev/pts'; do
+		echo "case: $trick"
 		enter -q bare sh -c "$trick" 2>/dev/null || true
 		[ "$(enter -q bare stat -f -c %T /dev/pts)" != devpts ]
 		run -0 at_terminal "$BIN/nspawn-enter bare sh -c \
@@ -237,6 +245,7 @@ typed_by()
 
 @test "a machine stops while nspawn-enter is stopped at its terminal" {
 	for name in stopped stoppedu; do
+		echo "case: $name"
 		machine scope "$name" "--private-users=$(
 		    [ "$name" = stopped ] && echo no || echo pick)"
 		on_host sh -c 'cat >/tmp/job' <<-END
@@ -287,6 +296,7 @@ kill_at()
 @test "whatever signal ends it, the terminal is as it was and nothing is left" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL ALRM; do
+			echo "case: $machine $name"
 			run -0 kill_at "$name" "$machine"
 			[ "$output" = $((128 + $(kill -l "$name"))) ]
 		done
@@ -296,6 +306,7 @@ kill_at()
 @test "whatever signal ends it without a terminal, nothing is left" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL; do
+			echo "case: $machine $name"
 			job_start "$BIN/nspawn-enter" "$machine" /bin/sleep 4332
 			until_true runs_in_host '/bin/sleep 4332'
 			on_host kill "-$name" "$job_inner"

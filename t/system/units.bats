@@ -61,6 +61,7 @@ unit_is_clean()
 
 @test "a stop is clean with each KillMode that waits for the machine" {
 	for mode in mixed control-group process none; do
+		echo "case: $mode"
 		unit 1 "KillMode=$mode"
 		on_host systemctl stop box.service
 		unit_is_clean
@@ -69,6 +70,7 @@ unit_is_clean()
 
 @test "a stop that takes longer than TimeoutStopSec= is not cut short" {
 	for access in exec all; do
+		echo "case: $access"
 		unit 6 TimeoutStopSec=2 "NotifyAccess=$access"
 		on_host systemctl stop box.service
 		unit_is_clean
@@ -101,6 +103,7 @@ unit_ended()
 
 @test "a machine that ends by itself leaves no failed unit" {
 	for type in notify simple; do
+		echo "case: $type"
 		unit 0 "Type=$type"
 		on_host kill -USR1 "$(on_host sh -c \
 		    'machinectl show -p Leader --value box')"
@@ -150,6 +153,7 @@ unit_ended()
 @test "a host that is shut down lets its machines finish" {
 	other=$HOST-other
 	for after in 'After=dbus.service systemd-machined.service' ''; do
+		echo "case: $after"
 		host boot "$other" bookworm
 		host run "$other" sh -eu -s "$BIN" "$after" <<-'END'
 		tree=/var/lib/machines/box

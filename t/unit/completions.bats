@@ -57,6 +57,7 @@ options_of_help()
 @test "each shell offers the options that --help lists" {
 	for program in nspawn-enter nspawn-stop; do
 		for shell in "${SHELLS[@]}"; do
+			echo "case: $program $shell"
 			run -0 "$TOP/t/candidates" "$shell" "$program -" 3>&-
 			diff <(options_of_help "$program") \
 			    <(tr -d = <<<"$output" | LC_ALL=C sort)
@@ -67,6 +68,7 @@ options_of_help()
 
 @test "each shell knows which options take an argument" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 "$TOP/t/candidates" bash "$program -" 3>&-
 		diff <("$BUILD/$program" --help |
 		    grep -oE '^ .{5}--[a-z-]+=' | grep -o -- '--.*' |
@@ -74,6 +76,7 @@ options_of_help()
 		mapfile -t options < <(grep '=$' <<<"$output")
 		for option in "${options[@]}"; do
 			for shell in "${SHELLS[@]}"; do
+				echo "case: $program $option $shell"
 				run -0 "$TOP/t/candidates" "$shell" \
 				    "$program ${option%=} x --fo" 3>&-
 				[ "$output" = --foreign ]
@@ -87,6 +90,7 @@ options_of_help()
 
 @test "machines are offered, but for those that have no name" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-stop ' my-box web
 		offers "$shell" 'nspawn-stop -t 5 w' web
 		offers "$shell" 'nspawn-stop web --verbose m' my-box
@@ -98,6 +102,7 @@ options_of_help()
 
 @test "signals and namespaces are offered" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-stop web -s RT' RTMIN+3 RTMIN+4
 		offers "$shell" 'nspawn-stop --signal T' TERM
 	done
@@ -108,6 +113,7 @@ options_of_help()
 
 @test "behind the machine its own programs are offered" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
 		offers "$shell" 'nspawn-enter -q web my' mysql
 		offers "$shell" 'nspawn-enter my-box m'
@@ -120,6 +126,7 @@ options_of_help()
 	touch "$tree/sbin/m;ls" "$tree/sbin/m x" "$tree/sbin/m"$'\e[2J' \
 	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		# What is in one of its lines alone is a plain name again.
 		offers "$shell" 'nspawn-enter web m' m mdev mount.x mysql
 	done
@@ -133,6 +140,7 @@ options_of_help()
 	END
 	lister_make <"$BATS_TEST_TMPDIR/bin/machinectl"
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		export SCREEN=$BATS_TEST_TMPDIR/screen
 		offers "$shell" 'nspawn-stop w'
 		offers "$shell" 'nspawn-enter web m'
@@ -146,6 +154,7 @@ options_of_help()
 	exec sleep 60
 	END
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		SECONDS=0
 		offers "$shell" 'nspawn-stop w'
 		[ "$SECONDS" -lt 15 ]

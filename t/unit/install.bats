@@ -53,6 +53,7 @@ setup()
 @test "flags of the caller do not lose what the sources need" {
 	copy "$copy"
 	for flags in CFLAGS= CFLAGS=-O0 'CFLAGS=-std=gnu99 -g' LDFLAGS=-s; do
+		echo "case: $flags"
 		run -0 make -B -C "$copy" "$flags"
 		[ "$output" = '' ]
 		run -0 "$copy/nspawn-stop" --version
@@ -71,6 +72,7 @@ setup()
 	make -C "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		static_pie "$copy/$program"
 		static_pie "$copy/build/static/$program"
 	done
@@ -84,16 +86,19 @@ setup()
 	copy "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		[ "$(stat -c %s "$copy/build/static/$program")" -lt 100000 ]
 	done
 }
 
 @test "static programs are the same from two folders" {
 	for folder in "$copy" "$copy-of-another-name"; do
+		echo "case: $folder"
 		copy "$folder"
 		make -C "$folder" static
 	done
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		cmp "$copy/build/static/$program" \
 		    "$copy-of-another-name/build/static/$program"
 	done
@@ -156,6 +161,7 @@ setup()
 	make -C "$copy" install PREFIX="$root"
 	PATH=$root/bin:$root/sbin:$PATH
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		# shellcheck disable=SC2016 # variables of the shells
 		run -0 bash -c '. "$1" && complete -p "$2"' bash \
 		    "$root/share/bash-completion/completions/$program" \
@@ -178,6 +184,7 @@ setup()
 	chmod -R go-rwx "$copy-of-another-name"
 	touch "$copy-of-another-name/common.c" "$copy/not-tracked"
 	for folder in "$copy" "$copy-of-another-name"; do
+		echo "case: $folder"
 		make -C "$folder" dist
 		sums+=("$(cd "$folder/build/release" && sha256sum ./*)")
 	done
@@ -219,6 +226,7 @@ setup()
 	nspawn-tools-$version.tar.gz
 	END
 	for tarball in nspawn-tools-"$version"-*; do
+		echo "case: $tarball"
 		name=${tarball%.tar.gz}
 		tar -xzf "$tarball"
 		diff - <(files "$name") <<-'END'
@@ -233,6 +241,7 @@ setup()
 		./nspawn-stop
 		END
 		for program in nspawn-enter nspawn-stop; do
+			echo "case: $tarball $program"
 			machine_is "${name##*-}" "$name/$program"
 		done
 	done

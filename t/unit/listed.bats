@@ -84,6 +84,7 @@ words_name()
 	    'machine-a b.scope' "machine-$(printf %065d 1).scope" \
 	    "machine-$(printf %0200d 1).scope" __memory.scope \
 	    $'machine-a\tb.scope' $'machine-\303\244.scope' x; do
+		echo "case: $unit"
 		idle_start
 		proc_leader "$idle" 1 "0::/machine.slice/$unit/payload"
 		run -0 library list "$proc"
@@ -104,6 +105,7 @@ words_name()
 @test "what is in no unit's payload has no unit" {
 	for cgroup in 0::/ 0::/user.slice 0::/machine.slice/machine-web.scope \
 	    '' nonsense; do
+		echo "case: $cgroup"
 		idle_start; nspawn=$idle
 		idle_start; leader=$idle
 		proc_supervisor "$nspawn" 0 -M web
@@ -169,6 +171,7 @@ words_name()
 @test "several machines of one name are several lines" {
 	expected=
 	for uid in 0 0 4711; do
+		echo "case: $uid"
 		idle_start; nspawn=$idle
 		proc_supervisor "$nspawn" "$uid" -M web
 		idle_start

@@ -276,6 +276,7 @@ found_by_cgroup()
 	echo called >>"$0.calls"
 	END
 	for unit in machine.slice/own.service system.slice/mine.service; do
+		echo "case: $unit"
 		idle_start; nspawn=$idle
 		idle_start; leader=$idle
 		proc_supervisor "$nspawn" 0 -M "${unit##*/}"
@@ -337,6 +338,7 @@ found_by_cgroup()
 	namespace_share "$ours" pid self
 	for pid in "$other" "$inner" "$deep" "$ours" "$nspawn" 0 1 \
 	    4194304 99999999999 -1 x ''; do
+		echo "case: $pid"
 		cgroup_put machine.slice/web.scope/payload "$pid"
 		run -1 library find "$proc" web "$cgroups"
 		[ "${lines[0]}" = ESRCH ]
@@ -351,10 +353,12 @@ found_by_cgroup()
 	cgroup_put machine.slice/web.scope/payload "$one"
 	for unit in machine.slice/machine-web.scope a.slice/a-b.slice/web.scope \
 	    web.scope 'system.slice/systemd-nspawn@web.service'; do
+		echo "case: $unit"
 		idle_start; two=$idle
 		proc_leader "$two" "$nspawn" "0::/$unit/payload"
 		# Wherever in its payload the other one has gone.
 		for place in payload payload/init.scope payload/elsewhere; do
+			echo "case: $unit $place"
 			cgroup_put "$unit/payload"
 			cgroup_put "$unit/$place" "$two"
 			run -1 library find "$proc" web "$cgroups"
@@ -372,6 +376,7 @@ found_by_cgroup()
 	idle_start; nspawn=$idle
 	proc_supervisor "$nspawn" 0 -M web
 	for unit in one.service two.service; do
+		echo "case: $unit"
 		idle_start
 		proc_leader "$idle" "$nspawn" "0::/system.slice/$unit/payload"
 		cgroup_put "system.slice/$unit/payload" "$idle"
@@ -452,6 +457,7 @@ found_by_cgroup()
 
 @test "strangers stand in nobody's way, however many they are" {
 	for uid in 4711 4712; do
+		echo "case: $uid"
 		idle_start; theirs=$idle
 		proc_supervisor "$theirs" "$uid" -M web
 		idle_start
@@ -489,6 +495,7 @@ found_by_cgroup()
 
 @test "an answer of machinectl that is none is not believed" {
 	for answer in '' 0 1 -1 x '12 34' 99999999999999999999; do
+		echo "case: $answer"
 		machinectl_make <<-END
 		#!/bin/sh
 		echo '$answer'
@@ -545,6 +552,7 @@ web_make()
 	    "$proc/$nspawn/cmdline" \
 	    "$proc/$nspawn/status" \
 	    "$cgroups/machine.slice/web.scope/payload/cgroup.procs"; do
+		echo "case: $file"
 		mv "$file" "$BATS_TEST_TMPDIR/kept"
 		mkdir "$file"
 		run -1 library find "$proc" web "$cgroups"
@@ -568,9 +576,11 @@ is_emulated()
 @test "too few descriptors are no answer, by whatever way it is found" {
 	! is_emulated || return 0
 	for unit in web.scope own.service elsewhere; do
+		echo "case: $unit"
 		web_make "$unit"
 		[ "$unit" != elsewhere ] || rm -r "${cgroups:?}/machine.slice"
 		for limit in {3..18}; do
+			echo "case: $unit $limit"
 			run env ASAN_OPTIONS=detect_leaks=0 bash -c \
 			    'ulimit -n "$0"; "$@" || exit 1' "$limit" \
 			    timeout 10 "$BUILD/library" find "$proc" web \
@@ -587,6 +597,7 @@ is_emulated()
 
 @test "a machinectl that cannot be run is no answer, unless there is none" {
 	for text in '' nonsense; do
+		echo "case: $text"
 		machinectl_make <<<"$text"
 		run -1 library find "$proc" web
 		# glibc has a shell run it, which then has no answer; nor has a
@@ -646,6 +657,7 @@ is_emulated()
 
 @test "of each process every file is read once" {
 	for unit in web.scope own.service; do
+		echo "case: $unit"
 		web_make "$unit"
 		ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/opened" \
 		    -e trace=open,openat "$BUILD/library" find "$proc" web \
@@ -755,10 +767,12 @@ fate_is()
 @test "a namespace has our name and the kernel's" {
 	for pair in mount:mnt uts:uts ipc:ipc network:net pid:pid \
 	    cgroup:cgroup user:user time:time mnt:mnt net:net; do
+		echo "case: $pair"
 		run -0 library namespace "${pair%:*}"
 		[ "$output" = "${pair#*:}" ]
 	done
 	for name in '' moun mounts netw all; do
+		echo "case: $name"
 		run -0 library namespace "$name"
 		[ "$output" = none ]
 	done
@@ -776,6 +790,7 @@ fate_is()
 	run -0 library user 0 < <(printf r:x:0:0::/h:)
 	[ "$output" = '0:0 r /h ' ]
 	for who in 9 root: rootx roo ''; do
+		echo "case: $who"
 		run -1 library user "$who" <<<"$passwd"
 		[ "$output" = ENOENT ]
 	done
@@ -786,6 +801,7 @@ fate_is()
 	    'root:x:-0:0::/:/bin/sh' "root:x:0:0::/$(printf 'a%.0s' {1..999}):" \
 	    'root:x:4294967296:0::/:/bin/sh' 'root:x:0:4294967295::/:/bin/sh' \
 	    'root:x:0:0::home:/bin/sh' 'root:x:0:0::/:sh'; do
+		echo "case: $text"
 		run -1 library user 0 <<<"$text"
 		[ "$output" = ENOENT ]
 	done
@@ -803,6 +819,7 @@ fate_is()
 	run -0 library group 44 nobody <<<"$group"
 	[ "$output" = '44:' ]
 	for name in x '' 4294967295 4294967296; do
+		echo "case: $name"
 		run -1 library group "$name" joe <<<"$group"
 		[ "$output" = ENOENT ]
 	done
@@ -817,10 +834,12 @@ fate_is()
 @test "an id of a user namespace has one outside, or none" {
 	map=$'         0     100000      65536\n     70000          5         1'
 	for pair in 0:100000 65535:165535 70000:5; do
+		echo "case: $pair"
 		run -0 library outside "${pair%:*}" <<<"$map"
 		[ "$output" = "${pair#*:}" ]
 	done
 	for id in 65536 70001; do
+		echo "case: $id"
 		run -1 library outside "$id" <<<"$map"
 		[ "$output" = ENOENT ]
 	done

@@ -57,6 +57,7 @@ section()
 
 @test "manual and --help list the same options" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		diff <(options_of_help "${manual%.*}") \
 		    <(options_of_manual "$manual")
 	done
@@ -64,6 +65,7 @@ section()
 
 @test "README and --help list the same options" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		diff <(options_of_help "$program" | long_names) \
 		    <(options_of_readme "$program")
 	done
@@ -72,6 +74,7 @@ section()
 @test "manual and --help list the same kinds of namespaces" {
 	for kind in $("$BUILD/nspawn-enter" --help |
 	    sed -nE "s/.*stay in the caller's (\w+) namespace.*/\1/p"); do
+		echo "case: $kind"
 		kinds+=("$kind")
 		grep -qE "^\\.Cm $kind [,.]\$" "$TOP/man/nspawn-enter.1"
 	done
@@ -84,6 +87,7 @@ section()
 	    sed -nE 's/^\.It ([0-9]+)$/\1/p')
 	for status in $(section nspawn-enter.1 'EXIT STATUS' |
 	    sed -nE 's/^\.It ([0-9]+)$/\1/p'); do
+		echo "case: $status"
 		statuses+=("$status")
 		"$BUILD/nspawn-enter" --help | grep -qw "$status"
 	done
@@ -93,8 +97,10 @@ section()
 # Which other manuals this host has says nothing about ours.
 @test "mandoc finds nothing in the manuals" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		run mandoc -T lint "$TOP/man/$manual"
 		for line in "${lines[@]}"; do
+			echo "case: $manual $line"
 			[[ "$line" == *'referenced manual not found'* ||
 			    "$line" == *'outdated mandoc.db'* ]]
 		done
@@ -106,6 +112,7 @@ section()
 		for name in NAME SYNOPSIS DESCRIPTION ENVIRONMENT FILES \
 		    'EXIT STATUS' EXAMPLES 'HOW IT WORKS' SECURITY \
 		    'SEE ALSO'; do
+			echo "case: $manual $name"
 			[ "$(section "$manual" "$name" | wc -l)" -gt 1 ]
 		done
 	done
@@ -113,9 +120,11 @@ section()
 
 @test "lines of the manuals have room in 80 columns" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		run -0 mandoc -T ascii -O width=79 "$TOP/man/$manual"
 		run -0 col -bx <<<"$output"
 		for line in "${lines[@]}"; do
+			echo "case: $manual $line"
 			[ "${#line}" -le 80 ]
 		done
 	done

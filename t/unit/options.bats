@@ -29,6 +29,7 @@ as_nobody()
 
 @test "help goes to stdout, and asking for it is no mistake" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 --separate-stderr "$BUILD/$program" --help
 		[[ "${lines[0]}" == "Usage: $program "* ]]
 		[ "$stderr" = '' ]
@@ -44,6 +45,7 @@ as_nobody()
 	version=$(sed -n 's/^VERSION = //p' "$TOP/Makefile")
 	[ -n "$version" ]
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 "$BUILD/$program" --version
 		[ "$output" = "$program $version" ]
 	done
@@ -51,6 +53,7 @@ as_nobody()
 
 @test "without a machine there is nothing to do" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		refused "$program" 'no machine is named'
 		refused "$program" 'no machine is named' --
 	done
@@ -59,6 +62,7 @@ as_nobody()
 @test "a name that no machine can have is refused" {
 	for name in ../x a_b .host '' "$(printf 'a%.0s' {1..65})"; do
 		for program in nspawn-enter nspawn-stop; do
+			echo "case: $name $program"
 			refused "$program" "'$name' cannot be the name" "$name"
 			refused "$program" "'$name' cannot be the name" \
 			    -- "$name"
@@ -77,6 +81,7 @@ as_nobody()
 	    'nspawn-enter: the user of the machine is given by -u USER' ]
 	[ "${lines[2]}" = "Try 'nspawn-enter --help'." ]
 	for words in '-it web sh' '-i web' '-ti web sh'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -125 "$BUILD/nspawn-enter" $words
 		[ "${lines[-2]}" = 'nspawn-enter: no -i is needed: the command'\
@@ -106,6 +111,7 @@ as_nobody()
 	refused nspawn-enter "'' is no kind of namespace" --only= web
 	refused nspawn-enter "'' is no kind of namespace" --only=uts, web
 	for user in '' : joe: :users; do
+		echo "case: $user"
 		refused nspawn-enter 'a user is USER or USER:GROUP' -u "$user" web
 	done
 	refused nspawn-enter 'a variable needs a name' -e =x web

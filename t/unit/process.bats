@@ -60,14 +60,17 @@ emulator_lacks()
 	emulator_lacks 'openat2(2)' 'errno 38' in-root "$root" /etc/passwd &&
 	    return
 	for path in /etc/passwd /etc/link /../../etc/passwd /etc/absolute; do
+		echo "case: $path"
 		run -0 library in-root "$root" "$path"
 		[ "$output" = inside ]
 	done
 	for path in /etc/up /etc/proc /etc/none; do
+		echo "case: $path"
 		run -1 library in-root "$root" "$path"
 		[ "$output" = ENOENT ]
 	done
 	for path in /etc/fifo /etc; do
+		echo "case: $path"
 		run -1 library in-root "$root" "$path"
 		[ "$output" = EINVAL ]
 	done
@@ -159,6 +162,7 @@ status()
 	    SigCgt: CapBnd: NoNewPrivs: Seccomp:$'\tx' PPid:$'\tx' PPid:$'\t99999999999' NSpid:$'\t' \
 	    TracerPid:$'\t-1' Uid:$'\t4294967296' SigCgt:$'\t0' \
 	    SigBlk:$'\t000000000000000' ShdPnd:$'\t000000000000000g'; do
+		echo "case: $line"
 		run -1 library status < <(status "$line")
 		[ "$output" = EINVAL ]
 	done
@@ -169,6 +173,7 @@ status()
 	proc=$BATS_TEST_TMPDIR/proc
 	mkdir -p "$proc/7"
 	for some in "$groups" '0 7 4294967295' 5 ''; do
+		echo "case: ${some:0:40}"
 		# Before NSpid, as the kernel has it.
 		{
 			printf 'Name:\tx\nGroups:\t%s \n' "$some"
@@ -202,10 +207,12 @@ status()
 	} >"$proc/7/cgroup"
 	for pair in :/u memory:/m cpu:/c:d cpuacct:/c:d cpu,cpuacct:/c:d \
 	    cpuset:/s name=systemd:/x.slice/y "name=n7:$deep"; do
+		echo "case: ${pair:0:40}"
 		run -0 library path "$proc" 7 "${pair%%:*}" 4096
 		[ "$output" = "${pair#*:}" ]
 	done
 	for name in mem acct cpus systemd name=n 'cpu,'; do
+		echo "case: $name"
 		run -1 library path "$proc" 7 "$name" 4096
 		[ "$output" = ENOENT ]
 	done
@@ -216,6 +223,7 @@ status()
 	[ "$output" = ENOENT ]
 	# What the kernel may have cut.
 	for length in 4094 4095 5000; do
+		echo "case: $length"
 		printf '6:memory:/m\n0::/%s\n' \
 		    "$(printf "%0$((length - 1))d" 0)" >"$proc/7/cgroup"
 		run library path "$proc" 7 '' 4096

@@ -13,6 +13,7 @@ expect()
 @test "a machine's name is made of labels" {
 	call=(name)
 	for name in web my-box.x memory 1 A a.b.c "$(printf 'a%.0s' {1..64})"; do
+		echo "case: $name"
 		expect "$name" yes
 	done
 }
@@ -21,6 +22,7 @@ expect()
 	call=(name)
 	for name in '' .host -x x- a..b .a a. a_b ../x a/b a@b 'a b' a.-b a-.b \
 	    $'a\n' ä "$(printf 'a%.0s' {1..65})"; do
+		echo "case: $name"
 		expect "$name" no
 	done
 }
@@ -48,6 +50,7 @@ expect()
 	number 18446744073709551616 18446744073709551615 ERANGE 1
 	number 5 3 ERANGE 1
 	for text in '' -1 +1 ' 1' '1 ' 0x1 1a; do
+		echo "case: $text"
 		number "$text" 100 EINVAL 1
 	done
 }
@@ -77,6 +80,7 @@ span()
 	command -v systemd-analyze >/dev/null ||
 	    cannot 'what systemd makes of a time is not known'
 	for text in "${TIMES[@]}"; do
+		echo "case: $text"
 		right=$(span "$text")
 		case $right in
 		18446744073709551615) right=9223372036854775807 ;;
@@ -98,9 +102,11 @@ span()
 	expect 1000000000 1000000000000
 	for text in 99999999999 99999999999999999999999999 1000000000h \
 	    584541y; do
+		echo "case: $text"
 		expect "$text" ERANGE 1
 	done
 	for text in '' -1 s 5. inf; do
+		echo "case: $text"
 		expect "$text" EINVAL 1
 	done
 }
@@ -108,6 +114,7 @@ span()
 @test "a signal has a name, a number, or is relative to the real-time ones" {
 	call=(signal)
 	for text in TERM SIGTERM term sigTerm 15; do
+		echo "case: $text"
 		expect "$text" '15 SIGTERM'
 	done
 	expect RTMIN '34 SIGRTMIN'
@@ -123,12 +130,14 @@ span()
 	call=(signal)
 	for text in '' 0 65 -1 SIG FOO RTMIN+31 RTMAX-31 RTMIN-1 RTMAX+1 RTMIN+ \
 	    RTMIN3 'TERM ' SIGSIGTERM; do
+		echo "case: $text"
 		expect "$text" '-1 '
 	done
 }
 
 @test "a signal of its own number is not another one's name" {
 	for n in $(seq 1 31); do
+		echo "case: $n"
 		run -0 library signal "$n"
 		[ "$output" = "$n SIG$(kill -l "$n" | sed 's/^SIG//;s/^POLL$/IO/')" ]
 	done
