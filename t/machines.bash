@@ -157,8 +157,8 @@ machine_file_is()
 }
 
 # console_show [FILE]...: if the test has failed, prints the last lines of those
-# consoles, or of the consoles of its hosts.  systemd writes little to the console
-# of a host, so the end of the host's journal follows.
+# consoles, or of those of its hosts.  systemd writes little to the console of a
+# host, so the end of the host's journal follows.
 console_show()
 {
 	local console

@@ -84,7 +84,7 @@ denied()
 }
 
 # Neither the file's mode nor the machine keeps anybody from it.
-@test "nothing but the profile forbids what is forbidden here" {
+@test "only the profile forbids what is forbidden here" {
 	[ "$(label_of "$(leader jail)")" = 'bar-jail (enforce)' ]
 	[ "$(label_of "$(leader jailu)")" = 'bar-jail (enforce)' ]
 	[[ "$(label_of "$(leader free)")" != *enforce* ]]
@@ -114,7 +114,7 @@ denied()
 	[ "$output" = 'bar-jail (enforce)' ]
 }
 
-@test "a command is held by the profile, whichever way it enters" {
+@test "a command is confined by the profile, whichever way it enters" {
 	for name in jail jailu; do
 		echo "case: $name"
 		while read -r way; do
@@ -135,7 +135,7 @@ denied()
 	[ "$output" = "$(label_by "$BIN/nspawn-enter" -q free)" ]
 }
 
-@test "descriptors of the caller's are the command's behind the profile" {
+@test "a command in the profile can use the caller's descriptors" {
 	on_host sh -c 'echo given >/run/given'
 	run -0 on_host sh -c '"$@" </run/given >/run/taken 2>&1' sh \
 	    "$BIN/nspawn-enter" jail sh -c 'cat && cat /proc/self/attr/current'
@@ -143,7 +143,7 @@ denied()
 	[ "$output" = $'given\nbar-jail (enforce)' ]
 }
 
-@test "a signal for nspawn-enter gets to the command behind the profile" {
+@test "a signal for nspawn-enter reaches the command in the profile" {
 	job_start "$BIN/nspawn-enter" jail sh -c \
 	    'trap "echo told; exit 3" USR1; echo up; sleep 600 & wait $!'
 	until_true grep -q up "$job_log"
@@ -159,7 +159,7 @@ LABELS='two (words)||two (words) (enforce)
 a (b) (enforce)|complain|a (b) (enforce) (complain)
 lax|unconfined|lax (unconfined)'
 
-@test "labels that look unlike others are taken over as they are" {
+@test "unusual labels are taken over as they are" {
 	n=0
 	while IFS='|' read -r name flags label; do
 		echo "case: $name $flags $label"
@@ -175,7 +175,7 @@ lax|unconfined|lax (unconfined)'
 	done <<<"$LABELS"
 }
 
-@test "the label is that of PID 1 where its unit has another one" {
+@test "a command has PID 1's label where its unit has another one" {
 	profile outer <<-'END'
 	/usr/sbin/init cx -> inner,
 	profile inner flags=(attach_disconnected) {
@@ -190,7 +190,7 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'outer//inner (enforce)' ]
 }
 
-@test "the label is that of PID 1 where that is of two profiles" {
+@test "a command has PID 1's label where that names two profiles" {
 	profile second </dev/null
 	jail_own 'bar-jail//&second' both
 	[ "$(label_of "$(leader both)")" = 'bar-jail//&second (enforce)' ]
@@ -198,7 +198,7 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'bar-jail//&second (enforce)' ]
 }
 
-@test "a profile that PID 1 loses is not the command's" {
+@test "a command does not get a profile that PID 1 has lost" {
 	profile lost </dev/null
 	jail_own lost loser
 	run -0 label_by "$BIN/nspawn-enter" loser
@@ -211,7 +211,7 @@ lax|unconfined|lax (unconfined)'
 	machine_file_is loser stopped stopped
 }
 
-@test "a caller's own profile does not hold the command" {
+@test "a caller's own profile does not confine the command" {
 	profile caller <<<'change_profile,'
 	run -0 caller caller "$BIN/nspawn-enter" -q free cat /secret
 	[ "$output" = hidden ]
@@ -222,7 +222,7 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'bar-jail (enforce)' ]
 }
 
-@test "a label that cannot be taken over is a refusal" {
+@test "an entry is refused if the label cannot be taken over" {
 	profile stuck </dev/null
 	for name in jail jailu free; do
 		echo "case: $name"
@@ -257,7 +257,7 @@ runit_jail()
 	on_host sh -c 'echo hidden >"$1"' '' "/var/lib/machines/$1/secret"
 }
 
-@test "init 0 of nspawn-stop has the label of PID 1 and is held by it" {
+@test "init 0 of nspawn-stop has the label of PID 1 and is confined by it" {
 	runit_jail runit
 	run -0 stop --verbose -t 10 runit
 	[[ "$output" == *'has run init 0'* ]]
@@ -266,7 +266,7 @@ runit_jail()
 	machine_file_is runit read ''
 }
 
-@test "a machine whose label cannot be taken over has no init 0 run" {
+@test "init 0 is not run in a machine whose label cannot be taken over" {
 	profile stuck </dev/null
 	runit_jail kept
 	run -1 caller stuck "$BIN/nspawn-stop" -t 10 kept
@@ -297,7 +297,7 @@ runit_jail()
 }
 
 # AppArmor asks both: a profile may forbid that its process gets a signal.
-@test "a signal that a profile keeps from PID 1 is said to be not sent" {
+@test "a signal that a profile keeps from PID 1 is reported as not sent" {
 	profile deaf <<<'deny signal receive peer=unconfined,'
 	jail_own deaf deaf
 	run stop -v -t 5 deaf

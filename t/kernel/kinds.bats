@@ -78,7 +78,7 @@ bound_like_leader()
 	diff <(echo "$expected") <(echo "$is")
 }
 
-@test "a command is bound as PID 1 is, in every kind of machine" {
+@test "a command is confined as PID 1 is, in every kind of machine" {
 	for_each bound_like_leader
 }
 
@@ -108,7 +108,7 @@ piped()
 	[ "$(enter "$1" seq 1000 | enter "$1" tail -n 1)" = 1000 ]
 }
 
-@test "two in one pipeline do not hold each other up" {
+@test "two entries in one pipeline do not hold each other up" {
 	for_each piped
 }
 
@@ -120,7 +120,7 @@ terminal_inside()
 	[[ "$output" == *'/dev/pts/'* ]]
 }
 
-@test "a terminal is one inside" {
+@test "a terminal is a terminal inside, too" {
 	for_each terminal_inside
 }
 
@@ -143,12 +143,12 @@ listed()
 	enter --list | grep -q "^$1	$(leader "$1")	$(supervisor "$1")	"
 }
 
-@test "the list has each of them" {
+@test "the list has every kind of machine" {
 	for_each listed
 }
 
 # The command, if it runs at all, says in which pid namespace it is.
-@test "a filter that lies lets nobody out" {
+@test "a filter that lies lets no command out" {
 	ours=$(on_host readlink /proc/self/ns/pid)
 	for call in clone capset setsid exit_group execve; do
 		echo "case: $call"

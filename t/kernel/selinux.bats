@@ -119,7 +119,7 @@ caller()
 }
 
 # Neither the file's mode nor the machine keeps anybody from it.
-@test "nothing but the policy forbids what is forbidden here" {
+@test "only the policy forbids what is forbidden here" {
 	[ "$(label_of "$(leader free)")" = u:r:kernel_t:s0 ]
 	for name in jail jailu jailn; do
 		echo "case: $name"
@@ -148,7 +148,7 @@ caller()
 	[ "$output" = u:r:kernel_t:s0 ]
 }
 
-@test "a command is held by the policy, whichever way it enters" {
+@test "a command is confined by the policy, whichever way it enters" {
 	for name in jail jailu jailn; do
 		while read -r way; do
 			echo "case: $name $way"
@@ -168,7 +168,7 @@ caller()
 	[ "$output" = u:r:kernel_t:s0 ]
 }
 
-@test "a label that cannot be taken over is a refusal" {
+@test "an entry is refused if the label cannot be taken over" {
 	run -125 caller stuck_t "$BIN/nspawn-enter" jail touch /entered
 	echo "$output"
 	[[ "$output" == 'nspawn-enter: jail: '*'security label: Permission'* ]]

@@ -133,7 +133,7 @@ held_back()
 	[ "$(on_host grep -c 'is held back' /tmp/inits.said)" = "$1" ]
 }
 
-@test "an init that a script becomes is stopped as that init, told once" {
+@test "a script that has become an init is stopped as that init, told once" {
 	read -ra names <<<"$NAMES"
 	[ "${#names[@]}" = 15 ]
 	for name in "${names[@]}"; do
@@ -233,7 +233,7 @@ scripts_end()
 }
 
 # What is pending when such a moment is over is dropped all the same.
-@test "that a shell has blocked its signals as it forks is no reason to send" {
+@test "nothing is sent because a shell blocks its signals while it forks" {
 	for n in 1 2 3 4; do
 		echo "case: $n"
 		until_true on_host test -e "/var/lib/machines/fork-$n/begun"
@@ -320,7 +320,7 @@ scripts_of_programs()
 	done
 }
 
-@test "a script is told when it hears it, as what it is then, and once" {
+@test "a script is told once, when it can hear, and as what it is then" {
 	scripts=() expected=()
 	scripts_of_handlers
 	scripts_of_busybox
@@ -333,7 +333,7 @@ scripts_of_programs()
 }
 
 # It is told within a second and a half, all told.
-@test "who waits for signals, however it does, is told at once" {
+@test "a PID 1 that waits for signals in any way is told at once" {
 	for mode in handler sigwait sigtimedwait signalfd thread; do
 		echo "case: $mode"
 		scripts=() expected=()
@@ -352,7 +352,7 @@ scripts_of_programs()
 }
 
 # Six at a time, the one a hundredth of a second later than the other.
-@test "whenever a script becomes busybox init, it never reboots" {
+@test "a script that becomes busybox init at any moment never reboots" {
 	scripts=() expected=()
 	for n in 00 02 04 06 08 10 12 14 16 18 20 22 24 26 28 30 34 38; do
 		echo "case: $n"

@@ -6,7 +6,7 @@
 
 load ../common
 
-@test "bench prints a row for each that is compared, and leaves nothing" {
+@test "bench prints a row for each program, and leaves nothing behind" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	run -0 --separate-stderr env BUILD="$BUILD" BENCH_ROUNDS=1 \
 	    BENCH_RUNS=1 BENCH_CROWDS='60 120' BENCH_FOUND='1 3' \
@@ -47,7 +47,7 @@ bench_gone()
 	[ ! -e "/run/nspawn-tools/bench-$1" ] && ! kill -0 "$1" 2>/dev/null
 }
 
-@test "bench takes its host away when it is interrupted" {
+@test "bench removes its host when it is interrupted" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	BUILD=$BUILD "$TOP/t/bench" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 	until_true test -s "$BATS_TEST_TMPDIR/out"
@@ -59,7 +59,7 @@ bench_gone()
 	bench_gone "$!"
 }
 
-@test "bench wants a number of rounds" {
+@test "bench refuses an invalid number of rounds" {
 	for runs in 0 x -1 1.5 10000; do
 		echo "case: $runs"
 		[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'

@@ -221,7 +221,7 @@ looks_start()
 	    on_host xargs -0 -P 4 -n 5 sh /tmp/look
 }
 
-@test "a busybox is known by what its program has in it and is called by" {
+@test "busybox is known by a text in its program and by its name" {
 	looks_start
 	mapfile -t names < <(cut -d '|' -f 1 <<<"$LOOKS" | sed s/^/look-/)
 	run -0 stop --timeout 20 "${names[@]}"
@@ -238,7 +238,7 @@ SCRIPT='trap "echo USR2 >/got" USR2
     trap "echo TERM >/got; exit 0" TERM
     echo >/ready; while :; do sleep 600 & wait $!; done'
 
-@test "a script that is called init is none, whichever shell runs it" {
+@test "a script that is called init is not taken for an init, in any shell" {
 	for first in /bin/sh '/bin/busybox sh' '/bin/busybox ash'; do
 		echo "case: $first"
 		name=script${first//[ \/]/-}
@@ -280,7 +280,7 @@ busybox_runs()
 	[[ "$output" == "$1: PID 1 is busybox ("* ]]
 }
 
-@test "a program that cannot be read holds nobody up" {
+@test "a program that cannot be read does not hold up a stop" {
 	machine scope next
 	machine scope fuse --bind-ro=/src/build/static/hostile:/hostile \
 	    --bind=/dev/fuse '--property=DeviceAllow=/dev/fuse rwm' -- \

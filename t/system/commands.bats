@@ -122,7 +122,7 @@ freeze_by()
 	esac
 }
 
-@test "two frozen ones of three cost the third nothing" {
+@test "two frozen machines of three do not delay the third" {
 	ways='systemctl cgroup'
 	# A hierarchy of the old kind, of which unified ones know nothing.
 	if grep -q freezer /proc/self/cgroup; then
@@ -162,7 +162,7 @@ trace()
 	    /src/build/static/attacker "$(leader_of "$1")"
 }
 
-@test "four of eight that cannot be entered cost the others nothing" {
+@test "four of eight machines that cannot be entered do not delay the others" {
 	names=(t1 t2 t3 t4 v5 v6 v7 v8)
 	voids_start "${names[@]}"
 	tracers=()
@@ -201,7 +201,7 @@ trace()
 	done
 }
 
-@test "eight that are told by a command are stopped by one call" {
+@test "eight machines that are told by a command are stopped by one call" {
 	names=(a1 a2 a3 a4 a5 a6 a7 a8)
 	voids_start "${names[@]}"
 	timed run stop --verbose --timeout 10 "${names[@]}"
@@ -218,7 +218,7 @@ trace()
 	[ $((16#$output & 0x1001000)) = 0 ]
 }
 
-@test "a command that is one process too many is said to be that" {
+@test "a command that is one process too many is reported" {
 	failed=0
 	for tasks in 1 2 3 4 5 6 8; do
 		echo "case: $tasks"
@@ -243,7 +243,7 @@ trace()
 	has_ended "$name"
 }
 
-@test "a command is run with so few descriptors, or it is said to be that" {
+@test "with few descriptors a command is run, or the failure is reported" {
 	wrong='' failed=0 name=
 	for n in $(seq 4 32); do
 		echo "case: $n"

@@ -22,7 +22,7 @@ bonds_of_leader()
 '0000000000000000/'
 }
 
-@test "the status of a command is that of PID 1" {
+@test "the status of a command has the same values as that of PID 1" {
 	for name in web webu; do
 		echo "case: $name"
 		run -0 enter "$name" grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
@@ -32,7 +32,7 @@ bonds_of_leader()
 	done
 }
 
-@test "PID 1's groups, no_new_privs and score are a command's" {
+@test "a command has PID 1's groups, no_new_privs and OOM score" {
 	machine scope own --no-new-privileges=yes --oom-score-adjust=123
 	bonds_of_leader own | grep -q '^NoNewPrivs:.1$'
 	run -0 enter own grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
@@ -55,7 +55,7 @@ groups_are_set()
 	bonds_of_leader grouped | grep -q 'Groups:.7 1000 '
 }
 
-@test "another user has no capabilities, and no more to gain" {
+@test "another user has no capabilities, and cannot gain more than PID 1" {
 	for name in web webu; do
 		echo "case: $name"
 		run -0 enter -u joe "$name" grep ^Cap /proc/self/status
@@ -112,7 +112,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[[ "$output" != *$'EPERM\nEPERM'* ]]
 }
 
-@test "--privileged gives what the caller has, and says so" {
+@test "--privileged gives what the caller has, with a warning" {
 	run -0 enter --privileged web grep -E '^(CapEff|Seccomp|NoNew)' \
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command has the'\
@@ -128,7 +128,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[[ "$output" != *web.scope* ]]
 }
 
-@test "--no-seccomp leaves out the filters alone, and says so" {
+@test "--no-seccomp leaves out only the filters, with a warning" {
 	run -0 enter --no-seccomp web grep -E '^(Cap|NoNewPrivs|Seccomp:|Gr)' \
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command may make'\
@@ -137,7 +137,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	    sed 's/^Seccomp:.*/Seccomp:\t0/; /^Seccomp_filters/d')" ]
 }
 
-@test "filters that cannot be had are an error that names the way out" {
+@test "filters that cannot be copied are an error that names the way out" {
 	# Who has filters is not given those of others.
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
@@ -150,7 +150,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[ "$output" = in ]
 }
 
-@test "a leader that somebody outside traces is not entered" {
+@test "a leader that a process outside traces is not entered" {
 	pid=$(leader web)
 	strace -qq -o /dev/null -p "$(nspid_outside web)" 3>&- &
 	tracer=$!
@@ -202,7 +202,7 @@ traced()
 	[ "$output" = in ]
 }
 
-@test "a leader in the middle of a signal gets it, though it is entered" {
+@test "a leader does not lose a signal because it is entered" {
 	machine scope busy -- /bin/sh -c 'trap "n=\$((n + 1))" USR1
 	    trap "echo \$n >/count; exit 0" TERM; echo >/ready
 	    while :; do sleep 600 & wait $!; done'
@@ -286,7 +286,7 @@ entered_at_start()
 	[ "$(wc -l <<<"$output")" = 2 ]
 }
 
-@test "the same attacker does see nsenter" {
+@test "the same attacker does see the host when nsenter is used" {
 	ROUNDS=200 attacked web nsenter -t "$(leader web)" -a /bin/true
 	[[ "$output" == *"a host's program: "* ]]
 	[[ "$output" == *'capabilities: '* ]]
@@ -329,7 +329,7 @@ seized_early()
 	sed -n 's/.*seized \([0-9]*\) before their exec.*/\1/p' <<<"$output"
 }
 
-@test "who seizes what comes in finds nothing of the caller, 1,000 times" {
+@test "an attacker who traces what enters finds no secret, 1,000 times" {
 	prey_start
 	# The option names a variable that the caller does not have.
 	ROUNDS=1000 attacked prey env A="$CALLER" bash -c \
@@ -340,7 +340,7 @@ seized_early()
 	[ "$(wc -l <<<"$output")" = 3 ]
 }
 
-@test "nor a capability that is there for a moment, as whatever is entered" {
+@test "an attacker who traces what enters gets no capability, in any way" {
 	machine scope prey --drop-capability=CAP_SYS_ADMIN,CAP_SYS_CHROOT
 	secrets_make prey CALLER
 	SECRETS=/secrets
@@ -355,7 +355,7 @@ seized_early()
 	done
 }
 
-@test "the same attacker finds all in what others send in" {
+@test "the same attacker finds all secrets when other programs enter" {
 	prey_start
 	ROUNDS=50 attacked prey env A="$CALLER" bash -c 'exec -a "$1" nsenter \
 	    -t "$0" -a env -u "$2" true' "$(leader prey)" "$WORD" "$OPTION"
@@ -371,7 +371,7 @@ seized_early()
 }
 
 # What README sets beside nspawn-enter.
-@test "nsenter binds nothing, and machinectl needs a systemd inside" {
+@test "nsenter confines nothing, and machinectl needs a systemd inside" {
 	bonds='^(CapEff|CapBnd|Seccomp):'
 	run -0 on_host nsenter -t "$(leader web)" -a grep -E "$bonds" \
 	    /proc/self/status

@@ -39,7 +39,7 @@ crowd()
 	done
 }
 
-@test "so they do as another user, and in a terminal of their own" {
+@test "entries as another user or in terminals of their own succeed, too" {
 	run -0 crowd web 100 4 -u joe
 	[ "$output" = '' ]
 	# A pty ends each line in its own way.
@@ -49,7 +49,7 @@ crowd()
 	[ "$output" = '' ]
 }
 
-@test "two ends of a pipe are entered, 50 times of 50" {
+@test "both ends of a pipe enter a machine, 50 times of 50" {
 	for name in web webu; do
 		echo "case: $name"
 		run -0 on_host bash -o pipefail -c 'for n in {1..50}; do
@@ -69,7 +69,7 @@ crowd()
 	[ "$output" = '' ]
 }
 
-@test "a stop in the middle of it succeeds, and who enters is told the truth" {
+@test "a stop among many entries succeeds, and each entry reports the truth" {
 	for private in '' -U '' -U '' -U '' -U '' -U; do
 		echo "case: $private"
 		machine scope busy ${private:+"$private"}
@@ -120,7 +120,7 @@ tracer_start()
 	SECONDS=0
 }
 
-@test "who stays in the way is named once the time is over" {
+@test "a tracer that stays is named once the time is over" {
 	tracer_start 20
 	run -125 enter web true
 	[ "$SECONDS" -ge 9 ]
@@ -137,7 +137,7 @@ tracer_start()
 	[ "$output" = in ]
 }
 
-@test "who is in the way for two seconds is waited for" {
+@test "a tracer that stays for two seconds is waited for" {
 	tracer_start 2
 	run -0 enter web echo in
 	[ "$output" = in ]

@@ -280,18 +280,18 @@ rows_are()
 	    <(open_questions "$1" <"$BATS_TEST_TMPDIR/has")
 }
 
-@test "each descriptor is a terminal of the machine's, or as it was" {
+@test "each descriptor is a terminal of the machine, or the caller's own" {
 	rows_are '' web
 }
 
-@test "the same in a machine with a user namespace" {
+@test "each descriptor is the same in a machine with a user namespace" {
 	rows_are '' webu
 }
 
-@test "with --tty all three are a terminal, whose output is standard output" {
+@test "with --tty all descriptors are a terminal, shown on standard output" {
 	rows_are -t web
 }
 
-@test "with --no-tty none is a terminal, and the caller's stay as they were" {
+@test "with --no-tty none is a terminal, and the caller's keep their modes" {
 	rows_are -T web
 }

@@ -19,7 +19,7 @@ setup_file()
 	done
 }
 
-@test "the end by a signal is passed on" {
+@test "nspawn-enter ends by the signal that ended the command" {
 	for name in TERM KILL INT SEGV PIPE; do
 		echo "case: $name"
 		number=$(kill -l "$name")
@@ -31,7 +31,7 @@ setup_file()
 	[[ "${lines[*]}" == *USR1* ]]
 }
 
-@test "a command that is not there is 127, one that cannot run 126" {
+@test "the status is 127 if there is no such command, 126 if it cannot run" {
 	run -127 enter web no-such-command
 	[ "$output" = 'nspawn-enter: web: cannot execute no-such-command:'\
 ' No such file or directory' ]
@@ -42,7 +42,7 @@ setup_file()
 	run -126 enter web /etc
 }
 
-@test "options stand before and behind the machine, never in the command" {
+@test "options are read before and after the machine, never in the command" {
 	run -0 enter -- web hostname
 	[ "$output" = web ]
 	run -0 enter web -q --no-pid -- hostname
@@ -94,7 +94,7 @@ setup_file()
 	    joe:x:1000:1000::/home/joe:/bin/sh >/var/lib/machines/web/etc/passwd'
 }
 
-@test "a hostile passwd has no user, and nothing runs" {
+@test "a hostile passwd gives no user, and nothing runs" {
 	passwd=/var/lib/machines/web/etc/passwd
 	on_host mv "$passwd" "$passwd.good"
 	for trick in 'mkfifo passwd' 'ln -s /proc/1/environ passwd' \
@@ -172,7 +172,7 @@ kill_job()
 	[ "$output" = 'mnt uts ipc net pid cgroup time ' ]
 }
 
-@test "a list says which namespaces to join instead" {
+@test "--only= lists the namespaces to join" {
 	run -0 entered_namespaces web --only=uts
 	[ "$output" = 'uts user time ' ]
 	run -0 entered_namespaces web --only=mnt,net
@@ -181,7 +181,7 @@ kill_job()
 	[ "$output" = 'mnt net user time ' ]
 }
 
-@test "outside of the mount namespace shell and PATH are the host's" {
+@test "without the mount namespace the shell and PATH are the host's" {
 	run -0 enter -q --no-mount web <<<'echo "$0 $PATH $PWD"; cat /etc/os-release'
 	[[ "${lines[0]}" == *sh" /usr/local/sbin:"*" /root" ]]
 	[[ "$output" == *ID=debian* ]]
@@ -203,7 +203,7 @@ kill_job()
 	)" ]
 }
 
-@test "variables are set as asked for, and the caller's kept as asked for" {
+@test "--setenv sets variables, and --preserve-env keeps the caller's" {
 	run -0 host run "$HOST" env A=1 B=2 "$BIN/nspawn-enter" -e A -e C= \
 	    --setenv=D=x=y -e NONE web -e PATH=/bin env
 	for line in A=1 C= D=x=y PATH=/bin HOME=/root; do
@@ -219,7 +219,7 @@ kill_job()
 	done
 }
 
-@test "a user is the machine's, with the groups that it has there" {
+@test "--user takes a user of the machine, with the groups it has there" {
 	on_host sh -c 'cp /var/lib/machines/web/etc/group /tmp/group
 	    printf "%s\n" disk:x:6:joe,x other:x:7:x tape:x:8:x,joe \
 	    >>/var/lib/machines/web/etc/group'
@@ -279,7 +279,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "a user that a user namespace does not have is named as the reason" {
+@test "a user that the user namespace does not have is named in the error" {
 	for who in 70000:0 root:70000; do
 		for option in '' -t -T; do
 			echo "case: $who $option"
@@ -295,7 +295,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/webu/has-run
 }
 
-@test "a unit with filters of its own is told that it has them" {
+@test "a caller in a unit with filters is told that it has them" {
 	for property in PrivateDevices=yes RestrictNamespaces=yes \
 	    LockPersonality=yes; do
 		echo "case: $property"
@@ -309,7 +309,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "a limit on the processes of a machine's user is named" {
+@test "a limit on the processes of a machine's user is named in the error" {
 	machine scope few -U
 	on_host prlimit --pid "$(leader few)" --nproc=1:
 	run -125 enter few touch /has-run
@@ -318,7 +318,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/few/has-run
 }
 
-@test "a command starts where it is asked to" {
+@test "a command starts in the directory that --chdir names" {
 	run -0 enter -w /tmp web pwd
 	[ "$output" = /tmp ]
 	run -125 enter --chdir=/nowhere web touch /has-run
@@ -331,7 +331,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "what surprises is said in a line, unless it should not be" {
+@test "options with surprising effects print a warning, unless --quiet" {
 	run -0 enter --no-network web true
 	[ "$output" = "nspawn-enter: web: warning: in our network namespace the\
  command can reach the host's sockets" ]
@@ -426,7 +426,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	done
 }
 
-@test "a command that is stopped ends by a signal, too" {
+@test "a signal ends a stopped command, too" {
 	for name in TERM INT HUP; do
 		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web sh -c 'kill -STOP $$; sleep 9'
@@ -446,7 +446,7 @@ command_stopped()
 	[[ "$(on_host ps -o state= --ppid "$monitor")" == T* ]]
 }
 
-@test "a killed nspawn-enter hangs its command up" {
+@test "a command gets a hang-up when nspawn-enter is killed" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4323
 	until_true runs_in_host '/bin/sleep 4323'
 	on_host kill -KILL "$job_inner"
@@ -492,7 +492,7 @@ command_stopped()
 	[ "$(on_host systemctl show -p ExecMainStatus --value stopped)" = 9 ]
 }
 
-@test "a machine's own chroot is entered" {
+@test "a command is in the chroot of PID 1" {
 	machine scope rooted -- /bin/sh -c \
 	    'mkdir /jail && cp -a /usr /bin /lib /jail/ && exec chroot /jail \
 	    /bin/sh -c "echo here >/mark; exec sleep 600"'

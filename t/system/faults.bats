@@ -23,7 +23,7 @@ stop_faked()
 	on_host env PATH=/tmp/fake:/usr/bin:/bin "$BIN/nspawn-stop" "$@"
 }
 
-@test "machinectl sends the signal where it knows the same leader" {
+@test "machinectl sends the signal if it names the same leader" {
 	machine scope web
 	fake_machinectl <<-'END'
 	#!/bin/sh
@@ -37,7 +37,7 @@ stop_faked()
 kill web --kill-who=leader --signal=37' ]
 }
 
-@test "machinectl does not send it where it means another leader" {
+@test "machinectl does not send the signal if it names another leader" {
 	machine scope web
 	machine scope other
 	fake_machinectl <<-END
@@ -52,7 +52,7 @@ kill web --kill-who=leader --signal=37' ]
 	lives "$(leader other)"
 }
 
-@test "a machinectl that fails is replaced by the pidfd" {
+@test "the signal goes through the pidfd if machinectl fails" {
 	machine scope web
 	fake_machinectl <<-END
 	#!/bin/sh
@@ -65,7 +65,7 @@ kill web --kill-who=leader --signal=37' ]
 
 # What the signal did the first time, it may not do the second: many programs
 # take that for haste.
-@test "a machinectl that hangs once it has sent the signal is enough" {
+@test "the signal is sent once if machinectl sends it and then hangs" {
 	machine_sh web "trap 'echo told >>/told' TERM; $WAITS"
 	fake_machinectl <<-'END'
 	#!/bin/sh
@@ -77,7 +77,7 @@ kill web --kill-who=leader --signal=37' ]
 	machine_file_is web told told
 }
 
-@test "a host without machinectl does as well" {
+@test "both programs work on a host without machinectl" {
 	machine scope web
 	run -0 on_host env PATH=/nowhere "$BIN/nspawn-enter" web hostname
 	[ "$output" = web ]
@@ -133,13 +133,13 @@ kill web --kill-who=leader --signal=37' ]
 	on_host true
 }
 
-@test "without close_range descriptors are closed all the same" {
+@test "descriptors are closed without close_range, too" {
 	run -0 strace -f -o /dev/null -e inject=close_range:error=ENOSYS \
 	    "$BUILD/nspawn-enter" -q "$HOST" ls /proc/self/fd 7</dev/null
 	[ "$output" = $'0\n1\n2\n3' ]
 }
 
-@test "a caller that ignores the end of its children changes nothing" {
+@test "a caller that ignores SIGCHLD changes nothing" {
 	machine scope web
 	run -3 on_host env --ignore-signal=CHLD "$BIN/nspawn-enter" web \
 	    sh -c 'exit 3'
@@ -156,7 +156,7 @@ kill web --kill-who=leader --signal=37' ]
  Operation not permitted" ]
 }
 
-@test "what keeps nspawn-enter from getting in is said, and nothing is run" {
+@test "a failure on the way in is reported, and nothing is run" {
 	for call in socketpair signalfd4 chroot fchdir setsid setgroups \
 	    setresuid; do
 		echo "case: $call"
@@ -170,7 +170,7 @@ kill web --kill-who=leader --signal=37' ]
 	run ! on_host test -e /tmp/has-run
 }
 
-@test "a way in that hangs is given up, and no monitor is left" {
+@test "an entry that hangs is given up, and no monitor is left" {
 	# As a file that blocks for ever would: the intermediate reads passwd.
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
@@ -188,7 +188,7 @@ enter_listed()
 	    "$BIN/nspawn-enter" "$@"
 }
 
-@test "cgroups lead to a machine, without a look at all processes" {
+@test "cgroups lead to a machine without a search of all processes" {
 	machine scope web
 	machine template my-box
 	machine unit own
@@ -253,7 +253,7 @@ stop_with()
 	[[ "$output" != *'is not running'* ]]
 }
 
-@test "with too few descriptors machines are stopped or named, at no length" {
+@test "with too few descriptors machines are stopped or named, in short time" {
 	names='m1 m2 m3 m4 m5 m6 m7 m8 m9 m10'
 	for name in $names; do
 		echo "case: $name"

@@ -115,7 +115,7 @@ calls_under_filters()
 	    }' "$log" "$log" | tr -s ' ' '\n' | sed '/^$/d' | sort -u
 }
 
-@test "no system call is made under the filters but those that are tested" {
+@test "only system calls that are tested here are made under the filters" {
 	command -v strace >/dev/null || cannot 'there is no strace'
 	machine scope web
 	machine scope webu -U
@@ -145,7 +145,7 @@ calls_under_filters()
 	[ ! -s "$BATS_TEST_TMPDIR/new" ]
 }
 
-@test "a filter that answers nobody changes nothing" {
+@test "a filter for calls that nobody makes changes nothing" {
 	for options in '' --drop-capability=all -U; do
 		echo "case: $options"
 		filtered 'plain joe tty stop' "$options" 0 swapon
@@ -155,41 +155,41 @@ calls_under_filters()
 	done
 }
 
-@test "a filter that answers clone does not let nspawn-enter's command out" {
+@test "a filter that fakes clone does not let nspawn-enter's command out" {
 	filtered 'plain joe tty' '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]
 }
 
-@test "a filter that answers clone does not let nspawn-stop's init 0 out" {
+@test "a filter that fakes clone does not let nspawn-stop's init 0 out" {
 	filtered stop '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]
 }
 
-@test "whatever call a machine answers with 0, it gets nothing" {
+@test "a machine that answers any call with 0 gains nothing" {
 	all_filtered 'plain joe tty stop' '' 0
 }
 
-@test "whatever call a machine forbids, it gets nothing" {
+@test "a machine that forbids any call gains nothing" {
 	all_filtered 'plain joe tty stop' '' 1
 }
 
-@test "without capabilities it gets nothing for any 0, either" {
+@test "a machine without capabilities gains nothing by any 0" {
 	all_filtered 'plain joe stop' --drop-capability=all 0
 }
 
-@test "without capabilities it gets nothing for any EPERM, either" {
+@test "a machine without capabilities gains nothing by any EPERM" {
 	all_filtered 'plain joe stop' --drop-capability=all 1
 }
 
-@test "in a user namespace it gets nothing for any 0, either" {
+@test "a machine with a user namespace gains nothing by any 0" {
 	all_filtered 'plain tty stop' -U 0
 }
 
-@test "in a user namespace it gets nothing for any EPERM, either" {
+@test "a machine with a user namespace gains nothing by any EPERM" {
 	all_filtered 'plain tty stop' -U 1
 }
 
-@test "whatever call a machine answers with any other error, it gets nothing" {
+@test "a machine that answers any call with another error gains nothing" {
 	# EINTR and EAGAIN; ENOMEM; ERESTARTSYS, which is the kernel's own; the
 	# last one.
 	for error in 4 11 12 512 4095; do
@@ -199,7 +199,7 @@ calls_under_filters()
 	done
 }
 
-@test "whatever call ends who makes it, the machine gets nothing" {
+@test "a machine that kills the caller of any call gains nothing" {
 	# shellcheck disable=SC2086 # to be split into words
 	filtered 'plain joe tty stop' '' kill $MADE $TOGETHER
 }

@@ -69,7 +69,7 @@ guest_runs()
 	on_host pgrep -x -f '(/bin/)?sleep 599' >/dev/null
 }
 
-@test "a stopped parent of what is in the machine is named" {
+@test "the stopped parent of a process in the machine is named" {
 	[ "$(uname -m)" = x86_64 ] || skip 'the number of a system call'
 	while IFS='|' read -r how name; do
 		echo "case: $how $name"
@@ -106,7 +106,7 @@ job_polls()
 	on_host grep -q poll "/proc/$job_inner/wchan"
 }
 
-@test "of what is held by nobody who is stopped that is not said" {
+@test "a parent that is not stopped is not named" {
 	machine_sh web "trap '' TERM; $WAITS"
 	start_guest nsenter
 	run -124 stop --timeout 0.5 web

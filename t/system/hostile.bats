@@ -7,7 +7,7 @@
 load ../common
 load ../machines
 
-@test "a machine that has mounted over its /proc and /dev is entered and stopped" {
+@test "a machine that hides its /proc and /dev is entered and stopped" {
 	machine_sh web "mount -t tmpfs none /proc; mount -t tmpfs none /dev
 	    trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
 	run -0 enter web ls /proc /dev
@@ -19,7 +19,7 @@ load ../machines
 	machine_file_is web stopped stopped
 }
 
-@test "what PID 1 calls itself is printable, whatever it is" {
+@test "the name that PID 1 gives itself is made printable" {
 	machine_sh web 'printf "\033]0;x\007\n\\" >/proc/self/comm; trap "" TERM
 	    '"$WAITS"
 	pid=$(leader web)
@@ -29,7 +29,7 @@ load ../machines
 	[[ "$output" != *[$'\033\007']* ]]
 }
 
-@test "a machine whose processes come and go is stopped, or what is left listed" {
+@test "a machine whose processes come and go is listed shortly, and entered" {
 	machine_sh web 'trap "" TERM; echo >/ready; while :; do
 	    for n in 1 2 3 4 5 6 7 8 9; do (:) & done; wait; done'
 	run -124 stop --timeout 1.2 web
@@ -42,7 +42,7 @@ load ../machines
 	done
 }
 
-@test "a machine that reboots all the time is entered whole or not at all" {
+@test "a machine that reboots all the time is entered fully or not at all" {
 	machine_sh web 'echo >/ready; sleep 0.05; reboot -f; sleep 600'
 	for n in $(seq 30); do
 		echo "case: $n"
@@ -136,7 +136,7 @@ nobody_left()
 	run ! lives "$pid"
 }
 
-@test "PID 1's groups are a command's, however many, and it is stopped" {
+@test "a command has all groups of PID 1, however many, and that stops" {
 	for count in 2000 65536; do
 		echo "case: $count"
 		hostile_machine groups groups "$count"
@@ -154,7 +154,7 @@ nobody_left()
 	done
 }
 
-@test "a passwd that never answers holds up nobody for long" {
+@test "a passwd that never answers does not hold up a call for long" {
 	machine scope next
 	fuse_machine passwd
 	for words in 'fuse true' '-t -u joe fuse true'; do
@@ -171,12 +171,12 @@ nobody_left()
 	nobody_left
 }
 
-@test "a root directory that never answers holds up nobody for long" {
+@test "a root directory that never answers does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init fuse_machine root
 	held_up true
 }
 
-@test "a program that never answers holds up nobody for long" {
+@test "a program that never answers does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init fuse_machine init
 	held_up /usr/sbin/program
 }
@@ -237,7 +237,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	[ "$output" = '666 0 0' ]
 }
 
-@test "a command that a tracer holds at its end holds up nobody for long" {
+@test "a command that a tracer holds does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init hostile_machine seize seize
 	until_true ready seize
 	bounded "$BIN/nspawn-enter" -q seize true
@@ -254,7 +254,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	nobody_left
 }
 
-@test "filters are not copied from who is not confined as before any more" {
+@test "filters are not copied from a leader whose confinement has changed" {
 	hostile_machine trace trace -- --drop-capability=CAP_SYS_ADMIN
 	until_true ready trace
 	job_start "$BIN/nspawn-enter" trace echo ran
@@ -338,7 +338,7 @@ places_of_leader()
 	}' "$BATS_TEST_TMPDIR/calls"
 }
 
-@test "whenever PID 1 leaves its user namespace, nobody gets more than it had" {
+@test "a command never has more than PID 1, which may leave its namespace" {
 	command -v strace >/dev/null || cannot 'there is no strace'
 	hostile_machine leave leave
 	until_true ready leave

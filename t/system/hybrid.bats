@@ -182,7 +182,7 @@ groups_by()
 	wait "$job" || true
 }
 
-@test "a command is in PID 1's group of each hierarchy, without a word" {
+@test "a command is in PID 1's group of each hierarchy, without a warning" {
 	leader=$(cat "/proc/$LEADER/cgroup")
 	[ "$(grep -c "/$NAME" <<<"$leader")" = "${#hierarchies[@]}" ]
 	for words in '' --no-cgroup '-u 0:0' --no-pid; do
@@ -229,7 +229,7 @@ counted()
 	[ "$(cat "$pids/pids.current")" = "$1" ]
 }
 
-@test "a limit of the group's processes counts a command" {
+@test "a limit on the group's processes counts a command, too" {
 	count=$(cat "$pids/pids.current")
 	# shellcheck disable=SC2086 # words
 	enter "$NAME" $SLEEP </dev/null >/dev/null 2>&1 &
@@ -252,7 +252,7 @@ counted()
 	[[ "$output" == "nspawn-enter: $NAME: "* ]]
 }
 
-@test "the limit that a machine's processes have reached is named" {
+@test "a limit that the machine's processes have reached is named" {
 	group=$(awk -F : '$2 == "pids" { print $3 }' "/proc/$LEADER/cgroup")
 	[[ "$group" == *"/$NAME" ]]
 	cat "$pids/pids.current" >"$pids/pids.max"
@@ -307,12 +307,12 @@ enter_mounted()
 	[ ! -e "$tree/entered" ]
 }
 
-@test "one that is not mounted is never left out without a word" {
+@test "a hierarchy that is not mounted is never left out without a warning" {
 	run enter_mounted "umount -l '${devices%/*}'" "$NAME" "${ZERO[@]}"
 	[ "$status" = 125 ] || [[ "$output" == *warning:* ]]
 }
 
-@test "a cgroup namespace of the caller's is no way around it" {
+@test "a cgroup namespace of the caller does not get around the groups" {
 	echo 'c 1:5 rwm' >"$devices/devices.deny"
 	for words in '' --mount; do
 		echo "case: $words"
@@ -326,7 +326,7 @@ enter_mounted()
 	done
 }
 
-@test "a machine that version 1 has frozen is refused, and enters no one" {
+@test "a machine that version 1 has frozen is refused, and nobody waits in it" {
 	state=$(group_of freezer)/freezer.state
 	[ -e "$state" ] || cannot 'no freezer of version 1'
 	count=$(wc -l <"${state%/*}/cgroup.procs")
@@ -350,7 +350,7 @@ enter_mounted()
 	[ "$output" = in ]
 }
 
-@test "the demonstration has nothing to warn of" {
+@test "the demonstration prints no warning" {
 	BUILD=$BUILD run -0 timeout 60 "$TOP/t/demo"
 	[[ "$output" == *'has nothing to do'* ]]
 	[[ "$output" != *warning* ]]

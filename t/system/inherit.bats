@@ -80,14 +80,14 @@ scheduled_like_leader()
 	done <<<"$CALLERS"
 }
 
-@test "however the caller is scheduled, the command is as PID 1" {
+@test "a command is scheduled like PID 1, whatever the caller is like" {
 	# As this host runs its commands: what differs is the caller's alone.
 	[ "$(scheduled_by nice -n 5)" != "$(scheduled_by env)" ]
 	scheduled_like_leader web
 	scheduled_like_leader webu
 }
 
-@test "however PID 1 is scheduled, so is the command" {
+@test "a command is scheduled like PID 1, whatever that is like" {
 	[ "$(nproc)" -ge 2 ] || cannot 'one processor leaves no choice'
 	machine scope own
 	pid=$(leader own)
@@ -121,7 +121,7 @@ scheduled_like_leader()
 	    on_host grep -q 'ioprio_set(.*IOPRIO_CLASS_NONE, 0)) *= 0' /tmp/calls
 }
 
-@test "what nspawn was told of PID 1 is a command's, too" {
+@test "options of systemd-nspawn for PID 1 hold for a command, too" {
 	[ "$(uname -m)" = x86_64 ] || skip 'the personality is of x86_64'
 	[ "$(nproc)" -ge 2 ] || cannot 'one processor leaves no choice'
 	machine scope own --personality=x86 --cpu-affinity=1 \
@@ -141,7 +141,7 @@ personality_is()
 	[ "$(on_host cat "/proc/$(leader "$1")/personality")" = "$2" ]
 }
 
-@test "--privileged keeps how the caller is scheduled" {
+@test "--privileged keeps the scheduling of the caller" {
 	# Of the second every processor is the caller's.
 	for changes in 'nice -n 5 ionice -c 3 taskset -c 0 setarch -R' \
 	    'nice -n 5'; do
@@ -159,7 +159,7 @@ personality_is()
 	done
 }
 
-@test "who waits for a command may run where the caller may" {
+@test "processes that wait for a command may run where the caller may" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4713
 	until_true runs_in_host "$SLEEP"
 	where='^Cpus_allowed_list:'
@@ -173,7 +173,7 @@ personality_is()
 	job_end
 }
 
-@test "the caller's securebits are not the command's, or it is refused" {
+@test "a command does not have the caller's securebits, or it is refused" {
 	machine scope deb --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
 	    /usr/bin/sleep 600
 	until_true on_host grep -q ^sleep "/proc/$(leader deb)/comm"
@@ -208,7 +208,7 @@ personality_is()
 	done
 }
 
-@test "a caller with filters of its own is refused, and told so" {
+@test "a caller with filters of its own is refused, with the reason" {
 	for property in RestrictNamespaces=yes SystemCallFilter=~swapon; do
 		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
@@ -239,7 +239,7 @@ personality_is()
 	done
 }
 
-@test "a machine is root's whatever user namespace its PID 1 has made" {
+@test "a machine stays root's when its PID 1 makes a user namespace" {
 	own="trap 'exit 0' TERM; while :; do sleep 600 & wait \$!; done"
 	for maker in root joe; do
 		echo "case: $maker"
@@ -269,7 +269,7 @@ personality_is()
 	done
 }
 
-@test "an option that gives root of the machine the host says so" {
+@test "an option that opens the host to root of the machine prints a warning" {
 	strong='nspawn-enter: *: warning: *root of the machine can *'
 	for words in '--no-user webu' '--no-mount web' '--no-mount webu' \
 	    '--only=pid web' '--privileged web'; do

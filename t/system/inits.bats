@@ -19,13 +19,13 @@ setup_file()
 	rows_await
 }
 
-@test "of a signal that an init does not read the right one is named" {
+@test "for a signal that an init does not read the right one is named" {
 	run -124 stop --signal TERM --timeout 1.5 runit
 	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
 'SIGTERM is blocked and never read; it stops on SIGPWR: --signal PWR'$ ]]
 }
 
-@test "each init that can is stopped cleanly, all by one call" {
+@test "one call stops every init cleanly that can be" {
 	mapfile -t names < <(cut -d '|' -f 1 <<<"$CLEAN")
 	[ "${#names[@]}" = 17 ]
 	run -0 stop --verbose "${names[@]}"
@@ -40,7 +40,7 @@ setup_file()
 	    -e 'has stopped' <<<"$output"
 }
 
-@test "of an init that has no clean way that is said" {
+@test "an init that cannot be stopped cleanly is reported" {
 	run -0 stop runsvdir
 	[[ "$output" =~ ^'nspawn-stop: runsvdir: PID 1 is runsvdir ('[0-9]+'): '\
 'nothing stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]

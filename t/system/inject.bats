@@ -45,7 +45,7 @@ ENTERED='case $status in
     *) false ;;
     esac'
 
-@test "whatever call of nspawn-enter fails, it ends with a word on it" {
+@test "nspawn-enter reports any system call that fails" {
 	for error in $EIO $ENOMEM; do
 		echo "case: $error"
 		sweep_error "$error" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
@@ -53,7 +53,7 @@ ENTERED='case $status in
 	done
 }
 
-@test "on a terminal and in a user namespace it does, too" {
+@test "nspawn-enter does so on a terminal and in a user namespace, too" {
 	on_host sh -c 'cat >/tmp/on-tty && chmod +x /tmp/on-tty' <<-'END'
 	#!/bin/bash
 	# Runs a program on a terminal, all but its errors.
@@ -77,7 +77,7 @@ TOLD='case $status in
     *) false ;;
     esac'
 
-@test "whatever call of nspawn-stop fails, it ends with a word on it" {
+@test "nspawn-stop reports any system call that fails" {
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
 	for error in $EIO $ENOMEM; do
@@ -87,7 +87,7 @@ TOLD='case $status in
 	done
 }
 
-@test "whatever call fails on the way to init 0, it does, too" {
+@test "nspawn-stop reports any call that fails on the way to init 0" {
 	on_host sh -c 'printf "#!/bin/sh\nexit 0\n" >/tmp/init &&
 	    chmod +x /tmp/init'
 	# By name and signals a runit that only a command stops.
@@ -133,19 +133,19 @@ sweep_shortages()
 	lives "$pid"
 }
 
-@test "nspawn-stop that runs short of anything ends with a word on it" {
+@test "nspawn-stop reports a shortage of anything" {
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
 	sweep_shortages "$SHORTAGES$CANNOT_POLL" told "$TOLD" \
 	    "$PROGRAMS/nspawn-stop" --timeout 0.05 told
 }
 
-@test "nspawn-enter that runs short of anything ends with a word on it" {
+@test "nspawn-enter reports a shortage of anything" {
 	sweep_shortages "$SHORTAGES" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
 	    -q web echo 'done'
 }
 
-@test "nspawn-enter that cannot even poll does, too" {
+@test "nspawn-enter reports that it cannot even poll" {
 	sweep_shortages "$CANNOT_POLL" web "$ENTERED" \
 	    "$PROGRAMS/nspawn-enter" -q web echo 'done'
 }

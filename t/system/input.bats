@@ -89,7 +89,7 @@ debu bash --norc'
 	done
 }
 
-@test "input of a file, and none at all, ends as well" {
+@test "input from a file, and no input at all, ends as well" {
 	while read -r shell; do
 		echo "case: $shell"
 		ends 0 '.*out2' "echo 'echo out\$((1+1))' >/tmp/input
@@ -110,7 +110,7 @@ debu bash --norc'
 	done
 }
 
-@test "who reads again after the end finds it again" {
+@test "a command that reads again after the end finds the end again" {
 	for machine in web webu deb; do
 		echo "case: $machine"
 		ends 0 n=2,0,0 "echo 1 | nspawn-enter -t $machine sh -c \
@@ -151,7 +151,7 @@ debu bash --norc'
 	done
 }
 
-@test "nothing is hung up because its input ended" {
+@test "no command gets a hang-up because its input ended" {
 	for machine in web webu; do
 		echo "case: $machine"
 		for input in 'echo in |' ': |' 'printf in |'; do

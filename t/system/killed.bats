@@ -57,7 +57,7 @@ kill_entered()
 	until_true not runs_in_host 'sleep 4722'
 }
 
-@test "a command that does not end by it is killed after five seconds" {
+@test "a command that survives a hang-up is killed after five seconds" {
 	# What time it is is told by the machine, as long as the command lives.
 	kill_entered sh -c 'trap "" TERM; trap "read now _ </proc/uptime
 	    echo \$now >/hup" HUP; : >/up; sleep 4723 &
@@ -72,7 +72,7 @@ kill_entered()
 	[ "$lived" -le 7 ]
 }
 
-@test "a command that ignores what can be ignored is killed, and its group" {
+@test "a command that ignores every signal is killed with its group" {
 	kill_entered sh -c 'trap "" HUP INT QUIT TERM; sleep 4724 & sleep 4724 |
 	    sleep 4724 & : >/up; wait'
 	until_true not runs_in_host 'sleep 4724'
@@ -90,7 +90,7 @@ kill_entered()
 	[ "$SECONDS" -le "$AT_LAST" ]
 }
 
-@test "a stopped command hears of it, too" {
+@test "a stopped command gets the hang-up, too" {
 	kill_entered sh -c 'sleep 4725 & : >/up; kill -STOP $$'
 	until_true not runs_in_host '.*sleep 4725.*'
 	[ "$SECONDS" -le "$AT_ONCE" ]
@@ -131,7 +131,7 @@ kill_unit()
 	[ "$SECONDS" -le "$AT_LAST" ]
 }
 
-@test "a unit's stop leaves nothing of a command that ignores it" {
+@test "the stop of a unit leaves nothing of a command that ignores it" {
 	enter web rm -f /up
 	on_host systemd-run --quiet --unit=caller --collect \
 	    -p TimeoutStopSec=1 "$BIN/nspawn-enter" web sh -c \

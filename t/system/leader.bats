@@ -88,7 +88,7 @@ is_cut()
 	on_host cat "/proc/$(leader web)/cgroup" >/dev/null
 }
 
-@test "a leader that hides deep in its own cgroup is found, and hides none" {
+@test "a leader deep in its own cgroup is found, and hides no other" {
 	machine_sh web "$HIDES $WAITS"
 	run -0 stop nothing
 	[ "$output" = 'nspawn-stop: nothing: is not running' ]
@@ -103,7 +103,7 @@ is_cut()
 	machine_file_is web stopped stopped
 }
 
-@test "without its supervisor it is found by its unit, or nobody can tell" {
+@test "without a supervisor it is found by its unit, or an error is reported" {
 	machine_sh web "$HIDES $WAITS"
 	on_host kill -KILL "$(supervisor web)"
 	until_true status_has web '^PPid:.*[^0-9]1$'

@@ -94,7 +94,7 @@ checks()
 	[ "$wrong" = '' ]
 }
 
-@test "with 3 to 80 descriptors one machine is stopped, or it is said" {
+@test "with 3 to 80 descriptors a machine is stopped or reported" {
 	checks "$(seq -f 'd%.0f' -s ' ' 3 80)" '
 	    for n in $(seq 3 80); do
 		check "$n" 4000 "d$n" prlimit --nofile=$n:$n "$stop" -t 2
@@ -107,7 +107,7 @@ checks()
 	    done'
 }
 
-@test "with 64 to 256 descriptors forty machines are, or are named" {
+@test "with 16 to 256 descriptors forty machines are stopped or named" {
 	for n in 16 33 64 65 128 256; do
 		echo "case: $n"
 		names=$(seq -f "f$n-%.0f" -s ' ' 40)
@@ -143,7 +143,7 @@ EDGES='for limit in as data stack; do
     [ "$low" -gt 0 ] || echo "no edge for $limit"
     echo "$limit: from $high KiB on" >&2'
 
-@test "with little memory for itself a machine is stopped, or it is said" {
+@test "with little memory for nspawn-stop a machine is stopped or reported" {
 	checks "$(seq -f 'a%.0f' -s ' ' 36)" 'n=0
 	    '"$EDGES"'
 	    for more in 0 4 8 12 16 24 32 48 64 128 256 8192; do
@@ -155,7 +155,7 @@ EDGES='for limit in as data stack; do
 	    done'
 }
 
-@test "with any MemoryMax= a machine is stopped, or it is said" {
+@test "with any MemoryMax= a machine is stopped or reported" {
 	checks "$(seq -f 'm%.0f' -s ' ' 30)" 'n=0
 	    for kb in 0 4 32 64 96 128 160 192 224 256 288 320 352 384 416 \
 		448 480 512 640 768 896 1024 1280 1536 2048 3072 4096 8192 \
@@ -168,7 +168,7 @@ EDGES='for limit in as data stack; do
 	    done'
 }
 
-@test "with any TasksMax= a machine is stopped, or it is said" {
+@test "with any TasksMax= a machine is stopped or reported" {
 	checks "$(seq -f 't%.0f' -s ' ' 8)" 'n=0
 	    for tasks in 1 2 3 4 5 6 8 16; do
 		n=$((n + 1))

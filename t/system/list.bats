@@ -175,7 +175,7 @@ machines_of_kinds()
 	[ "${lines[*]}" = 'my-box.x own web webu' ]
 }
 
-@test "no machined is needed" {
+@test "a list does not need machined" {
 	machine scope web
 	machine unregistered alone
 	expected=$(row alone alone.scope; rows web)
@@ -212,7 +212,7 @@ machines_of_kinds()
 	names_lead_to_leaders
 }
 
-@test "a copy has the random name that its unit has, else none" {
+@test "an ephemeral copy has the random name of its unit, else none" {
 	tree_make fresh
 	unit_start copy -x -D "$TREES/fresh"
 	until_true on_host sh -c 'machinectl list --no-legend | grep -q ^fresh-'
@@ -229,7 +229,7 @@ machines_of_kinds()
 	[ "${#lines[@]}" = 2 ]
 }
 
-@test "a machine whose supervisor was killed has none" {
+@test "a machine whose supervisor was killed is listed without one" {
 	machine scope web
 	pid=$(leader web)
 	on_host kill -KILL "$(supervisor web)"
@@ -258,7 +258,7 @@ machines_of_kinds()
 	[[ "$output" == *': two machines have that name: '* ]]
 }
 
-@test "what only has a pid namespace of its own is no machine" {
+@test "a process with only a pid namespace of its own is not a machine" {
 	machine scope web
 	on_host systemd-run --quiet --unit=sandbox unshare --pid --fork \
 	    --kill-child sleep 601
@@ -268,7 +268,7 @@ machines_of_kinds()
 	[ "$output" = "$(rows web)" ]
 }
 
-@test "the machines in a machine are its own to list" {
+@test "the machines in a machine are listed only inside it" {
 	machine nested outer
 	run -0 list
 	[ "$output" = "$(rows outer)" ]
@@ -310,7 +310,7 @@ foreign_start()
 	[ "$output" = "$FOREIGN"$'\n'"$(rows web)" ]
 }
 
-@test "a third user sees it, too" {
+@test "a third user sees another user's machine, too" {
 	machine scope web
 	foreign_start
 	run -0 as_user 65534 "$BIN/nspawn-enter" --list
@@ -330,7 +330,7 @@ foreign_start()
 	[[ "$output" == *'only root may enter a machine'* ]]
 }
 
-@test "what hidepid= hides from a user is left out without a word" {
+@test "machines that hidepid= hides from a user are left out silently" {
 	machine scope web
 	expected=$(list)
 	for option in hidepid=1 hidepid=2 hidepid=4 subset=pid; do
@@ -371,13 +371,13 @@ foreign_start()
 ' space left on device' ]
 }
 
-@test "so is one without a standard output" {
+@test "a list without a standard output is an error" {
 	machine scope web
 	run -125 on_host sh -c "'$BIN/nspawn-enter' --list >&-"
 	[[ "$output" == 'nspawn-enter: cannot write to standard output'* ]]
 }
 
-@test "a list that nobody reads ends" {
+@test "nspawn-enter --list ends when nobody reads it" {
 	machine scope web
 	machine scope webu
 	run -0 on_host timeout 20 sh -c "'$BIN/nspawn-enter' --list | head -n 1"
@@ -386,7 +386,7 @@ foreign_start()
 	    case \${PIPESTATUS[0]} in 0 | 125 | 141) ;; *) exit 1 ;; esac"
 }
 
-@test "eight at once list well while machines come and go" {
+@test "eight lists at once are right while machines come and go" {
 	machine scope web
 	lists=$BATS_TEST_TMPDIR/lists
 	on_host bash -s "$BIN/nspawn-enter" >"$lists" 3>&- <<-'END' &
@@ -439,19 +439,19 @@ list_sweep()
 	    "$PROGRAMS/nspawn-enter" --list
 }
 
-@test "whatever call fails with EIO, a list is whole or an error" {
+@test "if any call fails with EIO, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$EIO"
 }
 
-@test "whatever call fails with ENOMEM, it is, too" {
+@test "if any call fails with ENOMEM, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$ENOMEM"
 }
 
-@test "whatever call fails with EMFILE, it is, too" {
+@test "if any call fails with EMFILE, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$EMFILE"
@@ -470,7 +470,7 @@ near()
 	[ "$output" = '' ]
 }
 
-@test "a name that nobody has brings to mind the near ones" {
+@test "for a name that no machine has, similar ones are proposed" {
 	machine scope web
 	machine scope webu -U
 	machine unit database
@@ -496,7 +496,7 @@ near()
 	done
 }
 
-@test "a unit's name brings the machine's to mind" {
+@test "for the name of a scope, that of its machine is proposed" {
 	machine scope alpha
 	machine template my-site
 	for name in alpha.scope machine-alpha.scope alhpa.scope \
@@ -512,7 +512,7 @@ near()
 	done
 }
 
-@test "the name of a service does, too" {
+@test "for the name of a service, that of its machine is proposed" {
 	machine scope alpha
 	machine template my-site
 	near my-site.service '; did you mean my-site?'
@@ -520,12 +520,12 @@ near()
 	near alhpa.service '; did you mean alpha?'
 }
 
-@test "what systemd escapes in a unit's name may be plain" {
+@test "the name of a scope need not be escaped for that" {
 	machine scope my-site
 	near machine-my-site.scope '; did you mean my-site?'
 }
 
-@test "at most three are named, the nearest first" {
+@test "at most three names are proposed, the nearest first" {
 	for name in site1 site22 site2 site3 site4; do
 		echo "case: $name"
 		machine scope "$name"
@@ -537,7 +537,7 @@ near()
 	[[ "$output" == *'; did you mean site22?' ]]
 }
 
-@test "each of several names has its own" {
+@test "each of several names gets proposals of its own" {
 	machine scope web
 	machine scope mail
 	run -0 stop wob mial nothing
@@ -551,7 +551,7 @@ near()
 	lives "$(leader mail)"
 }
 
-@test "proc of another pid namespace is refused, and nothing signalled" {
+@test "a /proc of another pid namespace is refused, and nothing is signalled" {
 	machine scope web
 	for words in 'nspawn-enter web true' 'nspawn-enter --list' \
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do

@@ -28,7 +28,7 @@ setup_file()
 
 # What the machine is when the nspawn-stop is called, what that does, its
 # status, what it says, and what the judge has to say of that.
-@test "the judge knows a lie of any kind" {
+@test "the judge recognizes every kind of false report" {
 	run storm rows "$TINI" <<-'END'
 	running | nothing | 0 | | not one thing is said of it, but []
 	running | nothing | 0 | stopped | was there all the time
@@ -59,7 +59,7 @@ setup_file()
 	[ "$output" = '' ]
 }
 
-@test "each of ten at once tells the truth about fifty, for a minute" {
+@test "ten calls at once report the truth about fifty machines, for a minute" {
 	echo "STORM_SEED=$STORM_SEED"
 	run storm storm "$BIN/nspawn-stop" "$STORM_SEED" "$STORM_SECONDS" \
 	    "$TINI"

@@ -48,7 +48,7 @@ nspawn-stop: $name: has stopped" ]
 	machines_end
 }
 
-@test "a machine that was started by hand" {
+@test "a machine that was started by hand is found, entered and stopped" {
 	for name in web my-box.x memory machine-web; do
 		echo "case: $name"
 		found_entered_stopped scope "$name"
@@ -67,42 +67,42 @@ nspawn-stop: $name: has stopped" ]
 	[ "${lines[-1]}" = sh ]
 }
 
-@test "a machine that is not registered" {
+@test "a machine that is not registered is found, entered and stopped" {
 	for name in web my-box.x memory; do
 		echo "case: $name"
 		found_entered_stopped unregistered "$name"
 	done
 }
 
-@test "a machine in a unit of another name" {
+@test "a machine in a unit of another name is found, entered and stopped" {
 	for name in web my-box.x memory; do
 		echo "case: $name"
 		found_entered_stopped unit "$name"
 	done
 }
 
-@test "a machine in a unit of another name that is not registered" {
+@test "an unregistered one in a unit of another name is found and stopped" {
 	for name in web my-box.x memory; do
 		echo "case: $name"
 		found_entered_stopped orphan-unit "$name"
 	done
 }
 
-@test "a machine of systemd-nspawn@.service, which has a user namespace" {
+@test "a machine of systemd-nspawn@.service is found, entered and stopped" {
 	for name in web my-box.x memory; do
 		echo "case: $name"
 		found_entered_stopped template "$name"
 	done
 }
 
-@test "a machine with a user namespace, of each kind" {
+@test "each kind of machine with a user namespace is found and stopped" {
 	for kind in scope unregistered unit orphan-unit; do
 		echo "case: $kind"
 		found_entered_stopped "$kind" "web" -U
 	done
 }
 
-@test "a machine in which another one has the same name" {
+@test "a machine with another of its name inside is entered and stopped" {
 	machine nested web
 	pid=$(leader web)
 	run -0 enter web sh -c 'systemctl is-active nspawn-tools-inner'
@@ -119,7 +119,7 @@ nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
-@test "a machine whose systemd-nspawn was killed" {
+@test "a machine whose systemd-nspawn was killed is entered and stopped" {
 	machine scope web
 	pid=$(leader web)
 	on_host kill -KILL "$(supervisor web)"
@@ -132,7 +132,7 @@ nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
-@test "the scope machine-web.scope is that of one machine only" {
+@test "the scope machine-web.scope belongs to the machine machine-web alone" {
 	machine unregistered machine-web
 	run -0 stop web
 	[ "$output" = "nspawn-stop: web: is not running" ]
@@ -140,7 +140,7 @@ nspawn-stop: web: has stopped" ]
 	[ "$output" = machine-web ]
 }
 
-@test "without D-Bus and machined every machine is found all the same" {
+@test "every machine is found without D-Bus and machined, too" {
 	for kind in scope unregistered unit orphan-unit template; do
 		echo "case: $kind"
 		machine "$kind" "m-$kind"
@@ -171,7 +171,7 @@ nspawn-stop: web: has stopped" ]
 	[ "$failed" = '' ]
 }
 
-@test "a machinectl that hangs costs neither the deadline nor the signal" {
+@test "if machinectl hangs, the deadline is kept and the signal is sent" {
 	machine scope web
 	machine orphan-unit own
 	nspawn=$(supervisor web)
@@ -325,7 +325,7 @@ slow_unit_ended()
 	run ! lives "$pid"
 }
 
-@test "several machines are stopped by one call, whatever becomes of one" {
+@test "one call stops several machines, even if one of them fails" {
 	machine scope one
 	machine unregistered two
 	machine scope deaf -- /bin/sleep 600
@@ -345,7 +345,7 @@ slow_unit_ended()
 	machine_file_is two stopped stopped
 }
 
-@test "a time-out of 0 sends and does not wait" {
+@test "--timeout 0 sends the signal and does not wait" {
 	machine scope web
 	on_host sh -c 'echo 2 >/var/lib/machines/web/etc/stop-delay'
 	pid=$(leader web)
@@ -356,14 +356,14 @@ slow_unit_ended()
 	machine_file_is web stopped stopped
 }
 
-@test "the signal none only waits" {
+@test "--signal none only waits" {
 	machine scope web
 	run -124 stop --signal none --timeout 0.2 web
 	run ! machine_file_is web signal 15
 	lives "$(leader web)"
 }
 
-@test "a signal is the one that was asked for" {
+@test "--signal sends the signal that was asked for" {
 	for signal in RTMIN+3 38; do
 		echo "case: $signal"
 		machine scope web
@@ -391,7 +391,7 @@ nspawn-stop: bb: has stopped" ]
 	on_host test -e /var/lib/machines/bb/stopped
 }
 
-@test "nspawn's stub init passes the end on" {
+@test "nspawn's stub init passes the signal on" {
 	# As TERM, and at once HUP.
 	machine scope stub --as-pid2 -- /bin/sh -c 'trap "" HUP
 	    trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready

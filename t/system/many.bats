@@ -182,7 +182,7 @@ held_back()
 }
 
 # Two percent of a processor, while 100 have been told and 100 do not hear.
-@test "who waits for 200 machines sleeps" {
+@test "nspawn-stop sleeps while it waits for 200 machines" {
 	many told 100 'trap "" HUP; trap : TERM; echo up
 	    while :; do sleep 600 & wait $!; done' --register=no --keep-unit
 	many deaf 100 'echo up; exec sleep 600' --register=no --keep-unit

@@ -110,7 +110,7 @@ wrong()
 	wrong+=1
 }
 
-@test "whatever standard error is, the machine is stopped, in time" {
+@test "the machine is stopped in time, whatever standard error is" {
 	# shellcheck disable=SC2086 # to be split into words
 	pool_start $ROWS
 	wrong=
@@ -127,7 +127,7 @@ wrong()
 	[ "$wrong" = '' ]
 }
 
-@test "whatever standard error is, the deadline is kept" {
+@test "the deadline is kept, whatever standard error is" {
 	machine_sh web "trap : TERM; $WAITS"
 	pid=$(leader web) wrong=
 	for row in $ROWS; do
@@ -142,7 +142,7 @@ wrong()
 	[ "$wrong" = '' ]
 }
 
-@test "who shares the standard error is never made not to wait for it" {
+@test "O_NONBLOCK is never set on a standard error that others share" {
 	machine_sh web "trap : TERM; $WAITS"
 	job_start bash -c 'mkfifo /tmp/shared; exec 7<>/tmp/shared 8>/tmp/shared
 	    dd if=/dev/zero of=/tmp/shared bs=4096 oflag=nonblock 2>/dev/null
@@ -162,7 +162,7 @@ wrong()
 	job_end
 }
 
-@test "what cannot be written to standard output is a failure, said" {
+@test "output that cannot be written is an error, which is reported" {
 	pool_start shown
 	wrong=
 	for row in --help --version '--dry-run shown'; do
@@ -192,7 +192,7 @@ ignored_of()
 	[ $((16#$set >> 24 & 1)) = 0 ] || echo -n 'XFSZ '
 }
 
-@test "PIPE and XFSZ are ignored, but not by what is executed" {
+@test "PIPE and XFSZ are ignored, but not by programs that are executed" {
 	machine unit web -- /bin/sh -c "trap : TERM; $WAITS"
 	until_true on_host test -e /var/lib/machines/web/ready
 	host_script <<-'END'
@@ -258,7 +258,7 @@ KEYS='1
 	[ "$wrong" = '' ]
 }
 
-@test "at a terminal what the caller ignores does not end the wait" {
+@test "at a terminal a signal that the caller ignores does not end the wait" {
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
 	while read -r signal key; do
@@ -275,7 +275,7 @@ KEYS='1
 	[ "$wrong" = '' ]
 }
 
-@test "a wait of a year is counted down as what it is" {
+@test "a wait of a year is counted down from its whole length" {
 	machine_sh web "trap : TERM; $WAITS"
 	for row in '1y 31557600' '5weeks 3024000' '24d 2073600'; do
 		echo "case: $row"

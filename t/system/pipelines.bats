@@ -39,15 +39,15 @@ play_everywhere()
 	play_everywhere rows
 }
 
-@test "what writes for ever ends with the head of its pipeline" {
+@test "a program that writes for ever ends with the head of its pipeline" {
 	play_everywhere head
 }
 
-@test "two in one pipeline leave the terminal as it was, 20 times" {
+@test "two entries in a pipeline leave the terminal as it was, 20 times" {
 	play_everywhere two
 }
 
-@test "less as the end of a pipeline has all keys, and its modes" {
+@test "less at the end of a pipeline gets all keys, and keeps its modes" {
 	play_everywhere less
 }
 
@@ -55,13 +55,13 @@ play_everywhere()
 	play_everywhere keys
 }
 
-@test "an interrupt in less ends what writes, and less goes on" {
+@test "an interrupt in less ends the program that writes, and less goes on" {
 	# A script has the interrupt itself, too, and may end by it.
 	play less_interrupt typed bash web webu
 	play less_interrupt typed dash webu web
 	play less_interrupt typed zsh web web
 }
 
-@test "a pager inside, alone or behind a pipe, is left by q" {
+@test "q ends a pager inside, alone or after a pipe" {
 	play_everywhere pager_inside
 }

@@ -20,7 +20,7 @@ setup_file()
 }
 
 # Its namespace is the machine's, or there is no command.
-@test "nspawn-enter never enters who has the leader's number" {
+@test "nspawn-enter never enters a process that got the leader's number" {
 	# shellcheck disable=SC2016 # for a shell in the host
 	sweep "swap $PAYLOAD" '! grep -qxF "other $(cat /tmp/out)" /tmp/found &&
 	    case $status in
@@ -31,7 +31,7 @@ setup_file()
 	    esac' "$PROGRAMS/nspawn-enter" -q race readlink /proc/self/ns/pid
 }
 
-@test "nspawn-stop never signals who has the leader's number" {
+@test "nspawn-stop never signals a process that got the leader's number" {
 	# shellcheck disable=SC2016 # for a shell in the host
 	sweep "swap $PAYLOAD" 'case $status in
 	    0) ;;

@@ -276,7 +276,7 @@ jobs_interrupted()
 	done; done
 }
 
-@test "an interrupt is for the job in the foreground inside, and no other" {
+@test "an interrupt reaches only the job in the foreground inside" {
 	calls < <(jobs_interrupted)
 }
 
@@ -307,7 +307,7 @@ ended_by_itself()
 	done
 }
 
-@test "an interrupt that no key has made ends the command alone" {
+@test "an interrupt that does not come from a key ends only the command" {
 	calls < <(ended_by_itself)
 }
 
@@ -327,7 +327,7 @@ ended_by_key()
 	done; done
 }
 
-@test "one that is typed ends the caller's script, too" {
+@test "an interrupt that is typed ends the caller's script, too" {
 	calls < <(ended_by_key)
 }
 
@@ -360,7 +360,7 @@ keys_of_others()
 	done; done
 }
 
-@test "a key that comes in others' modes is left to them" {
+@test "a key that comes in another program's modes is left to that program" {
 	calls < <(keys_of_others)
 }
 
@@ -463,7 +463,7 @@ terminals_gone()
 	done; done
 }
 
-@test "what ignores hang-ups goes on to its end without its terminal" {
+@test "a command that ignores hang-ups goes on to its end without a terminal" {
 	calls < <(terminals_gone)
 }
 
@@ -538,7 +538,7 @@ terminals_processed_outside()
 	done
 }
 
-@test "a terminal that somebody else processes has one inside that does it" {
+@test "if the caller's terminal has EXTPROC, the one inside does not" {
 	calls < <(terminals_processed_outside)
 }
 
@@ -566,7 +566,7 @@ modes_set_from_outside()
 	done; done
 }
 
-@test "keys arrive, whatever modes others set" {
+@test "keys arrive, whatever modes other programs set" {
 	calls < <(modes_set_from_outside)
 }
 
@@ -589,7 +589,7 @@ modes_set_equally()
 	done
 }
 
-@test "who sets modes all the time does not have all of our time" {
+@test "a program that sets modes all the time does not keep us busy" {
 	calls < <(modes_set_equally)
 }
 
@@ -628,7 +628,7 @@ line_ends()
 	done
 }
 
-@test "a line ends once, whoever ends it" {
+@test "a line has one line end, whichever terminal adds it" {
 	calls < <(line_ends)
 }
 

@@ -48,27 +48,27 @@ setup_file()
 	udev_stand_in
 }
 
-@test "a machine that was started by hand" {
+@test "a machine that was started by hand can be started again at once" {
 	restarts --directory=/var/lib/machines/again
 }
 
-@test "a machine that is not registered" {
+@test "a machine that is not registered can be started again at once" {
 	restarts --directory=/var/lib/machines/again --register=no
 }
 
-@test "a machine with a user namespace" {
+@test "a machine with a user namespace can be started again at once" {
 	restarts --directory=/var/lib/machines/again --private-users=pick \
 	    --private-users-ownership=map
 }
 
-@test "a machine with a network of its own" {
+@test "a machine with its own network can be started again at once" {
 	restarts --directory=/var/lib/machines/again --network-veth
 }
 
-@test "an ephemeral machine" {
+@test "an ephemeral machine can be started again at once" {
 	restarts --directory=/var/lib/machines/again --ephemeral
 }
 
-@test "a machine of a raw image" {
+@test "a machine of a raw image can be started again at once" {
 	restarts --image=/var/lib/machines/image.raw
 }

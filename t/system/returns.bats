@@ -105,7 +105,7 @@ hint()
 	esac
 }
 
-@test "what starts it again after a clean end is named, and else nothing" {
+@test "only a unit that starts a machine again after a clean end is named" {
 	for keep in $KEEPS; do
 		for policy in $POLICIES; do
 			echo "case: $keep $policy"
@@ -135,7 +135,7 @@ hint()
 	done
 }
 
-@test "with --quiet nothing is said of what starts it again" {
+@test "with --quiet no unit is named" {
 	for keep in $KEEPS; do
 		echo "case: $keep"
 		unit "quiet-$keep" always "$keep"
@@ -163,7 +163,7 @@ hint()
 	done
 }
 
-@test "as the unit's own stop command it says nothing of that" {
+@test "in ExecStop= of that unit itself it is not named" {
 	for keep in $KEEPS; do
 		echo "case: $keep"
 		unit "own-$keep" always "$keep" \
@@ -211,7 +211,7 @@ leftovers()
 	done
 }
 
-@test "a systemctl that hangs leaves the deadline of others as it is" {
+@test "a systemctl that hangs does not change the deadline of other machines" {
 	machine_sh deaf "trap '' TERM; $WAITS"
 	unit late always own
 	before=$EPOCHREALTIME

@@ -35,7 +35,7 @@ run_in()
 	done
 }
 
-@test "what cannot be run is an error, and says why" {
+@test "a command that cannot be run is an error that says why" {
 	run -127 run_in web no-such-command
 	[[ "$output" == *no-such-command* ]]
 	run -125 run_in nothing true
@@ -57,7 +57,7 @@ run_in()
 	done
 }
 
-@test "the caller's environment is not the command's" {
+@test "a command does not have the caller's environment" {
 	run -0 on_host env SECRET=1 PATH=/x "$BIN/run" web env
 	[[ "$output" != *SECRET* ]]
 	[[ "$output" != *PATH=/x* ]]
@@ -72,7 +72,7 @@ run_in()
 	until_true not runs_in_host 'sleep 4741'
 }
 
-@test "its commands are run side by side with nspawn-enter's" {
+@test "commands of this program and of nspawn-enter run side by side" {
 	run -0 on_host sh -euc 'seq 200 | xargs -P 4 -I N sh -c '\''
 	    [ $((N % 2)) = 0 ] && program=$0/run || program=$0/nspawn-enter
 	    said=$("$program" web echo N 2>&1) && [ "$said" = N ] ||

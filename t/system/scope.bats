@@ -119,7 +119,7 @@ hold()
 	} | host_script "$BIN"
 }
 
-@test "a scope that is never dropped is waited for until the time is up" {
+@test "a scope that systemd never drops is waited for until the time is up" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -141,7 +141,7 @@ hold()
 }
 
 # The notice of each second is the event that it still waits.
-@test "who waits for the scope alone goes on, and ends when it is dropped" {
+@test "a wait for the scope alone goes on, and ends when systemd drops it" {
 	run hold <<-'END'
 	listen_start
 	hold_start
@@ -166,7 +166,7 @@ hold()
 }
 
 # Half a second is long: who did not wait for the scope would be there first.
-@test "the name can be used again at once, twenty times" {
+@test "the name of a machine can be used again at once, twenty times" {
 	run hold <<-'END'
 	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		[ $((n % 2)) = 0 ] && register=no || register=yes
@@ -185,7 +185,7 @@ hold()
 # PID 1 of the host is frozen, as it were too busy to look after its scopes for
 # as long as it is needed: who removed the empty folder would keep systemd from
 # ever noticing that the scope has ended.
-@test "a scope is left to systemd however late that is" {
+@test "a scope is left to systemd, however late systemd is" {
 	run hold <<-'END'
 	listen_start
 	hold_start
@@ -213,7 +213,7 @@ hold()
 }
 
 # As it is left where a process enters just when systemd removes the folder.
-@test "the folder of a scope that systemd knows no more is removed" {
+@test "the folder of a scope that systemd has forgotten is removed" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -236,7 +236,7 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-@test "of several machines one scope is enough to wait for" {
+@test "one scope of several machines is enough to wait for" {
 	machine scope other
 	run hold <<-'END'
 	hold_start
@@ -257,7 +257,7 @@ other: has stopped' ]
 
 # A stopped systemd-nspawn does not see the end of PID 1: that is a machine
 # between two PID 1s, for as long as it is needed.
-@test "the scope is waited for, too, of a machine found without a leader" {
+@test "the scope of a machine without a leader is waited for, too" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -290,7 +290,7 @@ other: has stopped' ]
 
 # PID 1 begins as the child of a child of systemd-nspawn, which is the same
 # program and ends at once; here a second later.
-@test "the supervisor is known, too, while systemd-nspawn has its outer child" {
+@test "the supervisor is known while systemd-nspawn has its outer child, too" {
 	run hold <<-'END'
 	rm -f /tmp/up
 	strace -f -qq -o /dev/null -e trace=clone,clone3 \

@@ -199,7 +199,7 @@ secrets_asked()
 	each_row secret_kept
 }
 
-@test "nor does one that is typed as soon as there is no echo" {
+@test "a password that is typed as soon as there is no echo does not show" {
 	# With a terminal for both the echo is the machine's from the start, and
 	# only the prompt says that it is off.
 	calls < <(secrets_asked modes 'modes 1 -ECHO' terminal-terminal)
@@ -252,7 +252,7 @@ PROMPT='await 1 asking'
 # Keys come one by one, and are not echoed; output is as it was.
 MODES=-ICANON,-ECHO,OPOST
 
-@test "a pager is left by its key, wherever its input comes from" {
+@test "a key ends a pager, wherever its input comes from" {
 	calls < <(pagers prompt "$PROMPT" "$MODES" q)
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/has")" = 10 ]
 	each_row paged 1
@@ -284,7 +284,7 @@ keys_left()
 
 # Where standard input is no terminal, and the modes inside are the first ones,
 # keys are not the command's, even if it reads its terminal.
-@test "a script that only reads its terminal leaves the keys, and ends by ^C" {
+@test "a script that only reads its terminal gets no keys, and ends by ^C" {
 	local in machine tells
 
 	for machine in here hereu; do for in in pipe null file; do
@@ -317,7 +317,7 @@ keys_got()
 	esac
 }
 
-@test "a script reads its terminal where standard input is it" {
+@test "a script reads its terminal if standard input is that terminal" {
 	local out machine
 
 	for machine in here hereu; do for out in terminal pipe file; do

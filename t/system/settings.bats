@@ -105,7 +105,7 @@ rows()
 	END
 }
 
-@test "a settings file is of the machine's name, or of its tree's" {
+@test "a settings file has the name of the machine or of its tree" {
 	rows table <<-'END'
 	a tree of another name|mv $n x; etc QUIT|-M $n -D $w/x|QUIT
 	a tree of another name, beside
@@ -214,7 +214,7 @@ rows()
 	END
 }
 
-@test "--settings= and --kill-signal= count as systemd-nspawn has them" {
+@test "--settings= and --kill-signal= count as they do for systemd-nspawn" {
 	rows table <<-'END'
 	yes|etc QUIT|$MD --settings=yes|QUIT
 	override|etc QUIT|$MD --settings=override|QUIT
@@ -300,7 +300,7 @@ rows()
 	END
 }
 
-@test "TERM by word beats an init's own, and what --boot implies does not" {
+@test "an explicit TERM replaces an init's own signal, --boot does not" {
 	rows table <<-'END'
 	an init's own|as_runit|$MD|-
 	a file's TERM|as_runit; etc TERM|$MD|TERM
@@ -356,7 +356,7 @@ signals()
 	done
 }
 
-@test "every way to write a signal counts that systemd-nspawn knows" {
+@test "every form of a signal that systemd-nspawn knows counts" {
 	{
 		signals
 		cat <<-'END'
@@ -489,7 +489,7 @@ signals()
 
 # What comes after a machine's start.  systemd still has what nspawn was told
 # about a scope that nspawn made; without one only the file of today is there.
-@test "a file that has changed since counts where systemd knows no better" {
+@test "a file that has changed since counts only where systemd cannot tell" {
 	rows cases <<-'END'
 	scope|another|etc QUIT|$MD|etc HUP; scope_has 3|QUIT
 	unregistered|another|etc QUIT|$MD|etc HUP; scope_has 3|QUIT
@@ -564,7 +564,7 @@ signals()
 
 # A scope or a service that nspawn did not make has a KillSignal= of its own: of
 # that nspawn was not told.
-@test "what a unit of somebody else's has to say does not count" {
+@test "KillSignal= of a unit that nspawn did not make does not count" {
 	rows cases <<-'END'
 	orphan|a scope|in_scope|$MD|scope_has 10|TERM
 	orphan|a scope, and a file|in_scope; etc QUIT|$MD|scope_has 10|QUIT
@@ -589,7 +589,7 @@ signals()
 }
 
 # A scope, where systemctl has an answer, and one without, or a wrong one.
-@test "a systemctl that hangs, fails or lies leaves the file and the options" {
+@test "if systemctl hangs, fails or lies, the file and the options count" {
 	rows cases <<-'END'
 	scope|hangs|etc QUIT|$MD|systemctl_is 'exec sleep 99'|QUIT
 	scope|hangs, an option||$MD --kill-signal=QUIT
@@ -743,7 +743,7 @@ told()
 	machine_sh "$1" "$TELLS$WAITS"
 }
 
-@test "several machines are each told what is right, though systemctl hangs" {
+@test "several machines each get the right signal, even if systemctl hangs" {
 	told one QUIT
 	told two HUP
 	told three
@@ -767,7 +767,7 @@ told()
 }
 
 # systemctl does not need D-Bus, as root; systemd-nspawn does at its end.
-@test "with D-Bus hung systemd is asked all the same" {
+@test "systemd is asked even if D-Bus hangs" {
 	told web QUIT
 	on_host sh -c 'printf "[Exec]\nKillSignal=HUP\n" \
 	    >/etc/systemd/nspawn/web.nspawn'

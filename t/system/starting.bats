@@ -206,7 +206,7 @@ time_is_up()
 	run ! log_has "$name" stopped
 }
 
-@test "a machine without PID 1 is said to be starting, once time is up" {
+@test "a machine without PID 1 is reported as starting once the time is up" {
 	rows time_is_up
 }
 
@@ -284,7 +284,7 @@ for row in range(30):
         print("row %d: not stopped in order" % row)
 print("counts", count, file=sys.stderr)'
 
-@test "who reboots all the time is never said not to run, and is stopped" {
+@test "a machine that reboots all the time counts as running, and is stopped" {
 	on_host sh -c 'cp -a /usr/lib/nspawn-tools/skeleton \
 	    /var/lib/machines/loop; mkdir -p /var/lib/machines/loop/etc
 	    echo ID=x >/var/lib/machines/loop/etc/os-release'
@@ -298,7 +298,7 @@ print("counts", count, file=sys.stderr)'
 	[ "$output" = '' ]
 }
 
-@test "a systemd that waits for a service is given 90 s, which is said" {
+@test "the message says that a systemd inside may wait 90 s for a service" {
 	host_script <<-'END'
 	cd /var/lib/machines
 	mkdir -p sd .sd/upper .sd/work

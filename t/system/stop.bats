@@ -40,7 +40,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "${lines[1]}" == *'is still running'* ]]
 }
 
-@test "a signal that PID 1 awaits is not said to be lost" {
+@test "a signal that PID 1 awaits is not reported as lost" {
 	# That of rt_sigtimedwait(2), which waits for USR1 here.
 	case $(uname -m) in
 	x86_64) number=128 ;;
@@ -114,7 +114,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_file_is web stopped stopped
 }
 
-@test "what still runs at the end of the time is listed, ten at most" {
+@test "processes that still run at the end are listed, ten at most" {
 	machine_sh web 'trap "" TERM
 	    for n in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; '"$WAITS"
 	pid=$(leader web)
@@ -132,7 +132,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[ "${#lines[@]}" = 12 ]
 }
 
-@test "what a machine calls its processes is printable in the list" {
+@test "the names of a machine's processes are made printable in the list" {
 	machine_sh web '{ printf "a\033[31mb" >/proc/self/comm
 	    sleep 600; :; } & '"$WAITS"
 	run -124 stop --timeout 0.2 web
@@ -171,7 +171,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	lives "$pid"
 }
 
-@test "a machine that has just been started hears the signal" {
+@test "a machine that has just been started gets the signal" {
 	# What it is sent before the exec of PID 1, and before its trap, is lost.
 	on_host sh -c 'cat >/tmp/early' <<-'END'
 	cp -a /usr/lib/nspawn-tools/skeleton /var/lib/machines/early
@@ -195,7 +195,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	    sh /tmp/early "$BIN/nspawn-stop"
 }
 
-@test "a machine that reboots instead is a failure, said at once" {
+@test "a machine that reboots instead is an error, reported at once" {
 	machine_sh web "trap 'reboot -f' TERM; $WAITS"
 	pid=$(leader web)
 	run -1 stop web
@@ -233,7 +233,7 @@ reboot_unit()
 	until_true on_host test -e /var/lib/machines/again/ready
 }
 
-@test "a unit whose machine reboots is stopped by its own command alone" {
+@test "a unit whose machine reboots is stopped only by its own ExecStop=" {
 	reboot_unit
 	if [ "$(on_host uname -r | cut -d . -f 1)" -ge 7 ] ||
 	    on_host sh -c 'uname -r | grep -qE "^6\.(1[5-9]|[2-9][0-9])"'; then
@@ -294,7 +294,7 @@ LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     while (defined(recv(S, $m, 9999, 0))) { print "$m" }'
 
 # bats test_tags=timing
-@test "systemd is told what is waited for, by a path or an abstract name" {
+@test "systemd is told about the wait, by a socket with a path or without" {
 	machine_sh web "trap '' TERM; $WAITS"
 	for name in /run/of-test @of-test; do
 		echo "case: $name"

@@ -125,7 +125,7 @@ mixes_expected()
 	done; done; done
 }
 
-@test "each descriptor is a terminal of the machine's, or as it was" {
+@test "each descriptor is a terminal of the machine, or the caller's own" {
 	for machine in $MACHINES; do
 		echo "case: $machine"
 		mixes "$machine" >"$BATS_TEST_TMPDIR/has"
@@ -152,7 +152,7 @@ mixes_expected()
 	    { while read -r line; do echo "$line"; done; } | cmp - <(seq 50000)
 }
 
-@test "what was typed ahead is not lost" {
+@test "keys that were typed ahead are not lost" {
 	mkfifo "$BATS_TEST_TMPDIR/keys"
 	for machine in $MACHINES; do
 		echo "case: $machine"
@@ -171,7 +171,7 @@ typed_by()
 	at_terminal "stty -echo; $1; stty -icanon min 0 time 0; cat"
 }
 
-@test "nobody in a machine types into the caller's terminal" {
+@test "no process in a machine can type into the caller's terminal" {
 	on_host sh -c 'cat >/var/lib/machines/deb/type;
 	    cp /var/lib/machines/deb/type /var/lib/machines/debu/' <<-'END'
 	open(my $tty, "+<", "/dev/tty");
@@ -203,7 +203,7 @@ typed_by()
 	[ -z "$pid" ] || on_host kill "$pid"
 }
 
-@test "a terminal is made where it is asked for, and not where it is not" {
+@test "a terminal is made only where it is asked for" {
 	run -0 enter -t web tty </dev/null
 	[[ "$output" == */dev/pts/[0-9]*$'\r' ]]
 	run -0 enter -t web cat <<<hello
@@ -216,7 +216,7 @@ typed_by()
 	[ "$output" = in ]
 }
 
-@test "the terminal is the user's" {
+@test "the terminal belongs to the user of the command" {
 	for machine in $MACHINES; do
 		echo "case: $machine"
 		run -0 at_terminal "$BIN/nspawn-enter -u joe $machine sh -c \
@@ -293,7 +293,7 @@ kill_at()
 	on_host cat /tmp/back
 }
 
-@test "whatever signal ends it, the terminal is as it was and nothing is left" {
+@test "any signal that ends it leaves the terminal as it was, and no process" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL ALRM; do
 			echo "case: $machine $name"
@@ -303,7 +303,7 @@ kill_at()
 	done
 }
 
-@test "whatever signal ends it without a terminal, nothing is left" {
+@test "any signal that ends it leaves no process, without a terminal" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL; do
 			echo "case: $machine $name"

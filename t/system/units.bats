@@ -221,7 +221,7 @@ off_said()
 	esac
 }
 
-@test "who waits sleeps until something happens" {
+@test "nspawn-stop sleeps while it waits, until something happens" {
 	machine scope web
 	job_start "$BIN/nspawn-stop" --signal none web
 	# Its last look is after the second in which a signal should be heard.

@@ -88,7 +88,7 @@ options_of_help()
 	done
 }
 
-@test "machines are offered, but for those that have no name" {
+@test "machines are offered, except those that have no name" {
 	for shell in "${SHELLS[@]}"; do
 		echo "case: $shell"
 		offers "$shell" 'nspawn-stop ' my-box web
@@ -111,7 +111,7 @@ options_of_help()
 	offers fish 'nspawn-enter --only=uts,n' --only=uts,network
 }
 
-@test "behind the machine its own programs are offered" {
+@test "after the machine its own programs are offered" {
 	for shell in "${SHELLS[@]}"; do
 		echo "case: $shell"
 		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
@@ -122,7 +122,7 @@ options_of_help()
 	done
 }
 
-@test "a program's name that is not plain gets on no command line" {
+@test "a program's name with special characters gets on no command line" {
 	touch "$tree/sbin/m;ls" "$tree/sbin/m x" "$tree/sbin/m"$'\e[2J' \
 	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
 	for shell in "${SHELLS[@]}"; do
@@ -132,7 +132,7 @@ options_of_help()
 	done
 }
 
-@test "who fails to list machines offers nothing and is not heard" {
+@test "a list of machines that fails offers nothing and prints nothing" {
 	machinectl_make <<-'END'
 	#!/bin/sh
 	echo 'Failed to connect to bus' >&2
@@ -148,7 +148,7 @@ options_of_help()
 	done
 }
 
-@test "who hangs is not waited for" {
+@test "a list of machines that hangs is not waited for" {
 	lister_make <<-'END'
 	#!/bin/sh
 	exec sleep 60

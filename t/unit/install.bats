@@ -50,7 +50,7 @@ setup()
 	root=$BATS_TEST_TMPDIR/root
 }
 
-@test "flags of the caller do not lose what the sources need" {
+@test "flags of the caller do not replace those that the sources need" {
 	copy "$copy"
 	for flags in CFLAGS= CFLAGS=-O0 'CFLAGS=-std=gnu99 -g' LDFLAGS=-s; do
 		echo "case: $flags"
@@ -128,7 +128,7 @@ setup()
 	make -C "$copy" uninstall DESTDIR="$root"
 }
 
-@test "each kind of file has a folder of its own to be put into" {
+@test "each kind of file can be installed into a folder of its own" {
 	copy "$copy"
 	folders=(BINDIR=/b SBINDIR=/s MANDIR=/m BASHCOMPDIR=/bash
 	    ZSHCOMPDIR=/zsh FISHCOMPDIR=/fish)
@@ -156,7 +156,7 @@ setup()
 	[ ! -e "$copy/nspawn-stop" ]
 }
 
-@test "what is installed completes in the shells" {
+@test "the completions work in the shells once they are installed" {
 	copy "$copy"
 	make -C "$copy" install PREFIX="$root"
 	PATH=$root/bin:$root/sbin:$PATH
@@ -195,7 +195,7 @@ setup()
 	[ "${sums[0]}" = "${sums[2]}" ]
 }
 
-@test "the sources' tarball has all that is tracked, and builds" {
+@test "the sources' tarball has all tracked files, and builds" {
 	copy_under_git "$copy"
 	touch "$copy/not-tracked"
 	make -C "$copy" dist

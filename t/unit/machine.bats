@@ -22,7 +22,7 @@ in_machine()
 	[ "$output" = "$3" ]
 }
 
-@test "a cgroup is the machine's when its unit's payload follows the slices" {
+@test "a cgroup is the machine's if its unit's payload follows the slices" {
 	in_machine web '0::/machine.slice/machine-web.scope/payload' yes
 	in_machine web '0::/machine.slice/machine-web.scope/payload/init' yes
 	in_machine web '0::/machine.slice/web.scope/payload' yes
@@ -38,7 +38,7 @@ in_machine()
 	in_machine memory '0::/machine.slice/_memory.scope/payload' yes
 }
 
-@test "a hybrid host shows it in one hierarchy among others" {
+@test "a hybrid host shows the machine's cgroup in one hierarchy among others" {
 	in_machine web \
 	    $'9:name=systemd:/machine.slice/web.scope/payload\n0::/' yes
 	in_machine web $'4:memory:/machine.slice/web.scope/payload\n0::/' no
@@ -106,7 +106,7 @@ names()
 	names web 'it kill-signal=' -x -M web -D /x/other
 }
 
-@test "a command line that does not say gives no name" {
+@test "a command line without any name gives none" {
 	names web 'none kill-signal='
 	names web 'none kill-signal=' -b
 	names web 'none kill-signal=' -D .
@@ -116,7 +116,7 @@ names()
 	names web 'none kill-signal=' -M
 }
 
-@test "the payload's own words are not read" {
+@test "the payload's own arguments are not read" {
 	names web 'none kill-signal=' -b /bin/sh -M web
 	names web 'none kill-signal=' -- -M web
 	names web 'none kill-signal=' -q --bind -M web
@@ -161,7 +161,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "a supervisor's program that was replaced still is one" {
+@test "a supervisor whose program was replaced still is one" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -M web
@@ -171,7 +171,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "what only calls itself systemd-nspawn is no supervisor" {
+@test "a process that only calls itself systemd-nspawn is no supervisor" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -M web
@@ -206,7 +206,7 @@ names()
 	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
 }
 
-@test "a stranger's machine is told from ours, and never in its way" {
+@test "another user's machine is told from ours, and never hides it" {
 	idle_start; theirs=$idle
 	proc_supervisor "$theirs" 4711 -M web
 	idle_start; leader=$idle
@@ -222,7 +222,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "a unit whose supervisor names another machine is another's" {
+@test "a unit whose supervisor names another machine belongs to that machine" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 --register=no -M machine-web
@@ -256,7 +256,7 @@ found_by_cgroup()
 	run ! grep -F "<$proc>" "$BATS_TEST_TMPDIR/listed"
 }
 
-@test "the hierarchy of cgroups leads to the unit without a look at all" {
+@test "the hierarchy of cgroups leads to the unit without a full search" {
 	mkdir -p "$cgroups/system.slice/web.service" "$cgroups/init.scope"
 	found_by_cgroup web machine.slice/machine-web.scope payload
 	found_by_cgroup late machine.slice/late.scope payload/init.scope
@@ -305,7 +305,7 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "a leader is found behind the others of a payload, however many" {
+@test "a leader is found among the processes of a payload, however many" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	unit=machine.slice/web.scope/payload
@@ -322,7 +322,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "what the hierarchy shows is believed only if proc says the same" {
+@test "the hierarchy is believed only if proc says the same" {
 	idle_start; nspawn=$idle
 	proc_supervisor "$nspawn" 0 -M other
 	idle_start; other=$idle
@@ -404,7 +404,7 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "what a user's own manager has made is not the host's unit" {
+@test "a unit of a user's own manager is not taken for one of the host" {
 	unit=user.slice/user-1.slice/user@1.service/a.slice/web.scope/payload
 	idle_start; theirs=$idle
 	proc_supervisor "$theirs" 4711 -M x
@@ -455,7 +455,7 @@ found_by_cgroup()
 	[ -e "$BATS_TEST_TMPDIR/calls" ]
 }
 
-@test "strangers stand in nobody's way, however many they are" {
+@test "other users' machines hide none of ours, however many they are" {
 	for uid in 4711 4712; do
 		echo "case: $uid"
 		idle_start; theirs=$idle
@@ -478,7 +478,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "machinectl is asked for what no unit shows" {
+@test "machinectl is asked for a machine that no unit shows" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0
@@ -493,7 +493,7 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "an answer of machinectl that is none is not believed" {
+@test "an invalid answer of machinectl is not believed" {
 	for answer in '' 0 1 -1 x '12 34' 99999999999999999999; do
 		echo "case: $answer"
 		machinectl_make <<-END
@@ -545,7 +545,7 @@ web_make()
 	cgroup_put "machine.slice/${1:-web.scope}/payload" "$leader"
 }
 
-@test "what cannot be read is no answer" {
+@test "a file that cannot be read leaves the question open" {
 	# A directory can be opened, and reading it fails.
 	web_make
 	for file in "$proc/$leader/status" "$proc/$leader/cgroup" \
@@ -573,7 +573,7 @@ is_emulated()
 	echo "# qemu-user for $EMULATED takes part itself" >&3
 }
 
-@test "too few descriptors are no answer, by whatever way it is found" {
+@test "too few descriptors leave the question open, on every way of finding" {
 	! is_emulated || return 0
 	for unit in web.scope own.service elsewhere; do
 		echo "case: $unit"
@@ -595,7 +595,7 @@ is_emulated()
 	done
 }
 
-@test "a machinectl that cannot be run is no answer, unless there is none" {
+@test "a machinectl that cannot be run leaves it open, a missing one does not" {
 	for text in '' nonsense; do
 		echo "case: $text"
 		machinectl_make <<<"$text"
@@ -623,7 +623,7 @@ is_emulated()
 	[ "${lines[0]}" = ETIMEDOUT ]
 }
 
-@test "a machine is its supervisor's user's, whoever made its user namespace" {
+@test "a machine belongs to its supervisor's user, whoever made its namespace" {
 	web_make
 	# It cannot be asked who made this one.
 	namespace_make "$leader" user
@@ -638,7 +638,7 @@ is_emulated()
 	[ "${lines[0]}" != ESRCH ]
 }
 
-@test "a namespace that only the leader lacks is not one that nobody has" {
+@test "a namespace that only the leader lacks is known to the kernel" {
 	web_make
 	run -0 library namespaces "$proc" "$leader"
 	[ "$output" = 'pid ' ]
@@ -655,7 +655,7 @@ is_emulated()
 	[ "$output" = ESRCH ]
 }
 
-@test "of each process every file is read once" {
+@test "each file of each process is read only once" {
 	for unit in web.scope own.service; do
 		echo "case: $unit"
 		web_make "$unit"
@@ -731,7 +731,7 @@ fate_is()
 	[ "$output" = "$1" ]
 }
 
-@test "what becomes of a signal follows from what PID 1 does with it" {
+@test "the fate of a signal follows from what PID 1 does with it" {
 	idle_start
 	mkdir -p "$proc/$idle/fdinfo"
 	fate_is handled 15 "$((1 << 14))"
@@ -831,7 +831,7 @@ fate_is()
 	[ "$output" = E2BIG ]
 }
 
-@test "an id of a user namespace has one outside, or none" {
+@test "an id of a user namespace is mapped to one outside, or to none" {
 	map=$'         0     100000      65536\n     70000          5         1'
 	for pair in 0:100000 65535:165535 70000:5; do
 		echo "case: $pair"

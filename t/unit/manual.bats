@@ -45,7 +45,7 @@ section()
 	awk -v name="$2" '/^\.Sh / { on = $0 == ".Sh " name } on' "$TOP/man/$1"
 }
 
-@test "the programs have options to be held against" {
+@test "--help of the programs lists options, to compare the manuals with" {
 	run -0 options_of_help nspawn-enter
 	[ "${#lines[@]}" -gt 15 ]
 	[[ $'\n'$output$'\n' == *$'\n-u --user =USER\n'* ]]

@@ -27,7 +27,7 @@ as_nobody()
 	fi
 }
 
-@test "help goes to stdout, and asking for it is no mistake" {
+@test "--help prints to standard output, with status 0" {
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		run -0 --separate-stderr "$BUILD/$program" --help
@@ -51,7 +51,7 @@ as_nobody()
 	done
 }
 
-@test "without a machine there is nothing to do" {
+@test "a call that names no machine is refused" {
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		refused "$program" 'no machine is named'
@@ -74,7 +74,7 @@ as_nobody()
 	refused nspawn-stop "'a_b' cannot be the name" web a_b other
 }
 
-@test "what other programs take is answered by what to give here" {
+@test "options of other programs are answered with what to give here" {
 	run -125 "$BUILD/nspawn-enter" root@web true
 	[[ "${lines[0]}" == *"'root@web' cannot be the name of a machine"* ]]
 	[ "${lines[1]}" = \
@@ -93,7 +93,7 @@ as_nobody()
 	refused nspawn-stop i -i web
 }
 
-@test "an option that there is not is refused" {
+@test "an unknown option is refused" {
 	refused nspawn-enter 'nonsense' --nonsense web
 	refused nspawn-enter 'nonsense' web --nonsense true
 	refused nspawn-stop 'nonsense' web --nonsense
@@ -101,7 +101,7 @@ as_nobody()
 	refused nspawn-stop 'timeout' web --timeout
 }
 
-@test "a time, a signal and a list that are none are refused" {
+@test "an invalid time, signal or list is refused" {
 	refused nspawn-stop "'5x' is no time" web --timeout 5x
 	refused nspawn-stop "'' is no time" web -t ''
 	refused nspawn-stop 'too long' web -t 99999999999
@@ -118,7 +118,7 @@ as_nobody()
 	refused nspawn-enter "'tmp' is no absolute path" -w tmp web
 }
 
-@test "who is not root is told so, and nothing is done" {
+@test "a caller who is not root is told so, and nothing is done" {
 	# Where the programs are, perhaps only root can go.
 	seen=$(mktemp -d /tmp/nspawn-tools.XXXXXX)
 	cp -L "$BUILD"/nspawn-* "$seen"

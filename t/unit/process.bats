@@ -25,7 +25,7 @@ emulator_lacks()
 	echo "# qemu-user for $EMULATED cannot do $what" >&3
 }
 
-@test "a deadline passes, and may never come" {
+@test "a deadline passes, or never comes" {
 	run -0 library deadline 60000
 	[ "$output" = left ]
 	run -0 library deadline 0

@@ -18,7 +18,7 @@ expect()
 	done
 }
 
-@test "what is no machine's name is refused" {
+@test "an invalid name of a machine is refused" {
 	call=(name)
 	for name in '' .host -x x- a..b .a a. a_b ../x a/b a@b 'a b' a.-b a-.b \
 	    $'a\n' ä "$(printf 'a%.0s' {1..65})"; do
@@ -27,7 +27,7 @@ expect()
 	done
 }
 
-@test "a unit's name escapes what units do not have" {
+@test "the name of a unit has escapes for characters that units cannot have" {
 	call=(escape)
 	expect web web
 	expect my-box.x 'my\x2dbox.x'
@@ -126,7 +126,7 @@ span()
 	expect 32 '32 32'
 }
 
-@test "what is no signal is refused" {
+@test "an invalid signal is refused" {
 	call=(signal)
 	for text in '' 0 65 -1 SIG FOO RTMIN+31 RTMAX-31 RTMIN-1 RTMAX+1 RTMIN+ \
 	    RTMIN3 'TERM ' SIGSIGTERM; do
@@ -135,7 +135,7 @@ span()
 	done
 }
 
-@test "a signal of its own number is not another one's name" {
+@test "the number of each signal gives its own name" {
 	for n in $(seq 1 31); do
 		echo "case: $n"
 		run -0 library signal "$n"
@@ -143,7 +143,7 @@ span()
 	done
 }
 
-@test "what a container says is printable before it is shown" {
+@test "text from a container is made printable before it is shown" {
 	run -0 library printable $'a\e[31m\x7f\\é' 64
 	[ "$output" = 'a\x1b[31m\x7f\x5c\xc3\xa9' ]
 }
