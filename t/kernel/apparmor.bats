@@ -1,12 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What AppArmor holds a machine's PID 1 to holds a command that enters, too.
+# What AppArmor forbids to a machine's PID 1 it forbids to a command, too.
 
 load labels
 
-# The machines that all tests share are in a profile, the second with a user
-# namespace; free is in none.
+# Three machines that all tests share: jail and jailu are in a profile, jailu
+# with a user namespace; free is in none.
 setup_file()
 {
 	module_needed AppArmor /sys/kernel/security/apparmor trixie
@@ -21,12 +21,13 @@ setup_file()
 	done
 }
 
-# What a profile allows that only keeps a machine, or a caller, from /secret.
+# A profile that allows everything except /secret.
 ALLOWED='file, capability, network, mount, remount, umount, pivot_root, ptrace,
 signal, dbus, unix, userns,
 deny /secret* rwklx,'
 
-# profile NAME [FLAGS]: loads one that allows that, and what it reads.
+# profile NAME [FLAGS]: loads a profile that allows that, and the rules on
+# stdin.
 profile()
 {
 	{
@@ -37,7 +38,8 @@ profile()
 	} | on_host apparmor_parser --replace --skip-cache
 }
 
-# jail PROFILE NAME [OPTION]... [-- COMMAND...]: a machine of a unit in that.
+# jail PROFILE NAME [OPTION]... [-- COMMAND...]: a machine of a unit in that
+# profile.
 jail()
 {
 	local profile=$1
@@ -47,14 +49,15 @@ jail()
 	host machine "$HOST" unit "$@"
 }
 
-# The same for one test alone.
+# The same, for one test only.
 jail_own()
 {
 	machines+=("$2")
 	jail "$@"
 }
 
-# unit_setting NAME SETTING: one more for the unit of the machine to be.
+# unit_setting NAME SETTING: adds a setting to the unit that the machine will
+# have.
 unit_setting()
 {
 	on_host sh -euc 'folder=/run/systemd/system/own-$1-unit.service.d
@@ -67,13 +70,14 @@ label_of()
 	on_host cat "/proc/$1/attr/apparmor/current"
 }
 
-# caller PROFILE COMMAND...: runs a command of the host that is held to that.
+# caller PROFILE COMMAND...: runs a command of the host in that profile.
 caller()
 {
 	on_host aa-exec -p "$@"
 }
 
-# What reads the file or writes one beside it, and has to be denied that.
+# denied COMMAND...: runs a command that reads the secret or writes a file
+# beside it, which has to be denied.
 denied()
 {
 	run "$@"
@@ -83,7 +87,7 @@ denied()
 	[[ "$output" != *hidden* ]]
 }
 
-# Neither the file's mode nor the machine keeps anybody from it.
+# Neither the file's mode nor the machine denies access to the file.
 @test "only the profile forbids what is forbidden here" {
 	[ "$(label_of "$(leader jail)")" = 'bar-jail (enforce)' ]
 	[ "$(label_of "$(leader jailu)")" = 'bar-jail (enforce)' ]
@@ -154,7 +158,7 @@ denied()
 	grep -q told "$job_log"
 }
 
-# Each line is a profile's name and flags, and the label of PID 1 in it.
+# Each line has a profile's name and flags, and the label of PID 1 in it.
 LABELS='two (words)||two (words) (enforce)
 a (b) (enforce)|complain|a (b) (enforce) (complain)
 lax|unconfined|lax (unconfined)'
@@ -239,8 +243,8 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'stuck (enforce)' ]
 }
 
-# A machine in the profile that is stopped by "init 0" alone: by name and
-# signals a runit.  Its init tells which label it has, and what it can read.
+# A machine in the profile that only "init 0" stops: it has the name and the
+# signals of runit.  Its init writes down its label, and what it can read.
 runit_jail()
 {
 	on_host sh -c 'cat >/tmp/init && chmod +x /tmp/init' <<-'END'
@@ -296,7 +300,8 @@ runit_jail()
 	machine_file_is execstop2 label 'bar-jail (enforce)'
 }
 
-# AppArmor asks both: a profile may forbid that its process gets a signal.
+# AppArmor checks both sides: a profile may forbid that its process gets a
+# signal.
 @test "a signal that a profile keeps from PID 1 is reported as not sent" {
 	profile deaf <<<'deny signal receive peer=unconfined,'
 	jail_own deaf deaf

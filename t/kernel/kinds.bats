@@ -1,10 +1,11 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What may differ from one kernel, systemd or kind of cgroups to the other, in
-# the usual kinds of machine, with and without a user namespace: found, entered in all
-# usual ways, bound as PID 1 is, and stopped.  Short enough for a processor that
-# is translated; the same is in other files in detail.
+# What may differ between kernels, releases of systemd and kinds of cgroups, in
+# the usual kinds of machine, with and without a user namespace: finding it,
+# entering it in all usual ways, confinement as PID 1 has it, and stopping it.
+# This is short enough for an emulated processor; other files test the same in
+# detail.
 
 load ../common
 load ../machines
@@ -23,7 +24,8 @@ setup_file()
 	done
 }
 
-# for_each COMMAND...: with the name of each machine behind it.
+# for_each COMMAND...: runs the command for each machine, with its name as the
+# last word.
 for_each()
 {
 	local kind name
@@ -36,16 +38,17 @@ for_each()
 	done
 }
 
-# What sleeps so long is the command of a test.
+# The command of a test, which nothing else runs.
 SLEEP='/bin/sleep 4713'
 
-# What says of a process how it is bound.
+# The lines of a status that show how a process is confined.
 BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
 BINDS+='|Mems_allowed|Groups|Uid|Gid):'
 
-# bound PID: prints that, and its limits, namespaces, groups, label, scheduling.
-# A hierarchy that is not mounted cannot be joined: the one of systemd alone.
-# A profile that forbids nothing is one that the kernel itself gives a program.
+# bound PID: prints these lines, and the process's limits, namespaces, groups,
+# label and scheduling.  A hierarchy that is not mounted, as that of systemd may
+# be, cannot be joined and is left out.  A label that ends in "(unconfined)"
+# forbids nothing; the kernel itself gives such ones to some programs.
 bound()
 {
 	on_host sh -euc 'cd "/proc/$1"
@@ -147,7 +150,7 @@ listed()
 	for_each listed
 }
 
-# The command, if it runs at all, says in which pid namespace it is.
+# The command, if it runs at all, prints its pid namespace.
 @test "a filter that lies lets no command out" {
 	ours=$(on_host readlink /proc/self/ns/pid)
 	for call in clone capset setsid exit_group execve; do
@@ -176,7 +179,7 @@ stopped()
 	run -1 stop --strict --quiet --dry-run "$1"
 }
 
-# The last, since none is left then.
+# This test is the last one: it leaves no machine.
 @test "every kind of machine stops cleanly" {
 	for_each stopped
 }

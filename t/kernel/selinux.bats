@@ -1,14 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What SELinux holds a machine's PID 1 to (systemd-nspawn -Z) holds a command
-# that enters, too.
+# What SELinux forbids to a machine's PID 1 (systemd-nspawn -Z) it forbids to a
+# command, too.
 
 load labels
 
-# Prints the least policy that a kernel takes.  Everything is in kernel_t at
-# first, which may do everything.  jail_t may have no file of secret_t; what is
-# in stuck_t may not ask for another label, and in barred_t not get it.
+# Prints the least policy that a kernel takes.  At first everything is in
+# kernel_t, which may do everything.  jail_t has no access to files of secret_t;
+# stuck_t may not ask for another label; barred_t may ask, but does not get one.
 policy()
 {
 	local files='(read write append open create execute entrypoint)'
@@ -71,7 +71,7 @@ policy()
 	done
 }
 
-# The kernel takes a policy in one write, and libselinux looks for the file.
+# The kernel takes a policy only in one write; libselinux looks for the file.
 policy_load()
 {
 	policy >/tmp/policy.cil
@@ -85,8 +85,8 @@ policy_load()
 
 JAIL=u:r:jail_t:s0:c0,c1
 
-# The machines that all tests share have a label, the second a user namespace,
-# the third no_new_privs; free has none.
+# Four machines that all tests share: three have a label, jailu also a user
+# namespace and jailn also no_new_privs; free has no label.
 setup_file()
 {
 	module_needed SELinux /sys/fs/selinux \
@@ -112,13 +112,13 @@ label_of()
 	on_host sh -c 'tr -d "\0" <"/proc/$1/attr/current"' '' "$1"
 }
 
-# caller TYPE COMMAND...: runs a command of the host that is of that type.
+# caller TYPE COMMAND...: runs a command of the host with that type.
 caller()
 {
 	on_host runcon "u:r:$1:s0" "${@:2}"
 }
 
-# Neither the file's mode nor the machine keeps anybody from it.
+# Neither the file's mode nor the machine denies access to the file.
 @test "only the policy forbids what is forbidden here" {
 	[ "$(label_of "$(leader free)")" = u:r:kernel_t:s0 ]
 	for name in jail jailu jailn; do
@@ -183,8 +183,8 @@ caller()
 	[ "$output" = hidden ]
 }
 
-# A machine that is stopped by "init 0" alone: by name and signals a runit.  Its
-# init tells which label it has.
+# A machine that only "init 0" stops: it has the name and the signals of runit.
+# Its init writes down its label.
 runit_jail()
 {
 	on_host sh -c 'cat >/tmp/init && chmod +x /tmp/init' <<-'END'

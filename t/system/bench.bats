@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# That the measuring works, not what it measures.
+# These test that bench measures, not what the values are.
 
 load ../common
 
@@ -14,7 +14,7 @@ load ../common
 	[ "$stderr" = '' ]
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
 	[[ "$output" == *$'\nnspawn-enter --no-seccomp NAME true '* ]]
-	# Of each look for machines five times; of each stop two.
+	# A search for machines has five columns, a stop two.
 	for row in 'in scopes +1' 'in scopes +3' 'in one cgroup +1'; do
 		echo "case: $row"
 		grep -qE "^$row( +[0-9.]+ +[0-9.]+-[0-9.]+){5} +[0-9.]+$" \
@@ -41,7 +41,7 @@ load ../common
 	run ! compgen -G '/run/nspawn-tools/bench-*'
 }
 
-# Says whether nothing of a bench with that PID is left.
+# True if nothing is left of a bench with that PID.
 bench_gone()
 {
 	[ ! -e "/run/nspawn-tools/bench-$1" ] && ! kill -0 "$1" 2>/dev/null

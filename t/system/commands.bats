@@ -1,16 +1,16 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines that are told by a command, some of which cannot be at that time:
-# the others are told all the same, side by side and in time.
+# Machines that need a command to stop, which cannot be run in some of them at
+# that time: the others get theirs all the same, side by side and in time.
 
 load ../common
 load ../machines
 
 : "${SUITE:=trixie}"
 
-# One whose PID 1 is, by name and signals, the runit of Void: "init 0" alone
-# stops it.
+# A machine whose PID 1 has the name and the signals of Void's runit: only "init
+# 0" stops it.
 setup_file()
 {
 	inits=/outer$("$TOP/t/host" build inits-bookworm)
@@ -71,7 +71,7 @@ children) || :; done 2>/dev/null
 	limited_end
 }
 
-# voids NAME...: starts such machines, at the same time.
+# voids NAME...: starts such machines at the same time.
 voids_start()
 {
 	voids=("$@")
@@ -80,7 +80,7 @@ voids_start()
 	    '' "$@"
 }
 
-# A process has ended, although its parent may not know yet.
+# True if a process has ended, even if it is a zombie.
 has_ended()
 {
 	on_host sh -c '! grep -q "^State:.[^ZX]" \
@@ -93,7 +93,7 @@ leader_of()
 	    read pid _ <"/proc/$pid/task/$pid/children"; echo $pid' '' "$1"
 }
 
-# timed COMMAND...: in ms, in $took.
+# timed COMMAND...: sets took to the ms that it took.
 timed()
 {
 	local before=$EPOCHREALTIME
@@ -108,7 +108,7 @@ freeze_by()
 	case $1 in
 	systemctl) on_host systemctl freeze "machine-$2.scope" ;;
 	cgroup)
-		# The machine's part of its scope alone.
+		# Only the machine's part of its scope.
 		on_host sh -c 'cd "/sys/fs/cgroup/machine.slice/$1/payload" &&
 		    echo 1 >cgroup.freeze && until grep -q "frozen 1" \
 		    cgroup.events; do sleep 0.01; done' '' "machine-$2.scope"
@@ -124,7 +124,8 @@ freeze_by()
 
 @test "two frozen machines of three do not delay the third" {
 	ways='systemctl cgroup'
-	# A hierarchy of the old kind, of which unified ones know nothing.
+	# A hierarchy of version 1, which a host with only version 2 does not
+	# know.
 	if grep -q freezer /proc/self/cgroup; then
 		on_host mkdir /run/v1
 		on_host mount -t cgroup -o freezer of-test /run/v1
@@ -152,8 +153,8 @@ freeze_by()
 	done
 }
 
-# Somebody of the host who traces PID 1 of a machine, as a debugger does, is in
-# the way of whoever enters it.
+# A process of the host that traces PID 1 of a machine, as a debugger does,
+# blocks each entry.
 trace()
 {
 	on_host sh -c '"$1" hold "$2" >"/tmp/traced" 2>&1 &
@@ -213,7 +214,7 @@ trace()
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
-	# What nspawn-stop ignores, PIPE and XFSZ, the command does not.
+	# nspawn-stop ignores PIPE and XFSZ; the command does not.
 	run -0 on_host cat /var/lib/machines/a1/etc/ignored
 	[ $((16#$output & 0x1001000)) = 0 ]
 }
@@ -238,7 +239,7 @@ trace()
 		run ! has_ended "$name"
 		run -0 stop "$name"
 	done
-	# The last is enough, the first is not.
+	# The largest limit is enough, and the smallest is not.
 	[ "$name $failed" != "tasks8 0" ]
 	has_ended "$name"
 }
@@ -264,7 +265,8 @@ trace()
 		failed=$((failed + 1))
 		[[ "$status" =~ ^(1|125)$ ]] || wrong+="$n: status $status; "
 		[[ "$output" == 'nspawn-stop: '* ]] || wrong+="$n: not said; "
-		# What has run is a machine that ends, and no failure.
+		# If the command was run, the machine ends, and there is no
+		# failure.
 		if has_ended "$name"; then
 			wrong+="$n: status $status, and it has ended; "
 			name=
@@ -272,7 +274,7 @@ trace()
 	done
 	echo "$wrong"
 	[ "$wrong" = '' ]
-	# The last is enough, the first is not.
+	# The largest limit is enough, and the smallest is not.
 	[ "$name" = '' ]
 	[ "$failed" -gt 0 ]
 }

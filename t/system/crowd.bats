@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# Many who enter one machine at the same time, and somebody who is in their way:
-# only one process at a time can trace PID 1, which is what filters are copied
-# by.  Once for each release of systemd in the names of the links to this file.
+# Many processes enter one machine at the same time, and another one blocks
+# them: only one process at a time can trace PID 1, which is needed to copy
+# filters.  The links to this file name the releases of systemd that it runs on.
 
 load ../common
 load ../machines
@@ -14,8 +14,8 @@ setup_file()
 	host_start_shared
 }
 
-# crowd NAME COUNT AT_ONCE [OPTION]...: so many entries, each with a number that
-# it has to print.  Prints what went wrong.
+# crowd NAME COUNT AT_ONCE [OPTION]...: that many entries, each of which has to
+# print a number of its own.  Prints what went wrong.
 crowd()
 {
 	local name=$1 count=$2 at_once=$3
@@ -42,7 +42,7 @@ crowd()
 @test "entries as another user or in terminals of their own succeed, too" {
 	run -0 crowd web 100 4 -u joe
 	[ "$output" = '' ]
-	# A pty ends each line in its own way.
+	# A pty changes the end of each line.
 	run -0 on_host sh -euc 'seq 50 | xargs -P 4 -I N sh -c '\''
 	    said=$("$0" -t web echo N 2>&1 </dev/null | tr -d "\r") &&
 	    [ "$said" = N ] || echo "N: $said"'\'' "$0"' "$BIN/nspawn-enter"
@@ -60,7 +60,7 @@ crowd()
 	done
 }
 
-# Two machines side by side are entered as if there were one.
+# Two machines are entered side by side, as if they were one.
 @test "entries into several machines are not mixed up" {
 	run -0 on_host sh -euc 'seq 200 | xargs -P 8 -I N sh -c '\''
 	    [ $(($1 % 2)) = 0 ] && name=web || name=webu
@@ -97,11 +97,11 @@ crowd()
 		echo "$output"
 		[ "$output" = 'status 0' ]
 		on_host sort /tmp/entries | uniq -c
-		# Each line is of one of these kinds.
+		# Each line has one of these forms.
 		run -1 on_host grep -vxE -e '0 whole' -e '137 (whole)?' \
 		    -e '125 nspawn-enter: .+' /tmp/entries
 		[ "$output" = '' ]
-		# To do without filters is nothing to propose here.
+		# The message must not propose to leave out the filters here.
 		run ! on_host grep -e '--no-seccomp' /tmp/entries
 		run -0 on_host head -n 30 /tmp/entries
 		[ "$(sort -u <<<"$output")" = '0 whole' ]
@@ -109,8 +109,8 @@ crowd()
 	done
 }
 
-# Somebody of the host who traces PID 1 of web, as a debugger does, until the
-# time in s is over.
+# A process of the host traces PID 1 of web, as a debugger does, for that many
+# seconds.
 tracer_start()
 {
 	job_start timeout -s KILL "$1" sh -c 'echo "tracer $$"; exec "$@"' '' \
@@ -128,7 +128,7 @@ tracer_start()
 	grep -qw "$tracer" <<<"$output"
 	[[ "$output" == 'nspawn-enter: web: '* ]]
 	[[ "$output" != *'Invalid argument'* ]]
-	# Who wants no filters is not in anybody's way.
+	# An entry without filters is not blocked.
 	run -0 enter -q --no-seccomp web echo in
 	[ "$output" = in ]
 	on_host kill -KILL "$tracer"

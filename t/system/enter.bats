@@ -25,7 +25,8 @@ setup_file()
 		number=$(kill -l "$name")
 		run "-$((128 + number))" enter web sh -c "kill -$name \$\$"
 	done
-	# It is a death, not a status: a parent that waits sees the signal.
+	# nspawn-enter dies by the signal, and does not only exit with a status:
+	# its parent can see the signal.
 	run -0 on_host sh -c "'$BIN/nspawn-enter' web sh -c 'kill -USR1 \$\$' &
 	    wait \$! || kill -l \$?"
 	[[ "${lines[*]}" == *USR1* ]]
@@ -108,7 +109,7 @@ setup_file()
  /etc/passwd" ]
 		run ! enter web test -e /run/entered
 	done
-	# Whatever else there is, and however much.
+	# A long file with nonsense before the user is read to its end.
 	on_host sh -c "cd ${passwd%/*} && { tr '\\0' x </dev/zero | head -c 2M
 	    printf 'a\\0b:\\n'; cat passwd.good; } >passwd"
 	run -0 enter -u joe web grep ^Uid /proc/self/status
@@ -118,8 +119,8 @@ setup_file()
 	[ "$output" = joe ]
 }
 
-# Prints which of its namespaces a command shares with the machine's leader,
-# where nspawn-enter starts it with these options.
+# entered_namespaces MACHINE [OPTION]...: prints which namespaces a command
+# shares with the machine's leader if nspawn-enter starts it with these options.
 entered_namespaces()
 {
 	local machine=$1
@@ -271,7 +272,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run -125 enter -u joe:nogroup9 web touch /has-run
 	[ "$output" = "nspawn-enter: web: has no group 'nogroup9' in its\
  /etc/group" ]
-	# Of the host, and the number that changes nothing.
+	# A user that only the host has, and the number that means "no change".
 	run -125 enter -u messagebus web touch /has-run
 	run -125 enter -u 4294967295:0 web touch /has-run
 	run -125 enter -u $'\e[31m' web touch /has-run
@@ -437,7 +438,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	done
 }
 
-# Whether the monitor of the job has a command that is stopped.
+# True if the monitor of the job has a command that is stopped.
 command_stopped()
 {
 	local monitor
@@ -465,7 +466,7 @@ command_stopped()
 	run -0 enter web ps -o args
 	[[ "$output" == *'/bin/sleep 4324'* ]]
 	[[ "$output" != *nspawn-enter* ]]
-	# Nothing but KILL ends it before the command.
+	# Only KILL ends it before the command.
 	on_host kill -TERM "$monitor"
 	lives "$command"
 	on_host kill -KILL "$monitor"
@@ -478,7 +479,8 @@ command_stopped()
 
 @test "a stopped nspawn-enter does not hold up the machine's end" {
 	machine scope short
-	# As a unit: nsenter, our way into the host, stops with its child.
+	# It runs as a unit: nsenter, by which t/host enters the host, would
+	# stop with its child.
 	on_host systemd-run --quiet --unit=stopped --property=Type=exec \
 	    "$BIN/nspawn-enter" short /bin/sleep 4325
 	pid=$(on_host systemctl show -p MainPID --value stopped)

@@ -1,23 +1,24 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What goes wrong around the two programs.  Only here a machinectl is made up.
+# What goes wrong around the two programs.  Only this file uses a made-up
+# machinectl.
 
 load ../common
 load ../machines
 
-# The search for leaks cannot be made under strace.
+# The search for leaks does not work under strace.
 export ASAN_OPTIONS=detect_leaks=0
 
-# Puts the script on stdin before the host's own machinectl; it can append to
-# /tmp/calls what it was called with.
+# Puts the script on stdin before the host's own machinectl; it can write to
+# /tmp/calls how it was called.
 fake_machinectl()
 {
 	on_host sh -c 'mkdir -p /tmp/fake && cat >/tmp/fake/machinectl &&
 	    chmod +x /tmp/fake/machinectl && : >/tmp/calls'
 }
 
-# Stops with that machinectl on PATH.
+# Runs nspawn-stop with that machinectl on PATH.
 stop_faked()
 {
 	on_host env PATH=/tmp/fake:/usr/bin:/bin "$BIN/nspawn-stop" "$@"
@@ -63,8 +64,8 @@ kill web --kill-who=leader --signal=37' ]
 	machine_file_is web signal 15
 }
 
-# What the signal did the first time, it may not do the second: many programs
-# take that for haste.
+# A second signal may do something else than the first: many programs then hurry
+# and do not end cleanly.
 @test "the signal is sent once if machinectl sends it and then hangs" {
 	machine_sh web "trap 'echo told >>/told' TERM; $WAITS"
 	fake_machinectl <<-'END'
@@ -122,7 +123,7 @@ kill web --kill-who=leader --signal=37' ]
 }
 
 @test "without pidfd_open nothing is entered or sent" {
-	# The host itself is a machine, as seen from outside.
+	# Seen from outside the host itself is a machine.
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		run -125 strace -f -o /dev/null \
@@ -171,7 +172,8 @@ kill web --kill-who=leader --signal=37' ]
 }
 
 @test "an entry that hangs is given up, and no monitor is left" {
-	# As a file that blocks for ever would: the intermediate reads passwd.
+	# This stands for a file that blocks for ever: the intermediate reads
+	# passwd.
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
 	    "$BUILD/nspawn-enter" -q "$HOST" true
@@ -180,7 +182,7 @@ kill web --kill-who=leader --signal=37' ]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
 }
 
-# Runs nspawn-enter in the host; what it lists is noted.
+# Runs nspawn-enter in the host, and writes down which directories it lists.
 enter_listed()
 {
 	strace -f -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 nsenter \
@@ -202,12 +204,12 @@ enter_listed()
 		    "$BATS_TEST_TMPDIR/listed"
 		run ! grep '</proc>' "$BATS_TEST_TMPDIR/listed"
 	done
-	# Without cgroups, or in a mount namespace that shows none.
+	# A mount namespace without cgroups shows none.
 	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    PATH=/nowhere exec '$BIN/nspawn-enter' -q --privileged web \
 	    /usr/bin/hostname"
 	[ "$output" = web ]
-	# Whose cgroup cannot be joined is not entered as if that were nothing.
+	# If the cgroup cannot be joined, the entry is refused.
 	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    exec '$BIN/nspawn-enter' web true"
 	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
@@ -218,7 +220,8 @@ enter_listed()
 	machine template twice
 	host_script <<-'END'
 	cp -a /var/lib/machines/twice /var/lib/machines/second
-	# Of two that share this folder newer releases refuse the second.
+	# Newer releases refuse the second of two machines that share this
+	# folder.
 	systemd-run --quiet --unit=second \
 	    -p TemporaryFileSystem=/run/systemd/nspawn systemd-nspawn --quiet \
 	    --register=no --link-journal=no --console=pipe --private-network \
@@ -237,8 +240,8 @@ enter_listed()
 	on_host kill -KILL "$two"
 }
 
-# Stops with that many descriptors, or tries to: never says a machine of $names
-# has ended or does not run, unless its leader has.
+# Runs nspawn-stop with that many descriptors.  It must never say that a machine
+# of $names has ended or is not running while its leader lives.
 stop_with()
 {
 	local limit=$1
@@ -279,7 +282,8 @@ nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 		*) false ;;
 		esac
 	done
-	# What can be held is stopped, and the rest is named.
+	# Machines that it has descriptors for are stopped, and the others are
+	# named.
 	stop_with 24 --timeout 5
 	[ "$status" = 1 ]
 	stopped=0

@@ -3,19 +3,18 @@
 # bats file_tags=static
 #
 # A command has the system call filters of its machine, and these may answer
-# every call that is made under them with a lie.  Nobody who is to become a
-# command may rely on one: t/hostile.c has the filters, t/watcher.c sees what
-# comes of it.
+# every call with a lie.  A process that is to become a command must not rely on
+# any answer.  t/hostile.c has the filters, and t/watcher.c sees what happens.
 
 load ../common
 load ../machines
 
-# Programs are the static ones, whatever else is tested: what a libc or a
-# sanitizer does on its own is not counted here.
+# The programs are always the static ones: calls that a libc or a sanitizer
+# makes by itself are not counted here.
 PROGRAMS=/src/build/static
 
-# All system calls that are made under the filters, and whatever could be made
-# in the place of one.
+# All system calls that are made under the filters, and other calls that could
+# replace one of them.
 MADE='capget capset chdir clone execve exit_group ioctl prctl rt_sigaction
     rt_sigprocmask setsid'
 MORE='clone3 close close_range dup2 dup3 execveat exit fcntl fork getpid
@@ -30,7 +29,7 @@ setup_file()
 {
 	host_start
 	on_host sh -c 'cat >/tmp/filtered' <<-'END'
-	# PROGRAMS "WAY..." "OPTION..." RESULT CALL[,CALL]...: makes a machine
+	# PROGRAMS "WAY..." "OPTION..." RESULT CALL[,CALL]...: starts a machine
 	# with those options for each filter, and watches the programs.
 	programs=$1 ways=$2 options=$3 result=$4
 	shift 4
@@ -74,19 +73,20 @@ filtered()
 	[[ "$output" != *': it '* ]]
 }
 
-# Each filter once.
+# Runs each filter once.
 all_filtered()
 {
 	# shellcheck disable=SC2086 # to be split into words
 	filtered "$@" $MADE $MORE $TOGETHER
-	# There was a command to look at, but for a few.
+	# Most of them let a command run, so that there was something to watch.
 	[ "$(grep -c ': inside' <<<"$output")" -gt \
 	    "$((2 * $(grep -c ': nothing' <<<"$output")))" ]
 }
 
-# What is traced is $1, the program below PROGRAMS, and its words.  Prints the
-# calls of who installs filters, from the last one on, and those of the process
-# that it makes and that executes what the regular expression $2 says.
+# calls_under_filters PROGRAM COMMAND WORD...: traces that program of PROGRAMS
+# with these words.  Prints the system calls of the process that installs
+# filters, from the last filter on, and of its child that executes what matches
+# COMMAND, a regular expression.
 calls_under_filters()
 {
 	local program=$1 command=$2 log=$BATS_TEST_TMPDIR/calls
@@ -122,7 +122,8 @@ calls_under_filters()
 	machine scope ordered "--bind-ro=$PROGRAMS/hostile:/usr/sbin/init" -- \
 	    /usr/sbin/init filter 0 swapon
 	until_true on_host test -e /var/lib/machines/ordered/ready
-	# Nobody is there to look at the witness.
+	# Here no watcher opens the pipe of the machine, so it gets a plain
+	# file.
 	on_host sh -c 'cd /var/lib/machines/ordered && rm go && echo >go'
 	made=
 	for words in web '-u joe web' '-t web' '-w / web' webu '-u joe webu' \
@@ -190,8 +191,8 @@ calls_under_filters()
 }
 
 @test "a machine that answers any call with another error gains nothing" {
-	# EINTR and EAGAIN; ENOMEM; ERESTARTSYS, which is the kernel's own; the
-	# last one.
+	# EINTR, EAGAIN, ENOMEM, ERESTARTSYS (which only the kernel itself
+	# uses), and the largest one.
 	for error in 4 11 12 512 4095; do
 		echo "case: $error"
 		# shellcheck disable=SC2086 # to be split into words

@@ -1,8 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines whose PID 1 has heard, and that cannot end since somebody outside is
-# stopped: nspawn-stop names who that is, and what helps helps.
+# Machines whose PID 1 has got the signal, and which cannot end because a
+# process outside is stopped: nspawn-stop names it, and the proposed remedy
+# works.
 
 load ../common
 load ../machines
@@ -22,7 +23,7 @@ teardown()
 	machines_end
 }
 
-# Stops a process as ^Z does.
+# Stops a process, as ^Z does.
 process_stop()
 {
 	stopped=("$1")
@@ -40,7 +41,8 @@ has_ended()
 	! on_host grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
-# start_guest HOW: sets parent, whose child is in the machine web.
+# start_guest HOW: starts a process in the machine web; sets guest to its PID,
+# and parent to that of its parent outside.
 start_guest()
 {
 	local leader program
@@ -50,7 +52,7 @@ start_guest()
 	nsenter) set -- nsenter -t "$leader" -p -m -- /bin/sleep 599 ;;
 	nspawn-enter) set -- "$BIN/nspawn-enter" web /bin/sleep 599 ;;
 	perl)
-		# A name that is not for a terminal; 308 is setns(2) of x86-64.
+		# A name with control characters; 308 is setns(2) of x86-64.
 		program='open(N, "<", "/proc/$ARGV[0]/ns/pid");
 		    open(C, ">", "/proc/self/comm"); print C "a\033[31mb";
 		    close(C); syscall(308, fileno(N), 0) == 0 or die;
@@ -81,10 +83,10 @@ guest_runs()
 		run -124 stop --timeout 0.5 web
 		echo "$output"
 		[[ "$output" == *"its parent $parent ($name) is stopped"* ]]
-		# The process itself, too, is a line of the list.
+		# The process itself is also in the list.
 		[[ "$output" == *": $guest ("*" inside) sleep"* ]]
 		run ! has_ended "$supervisor"
-		# Nothing more is needed than what was said.
+		# The remedy that the message named is enough.
 		job_start "$BIN/nspawn-stop" --timeout 30 web
 		until_true job_polls
 		on_host kill -CONT "$parent"

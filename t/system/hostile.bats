@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines that mean harm, or never stand still.  What is in their files is in
-# enter.bats, what they do to terminals in terminal.bats.
+# Machines that mean harm, or never keep still.  enter.bats has hostile files of
+# machines, and terminal.bats what they do to terminals.
 
 load ../common
 load ../machines
@@ -50,7 +50,7 @@ load ../machines
 		case $status in
 		0) [ "$output" = entered ] ;;
 		125) [[ "$output" == 'nspawn-enter: '* ]] ;;
-		# The machine's end is that of all that is in it.
+		# A command ends with its machine.
 		137) [ "$output" = '' ] || [ "$output" = entered ] ;;
 		*) echo "$status: $output" && false ;;
 		esac
@@ -67,7 +67,8 @@ load ../machines
 	done
 }
 
-# hostile NAME MODE... [-- OPTION...]: a machine whose PID 1 is t/hostile.c.
+# hostile_machine NAME MODE... [-- OPTION...]: a machine whose PID 1 is
+# t/hostile.c.
 hostile_machine()
 {
 	local name=$1 words=()
@@ -88,7 +89,8 @@ ready()
 	on_host test -e "/var/lib/machines/$1/ready"
 }
 
-# A machine that may have a FUSE.  It ends even while somebody waits for that.
+# A machine that may have a FUSE.  It can end even while a process waits for
+# that.
 fuse_machine()
 {
 	hostile_machine fuse fuse "$1" -- --bind=/dev/fuse \
@@ -96,9 +98,9 @@ fuse_machine()
 	until_true ready fuse
 }
 
-# Runs a program of the host, for 30 seconds at most; whoever it leaves behind
-# holds no output open.  Its status, its output and the seconds that it took are
-# in $status, $output and $took.
+# Runs a program of the host, for 30 seconds at most; processes that it leaves
+# behind hold no output open.  Sets status, output and took, the seconds that it
+# took.
 bounded()
 {
 	local began=$SECONDS
@@ -111,7 +113,7 @@ bounded()
 	echo "status $status after $took s: $output"
 }
 
-# After the machine's end nobody waits for it any more.
+# After the machine's end no process waits for it any more.
 nobody_left()
 {
 	machines_end
@@ -181,8 +183,8 @@ nobody_left()
 	held_up /usr/sbin/program
 }
 
-# A command cannot be run in the machine, and it can be stopped neither by one;
-# but another one, named after it, is.
+# No command can be run in the machine, so it cannot be stopped by one, either;
+# a machine that is named after it on the command line is stopped.
 held_up()
 {
 	machine scope next
@@ -198,8 +200,8 @@ held_up()
 	nobody_left
 }
 
-# A machine that is stopped by "init 0" alone: by name and signals a runit.  The
-# init of that name is a script, $2; at USR1 PID 1 stops.
+# A machine that only "init 0" stops: it has the name and the signals of runit.
+# Its init is the script $2; at USR1 PID 1 stops.
 runit_machine()
 {
 	printf '#!/bin/sh\n%s\n' "$2" | on_host sh -c \
@@ -212,8 +214,8 @@ runit_machine()
 	until_true ready "$1"
 }
 
-# What root of a machine can do to the descriptors that it gets; and what these
-# are, which is then in /given.
+# What root of a machine can do to the descriptors that it gets; /given then
+# says what they were.
 SPOIL='for fd in 0 1 2; do
     was=$(readlink /proc/$$/fd/$fd)
     echo "$was" >>/given
@@ -258,7 +260,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	hostile_machine trace trace -- --drop-capability=CAP_SYS_ADMIN
 	until_true ready trace
 	job_start "$BIN/nspawn-enter" trace echo ran
-	# It has read what confines PID 1 when it is in the machine's cgroup.
+	# When it is in the machine's cgroup, it has read what confines PID 1.
 	until_true enters trace
 	on_host sh -c ': >/var/lib/machines/trace/go'
 	job_end
@@ -268,7 +270,8 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	[[ "$(cat "$job_log")" != *ran* ]]
 }
 
-# Whether somebody whom the kernel is to kill first is in the machine's cgroup.
+# True if the machine's cgroup has a process whose OOM score is the highest: one
+# that is about to enter.
 enters()
 {
 	on_host sh -c 'for pid in $(cat "$1"/payload/cgroup.procs); do
@@ -277,12 +280,12 @@ enters()
 	exit 1' sh "$(on_host cat "/run/nspawn-tools/$1/cgroup")"
 }
 
-# Enters the machine and prints what the command has: its user namespace and the
-# capabilities that it may ever have.  The program waits, stopped: as $inner
-# outside of the host; and who waits for it there has stopped, too, as $job.
+# Starts an entry whose command prints its user namespace and its capability
+# bounding set.  The program waits, stopped: $inner is its PID outside of the
+# host; $job, which waits for it there, is stopped as well.
 enter_stopped()
 {
-	# The search for leaks cannot be made under strace.
+	# The search for leaks does not work under strace.
 	"$TOP/t/host" run "$HOST" sh -c 'kill -STOP $$
 	    export ASAN_OPTIONS=detect_leaks=0; exec "$@"' sh \
 	    "$BIN/nspawn-enter" -q leave sh -c 'readlink /proc/self/ns/user
@@ -299,8 +302,8 @@ has_stopped()
 	grep -q '^State:.T' "/proc/$1/status"
 }
 
-# Lets it go on with its calls of openat(2) written down, and whatever else
-# strace is to do.
+# Continues it under strace, which writes down its calls of openat(2) and does
+# what its other options say.
 go_on_traced()
 {
 	rm -f "$BATS_TEST_TMPDIR/calls"
@@ -310,8 +313,8 @@ go_on_traced()
 	kill -CONT "$inner"
 }
 
-# Lets it go on until its end.  Who waits for it continues it when it is itself
-# continued, which must not undo a stop before.
+# Continues it until its end.  $job continues $inner when it is itself
+# continued; it must not do so for an earlier stop.
 go_on()
 {
 	kill -CONT "$inner" "$job"
@@ -325,8 +328,8 @@ stands_in_openat()
 	    tail -n 1 "$BATS_TEST_TMPDIR/calls" | grep -q 'stopped by SIGSTOP'
 }
 
-# The places, among all calls of openat(2), of those by which it reads what the
-# leader is, from the user namespace on.
+# Prints which of all calls of openat(2) read what the leader is, from its user
+# namespace on.
 places_of_leader()
 {
 	awk -v leader="$(leader leave)" '/^openat/ {
@@ -361,7 +364,7 @@ places_of_leader()
 		go_on
 		echo "place $place, status $job_status: $said"
 		case $job_status in
-		# It may have all in the namespace that PID 1 has made.
+		# In the namespace that PID 1 has made, it may have everything.
 		0) [ "$said" = "$first" ] ||
 		    [ "${said%%$'\n'*}" != "${first%%$'\n'*}" ] ;;
 		125) [[ "$said" == *'has changed what confines it'* ]]

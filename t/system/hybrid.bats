@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Cgroups of version 1: a machine that is started on this system itself, where
-# they are mounted beside version 2.  Its supervisor is in a group of its own of
-# each hierarchy, as a unit's is, and so is PID 1.
+# Cgroups of version 1.  The machine is started on this system itself, where
+# they are mounted beside version 2.  Its supervisor is in a group of its own in
+# each hierarchy, like that of a unit, and so is PID 1.
 
 load ../common
 
-# A group of each hierarchy for the machine, and one for those who enter it.
+# Makes a group in each hierarchy, for the machine or for its callers.
 groups_make()
 {
 	local folder
@@ -21,7 +21,7 @@ groups_make()
 	done
 }
 
-# Moves a process into its group of each hierarchy.
+# Moves a process into its group in each hierarchy.
 groups_join()
 {
 	local folder pid=$1
@@ -31,7 +31,7 @@ groups_join()
 	done
 }
 
-# Ends what is in the groups, and removes them.
+# Ends all processes of the groups, and removes the groups.
 groups_end()
 {
 	local pid
@@ -52,7 +52,7 @@ groups_removed()
 	[ ! -d "$1" ]
 }
 
-# Sets hierarchies: where those are mounted in which a machine can be.
+# Sets hierarchies: where those are mounted that a machine can be in.
 hierarchies_find()
 {
 	mapfile -t hierarchies < <(awk '($3 == "cgroup" || $3 == "cgroup2") &&
@@ -68,7 +68,7 @@ tree_make()
 	done
 	echo ID=hybrid >"$tree/etc/os-release"
 	echo root:x:0:0:root:/root:/bin/sh >"$tree/etc/passwd"
-	# A zero that is not nspawn's own.
+	# A zero device that nspawn has not made.
 	mknod "$tree/zero" c 1 5
 }
 
@@ -119,7 +119,7 @@ setup()
 	SLEEP="/bin/sleep 9$$"
 }
 
-# A command that a test has left is ended, and each limit taken away.
+# Ends a command that a test has left, and removes each limit.
 teardown()
 {
 	console_show "$BATS_FILE_TMPDIR/log"
@@ -139,7 +139,7 @@ groups_end_commands()
 	done
 }
 
-# The folder of the machine's group in the hierarchy of a controller.
+# The folder of the machine's group in that controller's hierarchy.
 group_of()
 {
 	awk -v want="$1" -v name="$NAME" '$3 == "cgroup" &&
@@ -160,7 +160,7 @@ enter()
 	timeout --foreground 60 "$BUILD/nspawn-enter" "$@" 3>&-
 }
 
-# Runs a command in the groups of the second kind.
+# Runs a command in the callers' groups.
 as_caller()
 {
 	(
@@ -203,7 +203,7 @@ groups_by()
 	[ "$(grep -c "/$CALLER" <<<"$output")" = "${#hierarchies[@]}" ]
 }
 
-# What a command does that opens a device.
+# A command that opens a device.
 ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 
 @test "a device that is denied to the group is denied to a command" {
@@ -223,7 +223,7 @@ ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 	run -0 enter -q --privileged "$NAME" "${ZERO[@]}"
 }
 
-# How many processes the machine's group has.
+# Prints how many processes the machine's group has.
 counted()
 {
 	[ "$(cat "$pids/pids.current")" = "$1" ]
@@ -239,7 +239,7 @@ counted()
 	groups_end_commands
 	wait "$job" || true
 	until_true counted "$count"
-	# Two that fork: the one that makes the command has ended by then.
+	# Two processes fork; the one that makes the command has ended by then.
 	echo $((count + 4)) >"$pids/pids.max"
 	run -0 enter "$NAME" true
 	run enter "$NAME" sh -c 'for n in 1 2 3 4 5 6 7 8 9; do
@@ -267,18 +267,18 @@ counted()
 	[ -e "$limit" ] || cannot 'no memory controller of version 1'
 	before=$(cat "$limit")
 	echo 32M >"$limit"
-	# 64 MB that stay.
+	# 64 MB that stay in memory.
 	run enter "$NAME" sh -c 'x=$(head -c 67108864 /dev/zero | tr "\0" x)
 	    echo all'
 	echo "$before" >"$limit"
 	[ "$status" != 0 ]
 	[[ "$output" != *all* ]]
-	# The machine lives.
+	# The machine is still alive.
 	run -0 enter "$NAME" echo in
 	[ "$output" = in ]
 }
 
-# Runs nspawn-enter where a change of mounts is made that it alone sees.
+# Runs nspawn-enter after a change of mounts that only it sees.
 enter_mounted()
 {
 	local change=$1
@@ -333,7 +333,7 @@ enter_mounted()
 	echo FROZEN >"$state"
 	until_true grep -qx FROZEN "$state"
 	SECONDS=0
-	# What is frozen would hold an output that is a pipe.
+	# A frozen process would hold a pipe for the output open.
 	status=0
 	enter "$NAME" touch /entered >"$BATS_TEST_TMPDIR/said" 2>&1 ||
 	    status=$?
@@ -341,7 +341,7 @@ enter_mounted()
 	[ "$status" = 125 ]
 	[ "$SECONDS" -le 15 ]
 	[[ "$output" == "nspawn-enter: $NAME: "*frozen* ]]
-	# Nobody waits there for better times.
+	# No process waits in the group to be thawed.
 	[ "$(wc -l <"${state%/*}/cgroup.procs")" = "$count" ]
 	thaw
 	until_true grep -qx THAWED "$state"
