@@ -4,7 +4,7 @@
 #
 # Many processes enter one machine at the same time, and another one blocks
 # them: only one process at a time can trace PID 1, which is needed to copy
-# filters.  The links to this file name the releases of systemd that it runs on.
+# filters.
 
 load ../common
 load ../machines

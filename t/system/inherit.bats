@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What a command has of the machine's PID 1, and not of who calls nspawn-enter:
-# how it is scheduled, where it may run, and who it is.  Capabilities, filters
-# and limits are in confine.bats, cgroups of version 1 in hybrid.bats.
+# What a command has from the machine's PID 1, and not from the caller of
+# nspawn-enter: its scheduling, its processors and its user.  Capabilities,
+# filters and limits are in confine.bats, cgroups of version 1 in hybrid.bats.
 
 load ../common
 load ../machines
@@ -13,10 +13,10 @@ setup_file()
 	host_start_shared
 }
 
-# What sleeps so long is the command of a test.
+# The command of a test, which nothing else runs.
 SLEEP='/bin/sleep 4713'
 
-# Prints how a process of the host is scheduled, and its personality.
+# Prints the scheduling of a process of the host, and its personality.
 scheduled()
 {
 	on_host sh -euc 'cat "/proc/$1/personality"
@@ -32,7 +32,7 @@ scheduled()
 	    '' "$1"
 }
 
-# Prints how a command is scheduled that these words run.
+# Prints the scheduling of a command that these words run.
 scheduled_by()
 {
 	job_start "$@" /bin/sleep 4713
@@ -43,7 +43,7 @@ scheduled_by()
 	until_true not runs_in_host "$SLEEP"
 }
 
-# Callers that are not scheduled as others are, a line each.
+# Callers with unusual scheduling, one a line.
 CALLERS='nice -n 5
 nice -n -5
 chrt -b 0
@@ -62,7 +62,7 @@ choom -n 300 --
 prlimit --nofile=33: --core=0:
 nice -n 3 ionice -c 3 taskset -c 0 chrt -i 0 setarch -R choom -n 9 --'
 
-# The same command line in the same machine, by every caller.
+# The same command line in the same machine, for every caller.
 scheduled_like_leader()
 {
 	local caller expected name=$1
@@ -81,7 +81,7 @@ scheduled_like_leader()
 }
 
 @test "a command is scheduled like PID 1, whatever the caller is like" {
-	# As this host runs its commands: what differs is the caller's alone.
+	# env changes nothing, so only the scheduling of the caller differs.
 	[ "$(scheduled_by nice -n 5)" != "$(scheduled_by env)" ]
 	scheduled_like_leader web
 	scheduled_like_leader webu
@@ -110,7 +110,7 @@ scheduled_like_leader()
 	scheduled_like_leader own
 }
 
-# So Linux has it up to 5.17; a level that nobody has asked for cannot be set.
+# Linux up to 5.17 has such processes; a level without a class cannot be set.
 @test "a PID 1 without an I/O class is entered, whatever its level is" {
 	run -0 on_host env ASAN_OPTIONS=detect_leaks=0 strace -f -qq \
 	    -o /tmp/calls -e trace=ioprio_get,ioprio_set \
@@ -142,7 +142,7 @@ personality_is()
 }
 
 @test "--privileged keeps the scheduling of the caller" {
-	# Of the second every processor is the caller's.
+	# The second caller keeps all its processors.
 	for changes in 'nice -n 5 ionice -c 3 taskset -c 0 setarch -R' \
 	    'nice -n 5'; do
 		echo "case: $changes"
@@ -179,7 +179,8 @@ personality_is()
 	until_true on_host grep -q ^sleep "/proc/$(leader deb)/comm"
 	capabilities=$(enter deb grep ^Cap /proc/self/status)
 	joes=$(enter -u joe deb grep ^Cap /proc/self/status)
-	# Who has these gains nothing by an exec, so all is handed down to it.
+	# With these bits an exec gives no capabilities, so all of them are
+	# inherited.
 	all=$(on_host setpriv --dump 2>/dev/null |
 	    sed -n 's/^Capability bounding set: //p')
 	all=+${all//,/,+}
@@ -283,7 +284,7 @@ personality_is()
 		run -0 enter -q $words /bin/true
 		[ "$output" = '' ]
 	done
-	# There it gives nothing, or says something else.
+	# For such a machine the option gives nothing, or prints something else.
 	run -0 enter --no-user web true
 	[ "$output" = '' ]
 	run -0 enter --no-mount --no-pid web true

@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Every init that Debian has a package of, as PID 1 of a machine, over a service
-# that takes 1.2 s to stop and writes a file last.  Where there is a clean way
-# nspawn-stop finds it without an option; where there is none it says so.
+# Every init that Debian has a package of, as PID 1 of a machine.  It runs a
+# service that takes 1.2 s to stop and writes a file last.  nspawn-stop finds
+# the clean way to stop each without an option; if there is none, it says so.
 
 load ../common
 load ../machines

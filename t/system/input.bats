@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
 # nspawn-enter -t where standard input is no terminal: the command has a
-# terminal all the same, and learns by it that its input has ended.  And -T where
+# terminal all the same, which tells it that its input has ended.  And -T where
 # standard output is one.
 
 load ../common
@@ -13,15 +13,15 @@ setup_file()
 	host_start_debian
 }
 
-# Runs a script in the host, whose standard output is a pipe: $output and
-# $status are those of it.  137: it did not end by itself.
+# Runs a script in the host, whose standard output is a pipe; sets output and
+# status.  137 means that it did not end by itself.
 try_piped()
 {
 	run on_host timeout -s KILL 15 env "PATH=$BIN:/usr/bin:/bin" sh -c "$1"
 	try_show 'into a pipe' "$1"
 }
 
-# The same at a terminal, where nobody types.
+# The same at a terminal where nothing is typed.
 try_shown()
 {
 	[ -p "$BATS_TEST_TMPDIR/keys" ] || mkfifo "$BATS_TEST_TMPDIR/keys"
@@ -39,8 +39,8 @@ try_show()
 	    "${#output}" "$output" | cat -v
 }
 
-# ends STATUS ROW SCRIPT: in both ways it ends by itself, with that status, and
-# that row is in the output, which has nothing of it in the input.
+# ends STATUS ROW SCRIPT: runs the script in both ways; it ends by itself with
+# that status, and its output has that row, which is nowhere in the input.
 ends()
 {
 	local try
@@ -52,7 +52,7 @@ ends()
 	done
 }
 
-# The shells: without editing, which busybox has at a terminal, and with.
+# The shells: those of busybox without line editing, and others with it.
 SHELLS='web sh
 webu sh
 deb dash
@@ -119,7 +119,7 @@ debu bash --norc'
 	done
 }
 
-# The kernel's terminal keeps no more of a line.
+# The kernel's terminal does not keep more of a line.
 @test "a line of 5,000 bytes ends, cut to what a terminal takes" {
 	local x='head -c 5000 /dev/zero | tr "\0" x'
 
@@ -160,7 +160,7 @@ debu bash --norc'
 			    'cat >/dev/null; sleep 2; echo; echo late\$((1+1))
 			    exit 3'"
 		done
-		# It has not read anything.
+		# The program has not read anything.
 		ends 3 late2 "nspawn-enter -t $machine sh -c \
 		    'sleep 2; echo; echo late\$((1+1)); exit 3' </dev/null"
 	done
@@ -189,7 +189,7 @@ debu bash --norc'
 			echo $? >"$BATS_TEST_TMPDIR/status"
 		} 3>&- &
 		script=$!
-		# Nobody reads of the terminal before the command has ended.
+		# Here the terminal is not read before the command has ended.
 		exec 9<"$BATS_TEST_TMPDIR/$machine"
 		until_true runs_in_host \
 		    "$BIN/nspawn-enter -T $machine perl /fill"

@@ -20,7 +20,7 @@ play()
 	timeout -k 5 150 expect "$TOP/t/jobs.exp" "$@" 3>&-
 }
 
-# A scene in each shell, with and without a user namespace.
+# Plays a scene in each shell, with and without a user namespace.
 play_typed()
 {
 	play "$1" typed bash web
@@ -47,7 +47,7 @@ play_scripts()
 
 @test "an interrupt that the command handles does not end a loop" {
 	play_typed handled
-	# A script of dash ends by the interrupt that it has itself.
+	# A script of dash ends by an interrupt that it has got itself.
 	play handled script bash webu
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter --list beside what machined, systemd and /proc say of real
-# machines; and the names that are near one that nobody has.
+# nspawn-enter --list compared with what machined, systemd and /proc say of real
+# machines; and the similar names that are proposed for an unknown one.
 
 load ../common
 load ../machines
@@ -17,14 +17,14 @@ list()
 	enter --list
 }
 
-# row NAME UNIT [UID]: the line of a machine, as its starter knows it
+# row NAME UNIT [UID]: prints the line of a machine, as t/machine knows it.
 row()
 {
 	printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$(leader "$1")" \
 	    "$(supervisor "$1")" "$2" "${3:-0}"
 }
 
-# rows NAME...: the lines of machines in scopes
+# rows NAME...: prints the lines of machines in scopes.
 rows()
 {
 	local name
@@ -34,7 +34,8 @@ rows()
 	done
 }
 
-# as_user USER COMMAND...: runs a command of the host as one who is nobody else
+# as_user USER COMMAND...: runs a command of the host as that user, without
+# other groups.
 as_user()
 {
 	local user=$1
@@ -44,7 +45,7 @@ as_user()
 	    --clear-groups "$@"
 }
 
-# tree_make NAME...: trees of machines that t/host does not start
+# tree_make NAME...: makes trees of machines that t/host does not start.
 tree_make()
 {
 	host_script "$@" <<-'END'
@@ -56,8 +57,8 @@ tree_make()
 	END
 }
 
-# unit_start UNIT NSPAWN-OPTION...: a systemd-nspawn as a unit of its own, which
-# ends with the test; goes on once its leader has started.
+# unit_start UNIT NSPAWN-OPTION...: starts a systemd-nspawn in a unit, which
+# ends with the test; returns once its leader has started.
 unit_start()
 {
 	local unit=$1
@@ -71,7 +72,7 @@ unit_start()
 	until_true unit_leader "$unit" >/dev/null
 }
 
-# unit_leader UNIT: prints the leader and the supervisor of such a unit
+# unit_leader UNIT: prints the leader and the supervisor of such a unit.
 unit_leader()
 {
 	host_script "$1" <<-'END'
@@ -98,7 +99,7 @@ teardown()
 	machines_end
 }
 
-# Every line: its name is the one of the machine with that leader.
+# Checks for every line that its name leads to the machine with that leader.
 names_lead_to_leaders()
 {
 	on_host bash -eu -s "$BIN/nspawn-enter" <<-'END'
@@ -113,7 +114,7 @@ names_lead_to_leaders()
 	END
 }
 
-# Every line is one of a list.
+# Checks that every line has the form of a list.
 FORM='^[A-Za-z0-9.-]+\t[0-9]+\t([0-9]+|-)\t[^\t]+\t[0-9]+$'
 
 well_formed()
@@ -121,7 +122,7 @@ well_formed()
 	! grep -Pv "$FORM"
 }
 
-# One machine of each kind.
+# Starts one machine of each kind.
 machines_of_kinds()
 {
 	machine template web
@@ -193,7 +194,7 @@ machines_of_kinds()
 
 @test "a folder or an image gives a machine its name" {
 	tree_make by_folder image
-	# What mkfs(8) makes is made outside: the host need not have it.
+	# The image is made outside, since the host may have no mkfs(8).
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir "$tree"
 	on_host tar -C "$TREES/image" -c . | tar -C "$tree" -x
@@ -244,7 +245,7 @@ machines_of_kinds()
 	tree_make twin
 	unit_start one --keep-unit --register=no --read-only -M twin \
 	    -D "$TREES/twin"
-	# nspawn itself refuses the second, but for this mount.
+	# Without this mount nspawn itself would refuse the second one.
 	on_host umount /run/systemd/nspawn/unix-export/twin
 	on_host rmdir /run/systemd/nspawn/unix-export/twin
 	unit_start two --keep-unit --register=no --read-only -M twin \
@@ -283,8 +284,9 @@ machines_of_kinds()
 	[ "$output" = systemd-nspawn ]
 }
 
-# A machine of the user daemon, called strict: Debian 13 has no systemd-nspawn
-# for everybody, so this is perl of that name, which has a -M, too.
+# Starts a machine of the user daemon, called strict.  In Debian 13 ordinary
+# users cannot run systemd-nspawn, so this is a perl with that name, which also
+# has an option -M.
 foreign_start()
 {
 	units+=(foreign)
@@ -410,7 +412,7 @@ foreign_start()
 	on_host touch /run/enough
 	wait "$job"
 	on_host rm /run/enough
-	# Each list has it.
+	# Each list has that machine.
 	[ "$(grep -cxF "$(rows web)" "$lists")" -gt 50 ]
 	grep -q ^p2 "$lists"
 	well_formed <"$lists"
@@ -422,7 +424,7 @@ EIO=5
 ENOMEM=12
 EMFILE=24
 
-# All of it, or a word on why not.
+# A list is complete, or there is a message why not.
 LISTED='case $status in
     0) cmp -s /tmp/out /tmp/full ;;
     125) said . ;;
@@ -457,7 +459,7 @@ list_sweep()
 	list_sweep "$EMFILE"
 }
 
-# near NAME HINT: what both programs say of a name that nobody has
+# near NAME HINT: checks what both programs say of an unknown name.
 near()
 {
 	run -125 enter "$1" touch /entered
@@ -486,7 +488,7 @@ near()
 	near atabas '; did you mean database?'
 	near atabs ''
 	near elsewhere ''
-	# As many letters as it has are too many.
+	# A name is not similar if all of its letters differ.
 	near xy ''
 	near x ''
 	for name in web webu database; do
@@ -559,7 +561,8 @@ near()
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
 		[ "$output" = "${words%% *}: cannot open /proc or the cgroups"\
 ' of the host: that /proc is of another pid namespace than ours' ]
-		# There we have no number at all: nothing for a sanitizer.
+		# In there our own PID is unknown, which the sanitizer does not
+		# support.
 		run -125 on_host unshare --mount sh -c \
 		    "unshare --pid --fork mount -t proc proc /proc
 		    $PROGRAMS/$words"

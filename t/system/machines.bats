@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# The two programs on real machines.  The same tests run once for each release
-# of systemd in the names of the links to this file.
+# The two programs on real machines.
 
 load ../common
 load ../machines
 
-# Every namespace of a command in the machine is that of its leader.
+# Checks that every namespace of a command is that of the machine's leader.
 namespaces_are_the_leaders()
 {
 	local pid
@@ -184,7 +183,8 @@ nspawn-stop: web: has stopped" ]
 	[ "$status" = 1 ]
 	[ "${lines[0]}" = "nspawn-stop: nothing: cannot tell whether it is\
  running: /proc does not show it, and machinectl did not answer" ]
-	# A registered machine's own end waits for machined, to be unregistered.
+	# The end of a registered machine waits for machined, which unregisters
+	# it.
 	[ "${lines[1]}" = "nspawn-stop: web: its leader has ended, but its\
  systemd-nspawn $nspawn is still running, now that the time is up" ]
 	[ "${#lines[@]}" = 2 ]
@@ -208,7 +208,7 @@ nspawn-stop: web: has stopped" ]
 	lives "$(leader web)"
 }
 
-# A unit as its user would write it: PID 1 takes three seconds to stop.
+# A unit as a user would write it, whose PID 1 takes three seconds to stop.
 slow_unit()
 {
 	host_script "$BIN" "$1" <<-'END'
@@ -269,7 +269,7 @@ slow_unit_is()
 	for type in notify simple; do
 		echo "case: $type"
 		slow_unit "$type"
-		# Its own end may come before that of the command.
+		# The machine may end before the command returns.
 		run on_host "$BIN/nspawn-enter" slow-box kill -USR1 1
 		until_true not on_host systemctl --quiet is-active slow.service
 		until_true slow_unit_ended
@@ -392,7 +392,7 @@ nspawn-stop: bb: has stopped" ]
 }
 
 @test "nspawn's stub init passes the signal on" {
-	# As TERM, and at once HUP.
+	# TERM, and HUP at the same time.
 	machine scope stub --as-pid2 -- /bin/sh -c 'trap "" HUP
 	    trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready
 	    while :; do sleep 600 & wait $!; done'

@@ -1,22 +1,23 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Where nspawn-stop speaks to: nothing there holds it up, or changes what it
-# does.  And the signals that end its wait, at a terminal and elsewhere.
+# Where nspawn-stop prints to cannot hold it up or change what it does.  And the
+# signals that end its wait, at a terminal and elsewhere.
 
 load ../common
 load ../machines
 
 : "${SUITE:=trixie}"
 
-# What there is at the other end of standard error.
+# The kinds of standard error.
 ROWS='full-pipe closed-pipe full-socket stopped-terminal full-terminal
 closed full-device no-file full-file only-for-reading all-closed'
 
 setup_file()
 {
 	host_start
-	# rows ROW COMMAND...: runs it with such a standard error.
+	# rows ROW COMMAND...: runs the command with that kind of standard
+	# error.
 	on_host sh -c 'cat >/tmp/rows' <<-'END'
 	row=$1
 	shift
@@ -66,8 +67,8 @@ setup_file()
 	    .returncode)
 	END
 	on_host sh -c 'cat >/tmp/person.py' <<-'END'
-	# SIGNAL KEY COMMAND...: runs it at a terminal; once it counts down, the
-	# key is typed, or without one it gets the signal.
+	# SIGNAL KEY COMMAND...: runs it at a terminal; once it counts down,
+	# types the key or, without a key, sends the signal.
 	import os, select, signal, sys, time
 	number, key = int(sys.argv[1]), sys.argv[2].encode()
 	pid, fd = os.forkpty()
@@ -94,7 +95,7 @@ setup_file()
 	END
 }
 
-# timed COMMAND...: its time, in ms, is in $took.
+# timed COMMAND...: sets took to the ms that it takes.
 timed()
 {
 	local before=$EPOCHREALTIME
@@ -103,7 +104,7 @@ timed()
 	took=$(((${EPOCHREALTIME/./} - ${before/./}) / 1000))
 }
 
-# wrong TEXT: one more thing that is not as it should be.
+# wrong TEXT: adds a line about something that is wrong.
 wrong()
 {
 	echo "$row: $1 ($took ms, status $status: $output)"
@@ -181,7 +182,7 @@ wrong()
 	run -0 stop shown
 }
 
-# Prints what a process ignores of PIPE (13) and XFSZ (25).
+# Prints which of PIPE (13) and XFSZ (25) a process ignores.
 ignored_of()
 {
 	local set
@@ -209,7 +210,8 @@ ignored_of()
 	    >/run/systemd/system/own-web-unit.service.d/restart.conf
 	systemctl daemon-reload
 	END
-	# Both programs are asked: of who it is, and of the policy of its unit.
+	# machinectl is asked who the leader is, and systemctl about the unit's
+	# policy.
 	job_start env "PATH=/tmp/fakes:$PATH" "$BIN/nspawn-stop" -t 30 web
 	until_true on_host grep -q poll "/proc/$job_inner/wchan"
 	ignored=$(on_host cat "/proc/$job_inner/status" | ignored_of)
@@ -225,7 +227,7 @@ ignored_of()
 
 # ---- signals
 
-# At a terminal: the number of a signal, and what is typed for it.
+# At a terminal: the number of a signal, and the key for it.
 KEYS='1
 2
 2 \x03
@@ -244,7 +246,7 @@ KEYS='1
 		    "$BIN/nspawn-stop" --timeout 15 web
 		[[ "$output" == "-$signal  b'"* ]] ||
 		    wrong "should end by the signal $signal"
-		# The line, what takes it away, and what is said then.
+		# The countdown, the sequence that removes it, and the message.
 		[[ "$output" =~ 'waiting for web'[^\\^]*(\^..?)?'\r\x1b[K'\
 'nspawn-stop: web: is still running' ]] ||
 		    wrong 'should take the line away'
@@ -289,14 +291,15 @@ KEYS='1
 	done
 }
 
-# Waits until the job has told the machine to stop, and waits for it.
+# Waits until the job has told the machine to stop, and then waits for the
+# machine.
 await_told()
 {
 	until_true grep -q 'sent SIG' "$job_log"
 	until_true on_host grep -q poll "/proc/$job_inner/wchan"
 }
 
-# Elsewhere: each signal, and what keeps it from being heard.
+# Without a terminal: each signal, caught and ignored.
 @test "without a terminal each signal ends the wait, unless ignored" {
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
@@ -321,7 +324,7 @@ await_told()
 		[ "$status" = 124 ] || wrong 'ignored, should be status 124'
 	done
 	[ "$wrong" = '' ]
-	# As nohup(1) does it.
+	# nohup(1) does it like this.
 	job_start nohup "$BIN/nspawn-stop" -v --timeout 1 web
 	await_told
 	on_host kill -HUP "$job_inner"

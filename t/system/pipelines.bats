@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter in pipelines at a terminal, typed at the shells that people use,
-# and in scripts for them, with programs that take the terminal for themselves.
+# nspawn-enter in pipelines at a terminal, which are typed at usual shells or
+# run by their scripts, with programs that take the terminal for themselves.
 
 load ../common
 load ../machines
@@ -23,8 +23,8 @@ play()
 	timeout -k 5 150 expect "$TOP/t/pipelines.exp" "$@" 3>&-
 }
 
-# A scene in each shell, typed and as a script: both without and with a user
-# namespace come up, as the first and as the second.
+# Plays a scene in each shell, typed and as a script.  Machines with and without
+# a user namespace each come first and second in the pipeline.
 play_everywhere()
 {
 	play "$1" typed bash web webu deb debu
@@ -56,7 +56,7 @@ play_everywhere()
 }
 
 @test "an interrupt in less ends the program that writes, and less goes on" {
-	# A script has the interrupt itself, too, and may end by it.
+	# A script gets the interrupt itself, too, and may end by it.
 	play less_interrupt typed bash web webu
 	play less_interrupt typed dash webu web
 	play less_interrupt typed zsh web web

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# A machine whose unit starts it again after it was stopped: that is said, with
-# what keeps it stopped.  In each host, with the systemd that the file's name
-# says.
+# A machine whose unit starts it again after it was stopped: nspawn-stop says
+# so, and how to keep it stopped.
 
 load ../common
 load ../machines
@@ -93,7 +92,7 @@ has_returned()
 	    [ "$(property ActiveState "$1")" = active ]
 }
 
-# What is said of a unit with that policy.
+# hint NAME POLICY TEXT: checks what is said of a unit with that policy.
 hint()
 {
 	case $2 in
@@ -117,12 +116,12 @@ hint()
 			on_host grep -qx stopped "/tmp/$name.log"
 		done
 	done
-	# It was true of each: so the hint is right where it stands alone.
+	# Each unit does what was said of it, so the message is right.
 	for keep in $KEEPS; do
 		for policy in always on-success; do
 			echo "case: $keep $policy"
 			until_true has_returned "$policy-$keep"
-			# That kills the machine, which may count as a failure.
+			# This kills the machine, which may count as a failure.
 			on_host systemctl stop "$policy-$keep"
 			[[ "$(property ActiveState "$policy-$keep")" =~ \
 			    ^(inactive|failed)$ ]]
@@ -175,14 +174,14 @@ hint()
 		[[ "$output" != *'keeps it stopped'* ]]
 		[ "$(property ActiveState "own-$keep")" = inactive ]
 		[ "$(property NRestarts "own-$keep")" = 0 ]
-		# As another unit's it says so.
+		# In ExecStop= of another unit it names it.
 		on_host systemctl start "own-$keep"
 		run -0 on_host env MAINPID=1 "$BIN/nspawn-stop" "own-$keep"
 		hint "own-$keep" always "$output"
 	done
 }
 
-# What has not ended of the programs that stand in for systemctl.
+# Finds programs that stand in for systemctl and have not ended.
 leftovers()
 {
 	on_host pgrep -f '^(sleep 598.5|yes Restart=always)$'

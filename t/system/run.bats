@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# t/run.c, a third program that enters by the library alone, is as good as
-# nspawn-enter is.
+# t/run.c, a third program, enters by the library alone, as well as nspawn-enter
+# does.
 
 load ../common
 load ../machines

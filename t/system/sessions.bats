@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter at terminals that are not a person's own: in tmux, and at many at
-# the same time.
+# nspawn-enter at terminals that are not a person's own: in tmux, and at many
+# terminals at the same time.
 
 load ../common
 load ../machines
@@ -27,7 +27,7 @@ tmux()
 	on_host tmux -L nspawn-tools -f /dev/null "$@"
 }
 
-# A shell of the host in a window of 24 lines and 80 columns.
+# Starts a shell of the host in a window of 24 lines and 80 columns.
 tmux_start()
 {
 	tmux new-session -d -x 80 -y 24 \
@@ -35,7 +35,7 @@ tmux_start()
 	pane_shows '^ready>$'
 }
 
-# Waits until a row is what the extended regular expression says.
+# Waits until a row matches an extended regular expression.
 pane_shows()
 {
 	until_true pane_has "$1" || {
@@ -49,7 +49,7 @@ pane_has()
 	tmux capture-pane -p | grep -Eq "$1"
 }
 
-# The same of a row with this number.
+# The same for the row with this number.
 pane_row_shows()
 {
 	until_true pane_row_has "$1" "$2" || {
@@ -77,7 +77,7 @@ keys()
 		pane_shows '^in>$'
 		keys 'stty size'
 		pane_shows '^24 80$'
-		# A key that is erased, and one that is a sequence.
+		# An erased key, and an escape sequence.
 		keys 'echo onx' BSpace 'e t3' Left t
 		pane_shows '^one tt3$'
 		keys 'until stty size | grep "40 100"; do sleep 0.1; done'

@@ -1,25 +1,26 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What nspawn-stop says and waits for, in real machines.
+# What nspawn-stop prints and waits for, in real machines.
 
 load ../common
 load ../machines
 
-# Whether PID 1 of a machine is in that state.
+# True if PID 1 of a machine is in that state.
 leader_state_is()
 {
 	on_host grep -q "^State:.$2" "/proc/$(leader "$1")/status"
 }
 
-# Starts nspawn-stop on those machines, and goes on once the signal has come.
+# Starts nspawn-stop on those machines, and returns once the signal has been
+# sent.
 stop_start()
 {
 	job_start "$BIN/nspawn-stop" --verbose "$@"
 	until_true grep -q 'sent SIG' "$job_log"
 }
 
-# machine_perl NAME PROGRAM: a machine whose PID 1 is that.
+# machine_perl NAME PROGRAM: a machine whose PID 1 is that program.
 machine_perl()
 {
 	machine scope "$1" --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
@@ -41,7 +42,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 }
 
 @test "a signal that PID 1 awaits is not reported as lost" {
-	# That of rt_sigtimedwait(2), which waits for USR1 here.
+	# It awaits USR1 by rt_sigtimedwait(2), whose number this is.
 	case $(uname -m) in
 	x86_64) number=128 ;;
 	aarch64 | riscv64) number=137 ;;
@@ -100,7 +101,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 # bats test_tags=unified
 @test "a frozen machine is named, and goes on to stop when it is thawed" {
 	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
-	# Releases differ in what they call it.
+	# Releases of systemd differ in the name of the scope.
 	scope=$(on_host sed -n 's,^0::.*/\([^/]*\.scope\)/payload.*,\1,p' \
 	    "/proc/$(leader web)/cgroup")
 	on_host systemctl freeze "$scope"
@@ -118,7 +119,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_sh web 'trap "" TERM
 	    for n in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; '"$WAITS"
 	pid=$(leader web)
-	# Eleven, one that is waited for, and PID 1.
+	# Eleven processes, the one that is waited for, and PID 1.
 	until_true on_host sh -c "[ \$(pgrep -c -P $pid) = 12 ]"
 	run -124 stop --signal none --timeout 0.2 web
 	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
@@ -172,7 +173,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 }
 
 @test "a machine that has just been started gets the signal" {
-	# What it is sent before the exec of PID 1, and before its trap, is lost.
+	# A signal before the exec of PID 1, or before its trap, would be lost.
 	on_host sh -c 'cat >/tmp/early' <<-'END'
 	cp -a /usr/lib/nspawn-tools/skeleton /var/lib/machines/early
 	mkdir -p /var/lib/machines/early/etc
@@ -206,7 +207,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	on_host kill -KILL "$(supervisor web)"
 }
 
-# A unit of a machine that reboots when it is told to stop.
+# Starts a unit whose machine reboots when it is told to stop.
 reboot_unit()
 {
 	host_script "$BIN" <<-'END'
@@ -288,7 +289,8 @@ reboot_unit()
 	run ! grep -q waiting "$BATS_TEST_TMPDIR/typed"
 }
 
-# Prints what comes to a datagram socket, once its listener is up.
+# Prints the datagrams that a socket receives, once it has printed that it is
+# up.
 LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     bind(S, pack_sockaddr_un($ARGV[0] =~ s/^\@/\0/r)) or die; print "up\n";
     while (defined(recv(S, $m, 9999, 0))) { print "$m" }'

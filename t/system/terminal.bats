@@ -3,8 +3,7 @@
 # bats file_tags=releases
 #
 # nspawn-enter's terminal, in machines that all tests share: of busybox and of
-# the host's own Debian, with and without a user namespace.  The same tests run
-# once for each release of systemd in the names of the links to this file.
+# the host's own Debian, with and without a user namespace.
 
 load ../common
 load ../machines
@@ -16,7 +15,7 @@ setup_file()
 	host_start_debian
 }
 
-# Runs a command line of the host's shell at a terminal, where nobody types.
+# Runs a command line of the host's shell at a terminal where nothing is typed.
 at_terminal()
 {
 	[ -p "$BATS_TEST_TMPDIR/keys" ] || mkfifo "$BATS_TEST_TMPDIR/keys"
@@ -35,8 +34,8 @@ at_terminal()
 	done
 }
 
-# Prints in a line what a command in the machine has, for each of the 125 mixes
-# of terminal, pipe, file, null and closed, and what came out of it.
+# Prints one line for each of the 125 mixes of terminal, pipe, file, null and
+# closed: what a command in the machine has, and what came out of it.
 mixes()
 {
 	on_host sh -c 'cat >/tmp/mixes' <<-'END'
@@ -109,7 +108,7 @@ mixes()
 	on_host cat /tmp/result
 }
 
-# What each line has to be: a missing descriptor becomes /dev/null.
+# Prints what each line has to be: a missing descriptor becomes /dev/null.
 mixes_expected()
 {
 	local i o e has text
@@ -165,7 +164,7 @@ mixes_expected()
 	done
 }
 
-# Prints what a command has typed into the terminal at which it was run.
+# Prints what a command has typed into the terminal at which it runs.
 typed_by()
 {
 	at_terminal "stty -echo; $1; stty -icanon min 0 time 0; cat"
@@ -178,7 +177,7 @@ typed_by()
 	ioctl($_, 0x5412, my $byte = "X")
 	    for STDIN, STDOUT, STDERR, $tty ? $tty : ();
 	END
-	# The kernel lets it be typed where the terminal is the caller's own.
+	# The kernel allows a process to type into its own terminal.
 	run -0 typed_by 'perl /var/lib/machines/deb/type'
 	[[ "$output" == *X* ]]
 	for machine in deb debu; do
@@ -267,8 +266,8 @@ typed_by()
 	done
 }
 
-# kill_at SIGNAL MACHINE: kills nspawn-enter, whose command then is gone and whose
-# terminal is as it was; prints its status.
+# kill_at SIGNAL MACHINE: sends that signal to nspawn-enter; checks that the
+# command is gone and the terminal as it was; prints the status.
 kill_at()
 {
 	local pid

@@ -1,12 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-stop as ExecStop= of units, as README shows it, and for very many.
+# nspawn-stop as ExecStop= of units, as README shows it, and for very many
+# machines.
 
 load ../common
 load ../machines
 
-# PID 1 takes so many seconds to stop, and says so last; USR1 ends it at once.
+# PID 1 takes that many seconds to stop, and writes a file last; USR1 ends it at
+# once.
 SLOW='trap "sleep $(cat /slow); echo stopped >/stopped; exit 0" TERM
     trap "exit 0" USR1; echo >/ready; while :; do sleep 600 & wait $!; done'
 
@@ -22,8 +24,8 @@ setup_file()
 	END
 }
 
-# unit SECONDS [LINE]...: starts the unit of README, with those lines too, and a
-# PID 1 that takes so long to stop.
+# unit SECONDS [LINE]...: starts the unit of README with these additional lines,
+# and a PID 1 that takes that long to stop.
 unit()
 {
 	host_script "$BIN" "$@" <<-'END'
@@ -48,7 +50,7 @@ unit()
 	until_true on_host test -e /var/lib/machines/box/ready
 }
 
-# The unit has ended as it should, with its machine clean.
+# Checks that the unit has ended as it should, with a clean stop of its machine.
 unit_is_clean()
 {
 	[ "$(on_host systemctl show -p ActiveState -p Result -p SubState \
@@ -75,7 +77,8 @@ unit_is_clean()
 		on_host systemctl stop box.service
 		unit_is_clean
 	done
-	# Without leave to speak it is: so it was that which helped.
+	# If nspawn-stop may not notify systemd, the stop is cut short: so the
+	# notices made the difference.
 	unit 6 TimeoutStopSec=2 NotifyAccess=main
 	on_host systemctl stop box.service || true
 	run ! machine_file_is box stopped stopped
@@ -144,7 +147,7 @@ unit_ended()
 	unit 1
 	bus=$(on_host systemctl show -p MainPID --value dbus)
 	on_host kill -STOP "$bus"
-	# systemctl itself speaks with systemd, not over the bus, as root.
+	# As root, systemctl speaks with systemd itself, not over the bus.
 	on_host systemctl stop box.service
 	on_host kill -CONT "$bus"
 	machine_file_is box stopped stopped
@@ -179,8 +182,8 @@ unit_ended()
 	done
 }
 
-# Powers the host off, and sees what its machine said last: by a descriptor,
-# since the file goes with the host.
+# Powers the host off, and reads what its machine wrote last; it opens the file
+# before, since the file ends with the host.
 off_said()
 {
 	local root
@@ -224,7 +227,8 @@ off_said()
 @test "nspawn-stop sleeps while it waits, until something happens" {
 	machine scope web
 	job_start "$BIN/nspawn-stop" --signal none web
-	# Its last look is after the second in which a signal should be heard.
+	# nspawn-stop checks once more after the second in which a signal should
+	# be handled.
 	until_true rests
 	run -0 stop web
 	job_end
@@ -236,7 +240,7 @@ switches()
 	on_host grep ctxt "/proc/$job_inner/status"
 }
 
-# Whether it has not run for three seconds.
+# True if it has not run for three seconds.
 rests()
 {
 	local now

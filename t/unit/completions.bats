@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What bash, zsh and fish offer, asked of the shells themselves.  machinectl, and
-# what lists the machines, are the tests' own.
+# What bash, zsh and fish offer; the shells themselves are asked.  machinectl,
+# and the program that lists machines, are made up by the tests.
 
 load ../common
 load ../library
@@ -29,14 +29,15 @@ setup()
 	END
 }
 
-# Puts a nspawn-enter of that text before the real one.
+# Puts the script on stdin as nspawn-enter before the real one.
 lister_make()
 {
 	cat >"$BATS_TEST_TMPDIR/bin/nspawn-enter"
 	chmod +x "$BATS_TEST_TMPDIR/bin/nspawn-enter"
 }
 
-# offers SHELL LINE [CANDIDATE]...: these, and no others, for the line's end
+# offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
+# end of the line.
 offers()
 {
 	local shell=$1 line=$2
@@ -127,7 +128,8 @@ options_of_help()
 	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
 	for shell in "${SHELLS[@]}"; do
 		echo "case: $shell"
-		# What is in one of its lines alone is a plain name again.
+		# A name with a line break looks like plain names, one for each
+		# line.
 		offers "$shell" 'nspawn-enter web m' m mdev mount.x mysql
 	done
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# A program of three pages that has nothing but common.h to go by.
+# A short program that is built only on common.h.
 
 load ../common
 load ../library
@@ -23,7 +23,7 @@ describe()
 	"$BUILD/describe" --proc="$proc" --cgroup="$cgroups" "$@"
 }
 
-# machine NAME EXE [OPTION]...: its $leader and its $nspawn
+# machine NAME EXE [OPTION]...: makes a machine; sets leader and nspawn.
 machine()
 {
 	local name=$1 exe=$2

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What make puts where: programs, installed files, tarballs.  It does so in
-# copies of the sources, so that nothing of the caller's is touched.
+# What make puts where: programs, installed files, tarballs.  It runs in copies
+# of the sources, so that it does not touch the caller's.
 
 load ../common
 
@@ -14,7 +14,7 @@ copy()
 	    completions t .ci .gitignore "$1")
 }
 
-# The same, under git; the time of the commit is always the same.
+# The same copy, in git; the time of its commit is always the same.
 copy_under_git()
 {
 	copy "$1"
@@ -29,7 +29,7 @@ make()
 	command make --silent --no-print-directory "$@" 3>&-
 }
 
-# Says whether a program needs no other file to run, at any address.
+# True if a program needs no other file to run, and runs at any address.
 static_pie()
 {
 	local headers
@@ -61,7 +61,7 @@ setup()
 		[ "$output" = '' ]
 		static_pie "$copy/build/static/nspawn-stop"
 	done
-	# As packagers give them.
+	# Packagers set variables like these.
 	run -0 env CFLAGS=-DGIVEN CPPFLAGS=-DTOO LDFLAGS=-Wl,-z,now \
 	    make --no-print-directory -B -n -C "$copy"
 	[[ "$output" == *-DTOO*-DGIVEN*-Wl,-z,now*-std=c11* ]]
@@ -259,7 +259,7 @@ machine_is()
 	run -0 readelf --wide --file-header --program-headers "$2"
 	[[ "$output" == *"Machine: "*"${machines[$1]}"* ]]
 	[[ "$output" != *INTERP* ]]
-	# glibc has no start-up code for this on each.
+	# glibc does not have the start-up code for this on each architecture.
 	musl=("${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl/${1/v7/}"-*)
 	[ ! -e "${musl[0]}" ] || static_pie "$2"
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# How the machines of a made-up proc directory are listed: by which name, and
-# with what beside it.
+# How the machines of a made-up proc directory are listed: under which name, and
+# what is listed with it.
 
 load ../common
 load ../library
@@ -19,8 +19,8 @@ teardown()
 	idles_end
 }
 
-# unit_names CGROUP NAME: the machine in that one, whose supervisor was killed,
-# has that name.
+# unit_names CGROUP NAME: checks that a machine in that cgroup without a
+# supervisor is listed under that name.
 unit_names()
 {
 	idle_start
@@ -31,8 +31,8 @@ unit_names()
 	rm -r "${proc:?}/$idle"
 }
 
-# words_name NAME WORD...: a machine whose supervisor has those words has that
-# name, whatever its unit.
+# words_name NAME WORD...: checks that a machine whose supervisor has those
+# arguments is listed under that name, whatever its unit is.
 words_name()
 {
 	local expected=$1

@@ -234,15 +234,17 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-# Finds a machine with the hierarchy $cgroups, and notes what was listed.
+# Finds a machine with the hierarchy $cgroups, and writes down which directories
+# are listed.
 find_listed()
 {
-	# The search for leaks cannot be made under strace.
+	# The search for leaks does not work under strace.
 	ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 \
 	    "$BUILD/library" find "$proc" "$1" "$cgroups"
 }
 
-# found_by_cgroup NAME UNIT PLACE: without a look at all processes
+# found_by_cgroup NAME UNIT PLACE: it is found without a search of all
+# processes.
 found_by_cgroup()
 {
 	idle_start; nspawn=$idle
@@ -294,7 +296,7 @@ found_by_cgroup()
 	proc_supervisor "$idle" 0 -M web
 	run -1 library find "$proc" web "$cgroups"
 	[ "${lines[0]}" = EAGAIN ]
-	# What it makes to prepare a leader is not one more.
+	# A process that prepares a leader does not count as one.
 	supervisor=$idle
 	idle_start
 	proc_supervisor "$idle" 0 -M web
@@ -356,7 +358,7 @@ found_by_cgroup()
 		echo "case: $unit"
 		idle_start; two=$idle
 		proc_leader "$two" "$nspawn" "0::/$unit/payload"
-		# Wherever in its payload the other one has gone.
+		# The other leader may be anywhere in its payload.
 		for place in payload payload/init.scope payload/elsewhere; do
 			echo "case: $unit $place"
 			cgroup_put "$unit/payload"
@@ -427,7 +429,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	run -0 library find "$proc" web /nonexistent
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
-	# And what its supervisor can no longer tell.
+	# And that of which its supervisor can no longer tell the name.
 	ln -sfn /usr/bin/python3 "$proc/$nspawn/exe"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor 0 owner 0 ours" ]
@@ -446,7 +448,7 @@ found_by_cgroup()
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	[ ! -e "$BATS_TEST_TMPDIR/calls" ]
-	# What the kernel says of its own /proc: a link for each process.
+	# The kernel's own /proc has one link for each process.
 	mkdir "$proc"/x{1..1000}
 	[ "$(stat -c %h "$proc")" -gt 1000 ] ||
 	    cannot 'the file system does not count the links of a directory'
@@ -535,7 +537,7 @@ found_by_cgroup()
 	[[ "${lines[1]}" == *"$idle"* ]]
 }
 
-# A machine web, with its $leader and its $nspawn.
+# Makes a machine web; sets leader and nspawn.
 web_make()
 {
 	idle_start; nspawn=$idle
@@ -546,7 +548,7 @@ web_make()
 }
 
 @test "a file that cannot be read leaves the question open" {
-	# A directory can be opened, and reading it fails.
+	# A directory stands for a file that can be opened and not read.
 	web_make
 	for file in "$proc/$leader/status" "$proc/$leader/cgroup" \
 	    "$proc/$nspawn/cmdline" \
@@ -565,8 +567,8 @@ web_make()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-# Whether qemu-user runs the library, which wants descriptors and a PATH of its
-# own.
+# True if qemu-user runs the library: it needs more descriptors, and a PATH of
+# its own.
 is_emulated()
 {
 	[ -n "${EMULATED-}" ] || return
@@ -585,7 +587,7 @@ is_emulated()
 			    'ulimit -n "$0"; "$@" || exit 1' "$limit" \
 			    timeout 10 "$BUILD/library" find "$proc" web \
 			    "$cgroups"
-			# A dynamic program needs some before it starts.
+			# A dynamic program needs some of them before it starts.
 			[ "$status" = 0 ] || [ "${lines[0]}" = EMFILE ] ||
 			    [[ "$output" == *'rror while loading'* ]]
 		done
@@ -600,8 +602,9 @@ is_emulated()
 		echo "case: $text"
 		machinectl_make <<<"$text"
 		run -1 library find "$proc" web
-		# glibc has a shell run it, which then has no answer; nor has a
-		# child that cannot say why, for an emulator's vfork(2).
+		# glibc has a shell run it, which then gives no answer; and a
+		# child in an emulator, whose vfork(2) differs, cannot report
+		# why it failed.
 		if [ -n "${EMULATED-}" ] || [[ $BUILD == */sanitized ]]; then
 			[[ "${lines[0]}" =~ ^(ENOEXEC|ESRCH)$ ]]
 		else
@@ -614,7 +617,7 @@ is_emulated()
 	[ "${lines[0]}" = EACCES ]
 	PATH=/nowhere run -1 "$BUILD/library" find "$proc" web
 	[ "${lines[0]}" = ESRCH ]
-	# Nor one that is killed.
+	# Nor is one that is killed an answer.
 	machinectl_make <<-'END'
 	#!/bin/sh
 	kill -KILL $$
@@ -625,14 +628,14 @@ is_emulated()
 
 @test "a machine belongs to its supervisor's user, whoever made its namespace" {
 	web_make
-	# It cannot be asked who made this one.
+	# The owner of this made-up namespace cannot be asked for.
 	namespace_make "$leader" user
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	called=systemd-nspawn status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 4711 foreign" ]
-	# Without it nothing else tells.
+	# Without a supervisor nothing else tells the owner.
 	ln -sfn /usr/bin/python3 "$proc/$nspawn/exe"
 	run -1 library find "$proc" web "$cgroups"
 	[ "${lines[0]}" != ESRCH ]
@@ -664,7 +667,7 @@ is_emulated()
 		    "$cgroups"
 		run -0 sed -nE "s,.*\"($leader|$nspawn)/([a-z]*)\".*,\2,p" \
 		    "$BATS_TEST_TMPDIR/opened"
-		# Whose child a leader is, only once its parent is held.
+		# The parent of a leader is read again once the parent is held.
 		expected=$'status\ncgroup\ncmdline\nstatus\nstatus'
 		[ "$(sort <<<"$output")" = "$(sort <<<"$expected")" ]
 		rm -rf "${proc:?}/$leader" "${proc:?}/$nspawn" \
@@ -743,7 +746,7 @@ fate_is()
 	fate_is 'blocked awaited' 15 0 "$((1 << 14))"
 	fate_is 'blocked awaited' 38 0 "$((1 << 37))"
 	fate_is blocked 16 0 "$((1 << 15))"
-	# As x86-64 has it, and riscv64.
+	# The names on x86-64 and riscv64.
 	for place in do_sigtimedwait __riscv_sys_rt_sigtimedwait; do
 		printf %s "$place" >"$proc/$idle/wchan"
 		fate_is 'unknown awaited' 15
@@ -752,7 +755,7 @@ fate_is()
 		printf %s "$place" >"$proc/$idle/wchan"
 		fate_is 'discarded awaited' 15
 	done
-	# That of 32 bits with times of 64; 4096 is nobody's.
+	# The call of 32-bit systems with 64-bit times; no system has 4096.
 	echo '421 0x0 0x0' >"$proc/$idle/syscall"
 	fate_is 'unknown awaited' 15
 	echo '4096 0x0 0x0' >"$proc/$idle/syscall"
@@ -805,7 +808,7 @@ fate_is()
 		run -1 library user 0 <<<"$text"
 		[ "$output" = ENOENT ]
 	done
-	# The number that means "leave it as it is" to setresuid(2).
+	# For setresuid(2) this number means "leave it unchanged".
 	run -1 library user 4294967295 <<<'x:x:4294967295:0::/:/bin/sh'
 	[ "$output" = ENOENT ]
 }
@@ -823,7 +826,7 @@ fate_is()
 		run -1 library group "$name" joe <<<"$group"
 		[ "$output" = ENOENT ]
 	done
-	# As many as Linux takes, and lines of any length.
+	# As many members as Linux takes, and lines of any length.
 	run -0 library group last u < <(seq -f 'g:x:%.0f:u' 2 65536
 	    printf 'last:x:1:%s,u\n' "$(printf 'm%.0s,' {1..9999})")
 	[ "$(wc -w <<<"$output")" = 65537 ]

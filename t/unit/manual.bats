@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# That help, manuals and README say the same: what --help of the built programs
-# lists is what the others are held against.
+# Help, manuals and README have to agree: the others are compared with what
+# --help of the built programs lists.
 
 load ../common
 
@@ -23,8 +23,8 @@ options_of_manual()
 	    sed 's/^/-/; s/ , Fl / -/; s/ Ns = Ns Ar / =/' | sort
 }
 
-# Those in the lines of README's section on the program that are set in, by
-# their long names.
+# The options in the indented lines of README's section on the program, by their
+# long names.
 options_of_readme()
 {
 	awk -v program="$1" '$0 == program { on = 1 } $0 == "" { gap++ }
@@ -94,7 +94,7 @@ section()
 	[ "${#statuses[@]}" = 3 ]
 }
 
-# Which other manuals this host has says nothing about ours.
+# Other manuals need not be installed here.
 @test "mandoc finds nothing in the manuals" {
 	for manual in "${MANUALS[@]}"; do
 		echo "case: $manual"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What the command lines take and refuse, before anything is looked for.
+# What the command lines accept and refuse, before any machine is searched for.
 
 load ../common
 
-# refused PROGRAM TEXT WORD...: one line that says TEXT, then where to look
+# refused PROGRAM TEXT WORD...: checks for one line that has TEXT, and one that
+# says where to look.
 refused()
 {
 	local program=$1 text=$2
@@ -88,7 +89,7 @@ as_nobody()
 " always has the caller's standard input" ]
 		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
 	done
-	# Elsewhere they are but wrong.
+	# Elsewhere they are only invalid.
 	refused nspawn-stop 'cannot be the name of a machine' root@web
 	refused nspawn-stop i -i web
 }
@@ -119,7 +120,7 @@ as_nobody()
 }
 
 @test "a caller who is not root is told so, and nothing is done" {
-	# Where the programs are, perhaps only root can go.
+	# The folder of the programs may be open to root only.
 	seen=$(mktemp -d /tmp/nspawn-tools.XXXXXX)
 	cp -L "$BUILD"/nspawn-* "$seen"
 	chmod -R a+rX "$seen"

@@ -14,8 +14,8 @@ teardown()
 	idles_end
 }
 
-# emulator_lacks WHAT OUTPUT WORD...: whether it is qemu-user that runs the
-# library, and gives just that output for want of what it cannot do.
+# emulator_lacks WHAT OUTPUT WORD...: true if qemu-user runs the library and
+# gives exactly that output, since it does not support it.
 emulator_lacks()
 {
 	local what=$1 output=$2
@@ -92,7 +92,7 @@ emulator_lacks()
 }
 
 @test "a helper that is not there is said to be missing" {
-	# By that, the child says why it could not execute.
+	# The child reports by this why it could not execute.
 	emulator_lacks 'vfork(2), but a fork(2)' '1 ' run 20000 no-such-helper &&
 	    return
 	run -0 library run 20000 no-such-helper
@@ -120,7 +120,7 @@ emulator_lacks()
 	[ "$output" = ESRCH ]
 }
 
-# A status of /proc, with any of its lines replaced by those of the arguments.
+# Prints a status of /proc; each argument replaces the line of that name.
 status()
 {
 	local line
@@ -146,7 +146,7 @@ status()
 	[ "$output" = 'PPid:	9 T ppid 7 tracer 12 uid 1000 depth 2 inner 1 '\
 'pending 1 blocked 8000000000000000 caught 200000a002 bounding 1ffffffffff '\
 'no_new_privs filtered' ]
-	# A kernel may have no filters.
+	# A kernel may be built without filters.
 	run -0 library status < <(status Seccomp:)
 	[[ "$output" == *' bounding 0' ]]
 }
@@ -174,7 +174,7 @@ status()
 	mkdir -p "$proc/7"
 	for some in "$groups" '0 7 4294967295' 5 ''; do
 		echo "case: ${some:0:40}"
-		# Before NSpid, as the kernel has it.
+		# The kernel prints the groups before NSpid.
 		{
 			printf 'Name:\tx\nGroups:\t%s \n' "$some"
 			status | sed 1d
@@ -221,7 +221,7 @@ status()
 	[ "$output" = ENAMETOOLONG ]
 	run -1 library path "$proc" 8 memory 4096
 	[ "$output" = ENOENT ]
-	# What the kernel may have cut.
+	# The kernel may have cut a path of this length.
 	for length in 4094 4095 5000; do
 		echo "case: $length"
 		printf '6:memory:/m\n0::/%s\n' \
@@ -234,7 +234,8 @@ status()
 	done
 }
 
-# label OWN THEIRS [MODULE]: what that is as the label of the next exec
+# label OWN THEIRS [MODULE]: prints the text that makes that the label of the
+# next exec.
 label()
 {
 	mkdir -p "$proc/self/attr/$3" "$proc/7/attr/$3"
@@ -248,7 +249,7 @@ label()
 	mkdir -p "$proc/7"
 	run -0 library label "$proc" 7
 	[ "$output" = '' ]
-	# AppArmor, which may be first or beside another module.
+	# AppArmor may be the first module, or be used beside another one.
 	label $'unconfined\n' $'bar-jail (enforce)\n' ''
 	[ "$output" = 'exec bar-jail' ]
 	label $'a (b)//&c (complain)\n' $'unconfined\n' ''
@@ -261,7 +262,7 @@ label()
 	# SELinux.
 	label $'u:r:unconfined_t:s0\0' $'u:r:container_t:s0:c1,c2\0' ''
 	[ "$output" = u:r:container_t:s0:c1,c2 ]
-	# That of a process that has ended is nobody's.
+	# A process that has ended has no label.
 	rm -r "$proc/7"
 	run -0 library label "$proc" 7
 	[ "$output" = '' ]

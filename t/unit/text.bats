@@ -55,7 +55,7 @@ expect()
 	done
 }
 
-# Times as systemd.time(7) has them, and what is none.
+# Times as systemd.time(7) has them, and invalid ones.
 TIMES=(0 5 00005 1.5 .5 0.0001 1.23456789 0.9999ms 2.0001ms 0.0000001 1.1us
     5s 5sec 5second 5seconds 5m 5min 5minute 5minutes 5M 5month 5months 1y
     1year 1years 1w 1week 2weeks 1d 1day 3days 1h 1hr 2hour 2hours 500ms
@@ -67,7 +67,7 @@ TIMES=(0 5 00005 1.5 .5 0.0001 1.23456789 0.9999ms 2.0001ms 0.0000001 1.1us
     INFINITY 'infinity 1s' '1s infinity' infinity1s 18446744073709 584542y
     99999999999999999999 week s ms 5ss '' ' ' $'5\ts' $'5\n')
 
-# What systemd makes of a time: microseconds, or nothing.
+# span TEXT: prints what systemd makes of a time, in microseconds, or nothing.
 span()
 {
 	LC_ALL=C.UTF-8 systemd-analyze timespan -- "$1" 2>/dev/null |
