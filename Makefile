@@ -93,8 +93,8 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/suite t/host t/vm t/kernels t/kernel/shutdown t/sit t/demo t/bench t/candidates \
-	t/picture .ci/run
+SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown t/sit \
+	t/demo t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
 

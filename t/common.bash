@@ -8,11 +8,12 @@ bats_require_minimum_version 1.5.0
 TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 : "${BUILD:=$TOP/build/static}"
 
-# No folder of the caller's own, which others may not look into.
+# No folder of the caller's own is in PATH: other users may not have access to
+# it.
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# Skips a test, or with STRICT=1 fails it.  What is about another architecture
-# is skipped all the same: nothing that is missing here would change that.
+# Skips a test, or fails it if STRICT=1.  A test for another architecture calls
+# skip even then: nothing could be installed here to make it run.
 cannot()
 {
 	if [ "${STRICT:-0}" = 1 ]; then
@@ -41,8 +42,9 @@ not()
 	! "$@"
 }
 
-# emulate ARCHITECTURE: the programs of BUILD are for that, and qemu-user runs
-# them from now on.  Each is beside what runs it, so that a test may copy both.
+# emulate ARCHITECTURE: the programs of BUILD are for that one; from now on
+# qemu-user runs them.  Each program is beside the script that runs it, so that
+# a test may copy both.
 emulate()
 {
 	local folder=$BATS_RUN_TMPDIR/emulated path program

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests of inits: machines in a host, one of each init that Debian has a
-# package of, over a service that takes 1.2 s to stop and writes a file last.
+# For the tests of inits: machines in a host, one for each init that Debian has
+# a package of.  Each runs a service that takes 1.2 s to stop and writes a file
+# last.
 
-# Boots the host.  The programs keep their names until second is another path,
-# to which they are then copied, by cp or ln.  Where before is set, that script
-# is PID 1 first.
+# Boots the host.  While second is empty the programs keep their names;
+# otherwise they are copied to that path, by cp or ln.  If before is set, PID 1
+# is first that script.
 rows_begin()
 {
 	inits=/outer$("$TOP/t/host" build inits-bookworm)
@@ -15,7 +16,8 @@ rows_begin()
 	host_start
 }
 
-# Makes the tree of the machine $1 over one that is there, $2, with the service.
+# Makes the tree of the machine $1, with the service, as an overlay on the tree
+# $2.
 TREE='name=$1 tree=/var/lib/machines/$1
     mkdir -p "$tree" "/var/lib/machines/.$name/upper" \
 	"/var/lib/machines/.$name/work"
@@ -33,14 +35,16 @@ workdir=/var/lib/machines/.$name/work" overlay "$tree"
 	END
     chmod 0755 service'
 
-# The end of the script that starts a machine: in its tree, with the command.
+# The end of the script that starts a machine; it runs in its tree, and its
+# arguments are the command.
 START='exec setsid systemd-nspawn --quiet --link-journal=no --console=pipe \
     --private-network -D "$tree" -M "$name" "$@" </dev/null \
     >"/tmp/$name.log" 2>&1 &'
 
-# row NAME LOWER PROGRAM COMMAND...: starts a machine whose PID 1 is that, once
-# the script on stdin has been run in its tree.  In the command @ stands for the
-# program, or what that is called now; then the machine's name has it, too.
+# row NAME LOWER PROGRAM COMMAND...: runs the script on stdin in the machine's
+# tree, and then starts the machine with that command as PID 1.  In the command
+# @ stands for the program, or for its second name, which is then also a part of
+# the machine's name.
 row()
 {
 	local name=$1${second:+.${second##*/}} lower=$2 program=$3
@@ -59,7 +63,7 @@ row()
 	rows+=("$name")
 }
 
-# Waits until the service runs in each of them.
+# Waits until the service runs in each machine.
 rows_await()
 {
 	local name
@@ -70,11 +74,11 @@ rows_await()
 	done
 }
 
-# In such a script: ends the service, and waits for that.
+# For such a script: ends the service, and waits until it has ended.
 ENDS='kill $(pidof -x service)
     while pidof -x service; do sleep 0.1; done >/dev/null'
 
-# write PATH: makes a script of the lines on stdin.
+# For such a script: write PATH makes a script of the lines on stdin.
 WRITE='write() { mkdir -p "$(dirname "$1")"; { echo "#!/bin/sh"; cat; } >"$1"
     chmod 0755 "$1"; }'
 
@@ -120,7 +124,7 @@ rows_of_supervisors()
 
 rows_of_inits()
 {
-	# A busybox runs no applet by a name that is none.
+	# busybox runs an applet only by its own name.
 	[ "$second" = /sbin/myinit ] ||
 	    row busybox "$inits" /bin/busybox @ init <<-END
 	$WRITE
@@ -149,7 +153,8 @@ rows_of_inits()
 	END
 	row void "$inits" /sbin/runit @ /stage <<-END
 	$WRITE
-	# By name and signals the runit of Void, which has no handler for PWR.
+	# It has the name and the signals of Void's runit, which has no handler
+	# for PWR.
 	cp bin/dash sbin/runit.new
 	mv sbin/runit.new sbin/runit
 	write stage <<-'RUNIT'
@@ -183,7 +188,7 @@ rows_of_programs()
 	done
 }
 
-# What has no program of its own that could be called otherwise.
+# Those without a program that could be given another name.
 rows_of_others()
 {
 	row stub "$inits" /service --as-pid2 /service </dev/null
@@ -191,7 +196,8 @@ rows_of_others()
 	row sleep "$inits" /bin/sleep @ 600 </dev/null
 }
 
-# The machines, and what --verbose says of each: its init, and what was done.
+# The machines, and what --verbose says of each: its init, and how it was
+# stopped.
 CLEAN='runit|runit|sent SIGPWR
 void|runit|has run init 0
 busybox|busybox init|sent SIGUSR2

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests of common.h: its command line, and proc directories of the
-# tests' own making.  Their processes are real, since the library opens them by
-# pidfd: idle ones, each of which ends with the test.
+# For the tests of common.h: t/library.c gives it a command line, and the tests
+# make proc directories of their own.  The library opens processes by pidfd, so
+# the processes in these are real: idle ones, which end with the test.
 
 library()
 {
 	"$BUILD/library" "$@"
 }
 
-# Starts an idle process; its number is then in $idle.
+# Starts an idle process and sets idle to its PID.
 idle_start()
 {
 	sleep 600 3>&- &
@@ -29,8 +29,8 @@ idles_end()
 	idles=()
 }
 
-# namespace_make PROCESS KIND: a namespace of its own, to which the link in that
-# folder of $proc leads, as the kernel's do, by its number
+# namespace_make PROCESS KIND: gives it a namespace of its own.  The link in its
+# folder of $proc leads to a file and has its number, like those of the kernel.
 namespace_make()
 {
 	local folder=$proc/$1/ns file number
@@ -42,7 +42,7 @@ namespace_make()
 	ln -sfn "$2:[$number]" "$folder/$2"
 }
 
-# namespace_share PROCESS KIND OTHER: the same namespace as another's
+# namespace_share PROCESS KIND OTHER: gives it the same namespace as another.
 namespace_share()
 {
 	local name
@@ -53,7 +53,7 @@ namespace_share()
 	ln -sfn "$name" "$proc/$1/ns/$2"
 }
 
-# Makes a proc directory with PID 1 alone, in which the caller has one pid
+# Makes a proc directory that has only PID 1, where the caller is in one pid
 # namespace.
 proc_make()
 {
@@ -68,8 +68,8 @@ proc_make()
 	mkdir "$cgroups"
 }
 
-# status_write FILE PPID UID NSPID... of a process called $called; $caught and
-# $blocked are sets of signals
+# status_write FILE PPID UID NSPID...: writes the status of a process; $called
+# is its name, and $caught and $blocked are sets of signals.
 status_write()
 {
 	local file=$1 ppid=$2 uid=$3
@@ -83,7 +83,8 @@ status_write()
 	    0 "${blocked:-0}" "${caught:-0}" 0 >>"$file"
 }
 
-# proc_leader PID PPID CGROUP [NSPID...]: a leader, in pid namespace "inner"
+# proc_leader PID PPID CGROUP [NSPID...]: adds a leader, with a pid namespace of
+# its own.
 proc_leader()
 {
 	local pid=$1 ppid=$2 cgroup=$3
@@ -96,7 +97,8 @@ proc_leader()
 	namespace_share "$pid" user self
 }
 
-# proc_supervisor PID UID WORD...: a systemd-nspawn of the caller's namespace
+# proc_supervisor PID UID WORD...: adds a systemd-nspawn with these arguments,
+# in the caller's namespace.
 proc_supervisor()
 {
 	local pid=$1 uid=$2
@@ -110,7 +112,8 @@ proc_supervisor()
 	namespace_share "$pid" pid self
 }
 
-# cgroup_put PATH PID...: those processes in a folder of the hierarchy $cgroups
+# cgroup_put PATH PID...: puts processes into a folder of the hierarchy
+# $cgroups.
 cgroup_put()
 {
 	local folder=$cgroups/$1
@@ -120,7 +123,7 @@ cgroup_put()
 	printf '%s\n' "$@" >"$folder/cgroup.procs"
 }
 
-# Puts a machinectl of that text before the real one; without text, none.
+# Puts the script on stdin before the real machinectl.
 machinectl_make()
 {
 	mkdir -p "$BATS_TEST_TMPDIR/bin"

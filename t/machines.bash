@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests on real machines: each file of tests has a host of its own, with
-# the systemd of SUITE, a Debian; and each test machines in it.
-# Everything that they start ends with the host, at the latest.
+# For the tests on real machines.  Each file of tests has a host of its own,
+# with the systemd of SUITE, a release of Debian; each test has machines in that
+# host.  All that they start ends with the host, at the latest.
 
 # Where a host sees the programs under test.
 BIN=/src/${BUILD#"$TOP"/}
@@ -26,15 +26,15 @@ host_start_shared()
 	host machine "$HOST" scope webu -U
 }
 
-# machine_debian NAME [OPTION]...: one with the programs of the host, which all
-# tests of a file share.
+# machine_debian NAME [OPTION]...: a machine with the programs of the host,
+# which all tests of a file share.
 machine_debian()
 {
 	host machine "$HOST" scope "$@" --bind-ro=/usr \
 	    --bind-ro=/usr/lib64:/lib64 -- /usr/bin/sleep infinity
 }
 
-# A host with those and two of Debian's programs.
+# A host with the two shared machines, and two more with Debian's programs.
 host_start_debian()
 {
 	host_start_shared
@@ -47,7 +47,7 @@ host_stop()
 	host off "$HOST"
 }
 
-# Nothing that a host is asked for takes two minutes, unless it hangs.
+# No command of t/host takes two minutes, unless it hangs.
 host()
 {
 	timeout --foreground 120 "$TOP/t/host" "$@" 3>&-
@@ -58,7 +58,7 @@ on_host()
 	host run "$HOST" "$@"
 }
 
-# Runs a script in the host, which is read from stdin.
+# Runs the script on stdin in the host.
 host_script()
 {
 	on_host sh -eu -s "$@"
@@ -74,15 +74,16 @@ stop()
 	on_host "$BIN/nspawn-stop" "$@"
 }
 
-# machine KIND NAME [OPTION]... [-- COMMAND...]; the test's end ends it.
+# machine KIND NAME [OPTION]... [-- COMMAND...]: starts a machine, which ends
+# with the test.
 machine()
 {
 	machines+=("$2")
 	host machine "$HOST" "$@"
 }
 
-# machine_sh NAME SCRIPT [OPTION]...: a machine whose PID 1 is that script, from
-# the moment at which it has made /ready.
+# machine_sh NAME SCRIPT [OPTION]...: starts a machine whose PID 1 is that
+# script; returns when the script has made /ready.
 machine_sh()
 {
 	local name=$1 script=$2
@@ -92,7 +93,7 @@ machine_sh()
 	until_true on_host test -e "/var/lib/machines/$name/ready"
 }
 
-# How such a script goes on for ever.
+# The end of such a script, which goes on for ever.
 WAITS='echo >/ready; while :; do sleep 600 & wait $!; done'
 
 machines_end()
@@ -105,7 +106,8 @@ machines_end()
 	machines=()
 }
 
-# The leader of a machine, as its starter knows it and not the tools.
+# The leader of a machine, as t/machine has found it, without the programs under
+# test.
 leader()
 {
 	on_host cut -d ' ' -f 1 "/run/nspawn-tools/$1/leader"
@@ -116,26 +118,26 @@ supervisor()
 	on_host cut -d ' ' -f 1 "/run/nspawn-tools/$1/supervisor"
 }
 
-# Says whether a process of the host runs.
+# True if a process of the host runs.
 lives()
 {
 	on_host kill -0 "$1" 2>/dev/null
 }
 
-# Whether a process of the host with just this command line runs.
+# True if a process of the host with exactly this command line runs.
 runs_in_host()
 {
 	on_host pgrep -x -f "$1" >/dev/null
 }
 
-# Starts a program of the host in the background.  Its output is in $job_log,
-# behind a line with its number in the host, which is also in $job_inner;
-# job_end waits for the status of $job.
+# Starts a program of the host in the background.  The first line of $job_log is
+# its PID in the host, which is also in $job_inner; its output follows.  job_end
+# waits for its end, and sets $job_status.
 job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
 	rm -f "$job_log"
-	# A script's jobs in the background ignore these.
+	# A shell script's jobs in the background ignore these signals.
 	on_host sh -c 'echo $$; exec env --default-signal=INT,QUIT "$@"' \
 	    job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
@@ -143,17 +145,42 @@ job_start()
 	job_inner=$(head -n 1 "$job_log")
 }
 
-# The status of the job, once it has ended.
+# Sets job_status once the job has ended.
 job_end()
 {
 	job_status=0
 	wait "$job" || job_status=$?
 }
 
-# Says whether a file of the machine's tree has that text.
+# True if a file of the machine's tree has that text.
 machine_file_is()
 {
 	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
+}
+
+# console_show [FILE]...: if the test has failed, prints the last lines of those
+# consoles, or of those of its hosts.  systemd writes little to the console of a
+# host, so the end of the host's journal follows.
+console_show()
+{
+	local console
+
+	[ -z "${BATS_TEST_COMPLETED-}${BATS_TEST_SKIPPED-}" ] || return 0
+	[ $# -gt 0 ] || set -- "/run/nspawn-tools/${HOST:-none}"*/console
+	for console; do
+		# On a machine of t/vm a host has no console of its own.
+		[ ! -e "$console" ] || tail -n 20 "$console" |
+		    last_words console
+	done
+	[ -z "${HOST-}" ] || timeout --foreground 10 "$TOP/t/host" run "$HOST" \
+	    journalctl --quiet --no-pager -o short-precise -n 20 3>&- |
+	    last_words journal || true
+}
+
+# last_words NAME: prints its input, made printable, with that before each line.
+last_words()
+{
+	tr -d '\r' | cat -v | sed "s/^/$1: /"
 }
 
 # What bats calls around the tests of a file, and around each.
@@ -172,13 +199,15 @@ setup()
 	machines=()
 }
 
+# A file with a teardown() of its own begins that with console_show.
 teardown()
 {
+	console_show
 	machines_end
 }
 
-# pool_start NAME...: machines of one small tree, several at a time; TERM stops
-# each.  In the host /run/pool/NAME has the number of its supervisor.
+# pool_start NAME...: starts machines of one small tree, eight at a time; TERM
+# stops each.  /run/pool/NAME in the host has the PID of its supervisor.
 pool_start()
 {
 	on_host bash -eu -s "$@" <<-'END'
@@ -216,7 +245,7 @@ pool_start()
 	END
 }
 
-# pool_ended NAME: its supervisor has ended, although its parent may not know.
+# pool_ended NAME: true if its supervisor has ended, even if it is a zombie.
 pool_ended()
 {
 	on_host sh -c '! grep -q "^State:.[^ZX]" \
@@ -224,9 +253,9 @@ pool_ended()
 }
 
 # limited KIND LIMIT COMMAND...: runs a command of the host in a control group
-# of its own with that limit: "memory" in bytes, or "pids".  Where these are of
-# the old kind systemd has no hand in it: then it is a group of the whole
-# system, which limited_end removes.
+# of its own with that limit: "memory" in bytes, or "pids".  systemd does not
+# manage these in cgroups of version 1: there the group belongs to the whole
+# system, and limited_end removes it.
 limited()
 {
 	on_host sh -eu -c "$LIMITED" "of-$HOST" "$@"
@@ -259,8 +288,8 @@ limited_end()
 	    done' "of-$HOST"
 }
 
-# What systemd-nspawn asks of udev before it uses a loop device: that it is
-# there, and has seen the device.
+# systemd-nspawn uses a loop device only if udev is there and has seen the
+# device; this stands in for udev.
 udev_stand_in()
 {
 	on_host sh -eu -s <<-'END'

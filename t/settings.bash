@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# Runs in a host: machines whose systemd-nspawn is told by settings files and
-# options how they want to be stopped; each is a row of a table on stdin, whose
-# columns are separated by '|'.  A line that begins with a blank goes on with
-# the row before.
+# Runs in a host.  It starts machines, each a row of a table on stdin, whose
+# settings files and options tell systemd-nspawn how to stop them.  Columns are
+# separated by '|'.  A line that begins with a blank continues the row before.
 #
 # settings.bash table BIN: the rows are WHAT|BEFORE|OPTIONS|NSPAWN[|STOP].
 #   BEFORE   a script that makes the files, see below
 #   OPTIONS  of systemd-nspawn, beside those that each machine has
-#   NSPAWN   what systemd-nspawn sends to PID 1 when it gets TERM: a signal, '-'
-#            for none, as it kills at once, or 'boot', RTMIN+3 that --boot
-#            implies.  '?' does not ask it.
-#   STOP     what nspawn-stop sends, where that is not the same: the init's own
-#            by default where nspawn was told nothing
-# Each row is started three times: without a scope, where nspawn-stop --dry-run
-# says what it would send, and nspawn then gets TERM; the same again, where
-# nspawn-stop stops it; and registered, in a scope, where it stops it too.
+#   NSPAWN   what systemd-nspawn sends to PID 1 when it gets TERM: a signal; '-'
+#            for none, since it kills at once; or 'boot' for the RTMIN+3 that
+#            --boot implies.  With '?' that is not tested.
+#   STOP     what nspawn-stop sends, if that differs; by default the init's own
+#            signal where nspawn was told nothing
+# Each row is started three times: without a scope, to see what nspawn-stop
+# --dry-run would send, and what nspawn sends when it gets TERM; again without a
+# scope, for nspawn-stop to stop it; and registered, in a scope, for nspawn-stop
+# to stop it.
 #
 # settings.bash forms BIN: the same without the second time.
 #
@@ -26,7 +26,8 @@
 #   AFTER    a script that is run between its start and nspawn-stop
 #   STOP     'unknown': nspawn-stop says that it cannot tell, and sends nothing
 #
-# All print the rows that are not as they should be, and last how many it were.
+# All of them print the rows that are wrong, and in the end how many rows there
+# were.
 
 set -uo pipefail
 
@@ -39,10 +40,11 @@ at_once=4
 
 # --- what BEFORE and AFTER may use ------------------------------------------
 
-# Beside: $n, the machine's name; $w, the row's own folder, where its tree is
-# $w/$n; $MD, the options that say just this.
+# They may also use $n, the machine's name; $w, the row's own folder, with its
+# tree $w/$n; and $MD, the options that name just this machine and tree.
 
-# put PATH TEXT: a file with that text, or with KillSignal= and that alone.
+# put PATH TEXT: writes a file with that text; a single word becomes its only
+# KillSignal=.
 put()
 {
 	[ "${1%/*}" = "$1" ] || mkdir -p "${1%/*}"
@@ -53,7 +55,8 @@ put()
 	esac
 }
 
-# Such a text with so many lines, or with one so long, before KillSignal=QUIT.
+# Such a file with that many lines, or with one line that long, before
+# KillSignal=QUIT.
 lines()
 {
 	echo '[Exec]'
@@ -81,33 +84,34 @@ beside()
 	put "$w/$n.nspawn" "$1"
 }
 
-# PID 1 is called like an init that wants PWR.
+# PID 1 has the name of an init that is stopped by PWR.
 as_runit()
 {
 	payload=(/usr/bin/runit)
 	own=PWR
 }
 
-# PID 1 is what --boot or Boot= looks for.
+# PID 1 is the program that --boot or Boot= looks for.
 as_init()
 {
 	payload=()
 }
 
-# A raw image with the same in it.
+# The tree as a raw image.
 image()
 {
 	cp /var/lib/machines/image.raw "$1"
 }
 
-# A mount namespace in which a folder stands for /etc/systemd/nspawn.
+# nspawn runs in a mount namespace where a folder stands for
+# /etc/systemd/nspawn.
 view()
 {
 	wrap=(unshare --mount sh -c 'mount --bind "$0" /etc/systemd/nspawn &&
 	    exec "$@"' "$1")
 }
 
-# A root folder of nspawn's own, with such a folder in it.
+# nspawn runs in a root folder of its own, with such a folder in it.
 in_root()
 {
 	mkdir -p "$w/root"
@@ -116,7 +120,7 @@ in_root()
 	    exec chroot "$root" "$@"' "$w/root" "$1")
 }
 
-# The tree as an OCI bundle, x.
+# The tree as the OCI bundle x.
 bundle()
 {
 	mkdir x
@@ -130,7 +134,7 @@ bundle()
 	payload=()
 }
 
-# It is in a unit of somebody else's, with a KillSignal= of its own.
+# nspawn runs in a unit that somebody else made, with its own KillSignal=.
 in_scope()
 {
 	wrap=(systemd-run --quiet --scope "--unit=$n.scope" -p Delegate=yes
@@ -143,8 +147,8 @@ in_service()
 	    -p Delegate=yes -p KillSignal=SIGUSR1 -p KillMode=mixed)
 }
 
-# The next nspawn-stop meets a systemctl and, where it is to be another one, a
-# machinectl, that are these scripts.
+# The next nspawn-stop finds these scripts as systemctl and, if there is a
+# second one, as machinectl.
 systemctl_is()
 {
 	mkdir -p "$w/fake"
@@ -154,8 +158,8 @@ systemctl_is()
 	caller=(env "PATH=$w/fake:/usr/bin:/bin")
 }
 
-# A folder on a FUSE that takes each request and answers none: who asks cannot
-# even be killed.  It is $w/fuse; the row's end ends it.
+# $w/fuse is a folder on a FUSE that takes each request and answers none: a
+# process that reads in it cannot even be killed.  It ends with the row.
 fuse_start()
 {
 	mkdir "$w/fuse"
@@ -175,8 +179,8 @@ fuse_start()
 	done
 }
 
-# Whoever still waits for it has none of nspawn-stop's output open: a caller
-# that reads that to its end would wait with it.
+# A process that still waits for the FUSE must not hold nspawn-stop's output
+# open: a caller that reads this to its end would wait, too.
 fuse_end()
 {
 	[ -z "$(find /proc/[0-9]*/fd -lname "$w/said" 2>/dev/null)" ] ||
@@ -185,7 +189,7 @@ fuse_end()
 	kill "$fuse" 2>/dev/null
 }
 
-# The machine goes on without its systemd-nspawn, which leaves a mount.
+# The machine goes on without its systemd-nspawn, which leaves a mount behind.
 nspawn_is_killed()
 {
 	kill -KILL "$supervisor"
@@ -194,7 +198,7 @@ nspawn_is_killed()
 	    2>/dev/null
 }
 
-# The witness: what systemd has of the machine's scope, as a number.
+# The witness: the signal that systemd has for the machine's scope, as a number.
 scope_has()
 {
 	local had unit
@@ -223,7 +227,7 @@ say()
 	printf '%s: %s\n' "$what" "$*"
 }
 
-# The number of a signal; a word that names none stays as it is.
+# The number of a signal; any other word stays as it is.
 number()
 {
 	local name=${1#SIG}
@@ -251,8 +255,8 @@ skeleton_make()
 	ln "$bin/catcher" "$skeleton/usr/sbin/init"
 }
 
-# A cgroup of the row's own: what one nspawn without a unit removes at its end
-# another one needs.
+# Each row has a cgroup of its own: an nspawn without a unit removes at its end
+# a group that another one may need.
 cgroup_join()
 {
 	local own
@@ -268,7 +272,7 @@ cgroup_leave()
 	find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null
 }
 
-# Sets up the row's folder, and what its scripts may change.
+# Sets up the row's folder, and the variables that its scripts may change.
 prepare()
 {
 	cgroup_join
@@ -315,7 +319,7 @@ start()
 	machine+=$part
 }
 
-# Whether nspawn ends within so many seconds.
+# True if nspawn ends within that many seconds.
 ends()
 {
 	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
@@ -327,8 +331,8 @@ ends()
 	return 0
 }
 
-# Awaits the machine's end, for so many seconds, and makes sure of it; sets got,
-# what PID 1 got.
+# Waits for the machine's end for that many seconds, and then makes sure of it;
+# sets got, the signal that PID 1 got.
 finish()
 {
 	local leader
@@ -343,14 +347,14 @@ finish()
 	[ ! -s "$w/out/got" ] || read -r got <"$w/out/got"
 }
 
-# expect WHO SIGNAL: that is what PID 1 got, or is said to get.
+# expect WHO SIGNAL: checks that PID 1 got that signal, or is said to get it.
 expect()
 {
 	[ "$got" = "$(number "$2")" ] ||
 	    say "$1: $got${said:+ ($said)}, not $2 ($(number "$2"))"
 }
 
-# What nspawn-stop says, and what nspawn itself does.
+# Checks what nspawn-stop says, and what nspawn itself does.
 compare()
 {
 	local form='; ([A-Z0-9+-]+) would be sent' said
@@ -373,7 +377,7 @@ compare()
 	esac
 }
 
-# stopped KIND: what nspawn-stop does to such a machine.
+# stopped KIND: checks what nspawn-stop does to such a machine.
 stopped()
 {
 	local before after said status=0
@@ -392,7 +396,7 @@ stopped()
 	elif [ "$status" != 0 ]; then
 		say "$1: status $status: $said"
 	fi
-	# A busy host's second for the start of programs.
+	# One second more, since a busy host starts programs slowly.
 	[ $((after - before)) -lt $((timeout * 1000000 + 1000000)) ] ||
 	    say "$1: it took $(((after - before) / 1000)) ms of $timeout s"
 	finish "$((status ? 0 : 10))"

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests that let a program run as often as it makes system calls, with
-# something done at another one of them each time, by t/injector.c.  Programs
-# are the static ones, whatever else is tested: sanitizers make thousands of
-# calls of their own.
+# For the tests that run a program once for each system call that it makes; each
+# time t/injector.c does something at the next call.  The programs are always
+# the static ones: sanitizers make thousands of calls of their own.
 
 PROGRAMS=/src/build/static
 
-# Puts into the host what sweeps there.
+# Puts the script into the host that does this.
 sweep_prepare()
 {
 	on_host sh -c 'cat >/tmp/sweep' <<-'END'
-	# DOING HOLDS PROGRAM...: HOLDS judges $status, $call, /tmp/out, /tmp/err.
+	# DOING HOLDS PROGRAM...: HOLDS checks $status, $call, /tmp/out,
+	# /tmp/err.
 	doing=$1 holds=$2 place=0
 	shift 2
-	# In /tmp/err: said by the program.
+	# True if the program has printed that to standard error.
 	said() { grep -q "^nspawn-[a-z]*: .*$1" /tmp/err; }
 	while :; do
 		place=$((place + 1)) status=0
@@ -27,7 +27,7 @@ sweep_prepare()
 			echo "place $place, call $call, status $status:"
 			cat /tmp/out /tmp/err
 		}
-		# What must never be.
+		# The injector reports here what must never happen.
 		sed -n "s/^it /place $place, call $call: &/p" /tmp/found
 	done
 	[ "$place" -gt "${LEAST:-100}" ] || echo "only $place calls"

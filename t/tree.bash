@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For t/host and t/vm: trees of Debian, which are made once from its packages
-# and cached outside of the project's own tree.
+# For t/host, t/machine and t/vm: trees of Debian.  Each is made once from
+# Debian's packages and cached outside of the project's own folder.
 
 # Where the trees are.
 CACHE=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}
-# In a tree: what its machines are copied from.
+# In a tree: the folder that is copied to make a small machine.
 SKELETON=/usr/lib/nspawn-tools/skeleton
 
 PACKAGES=systemd,systemd-sysv,dbus,systemd-container,libpam-systemd
 PACKAGES+=,procps,util-linux,util-linux-extra,busybox-static
 PACKAGES+=,less,zsh,tmux,python3-minimal,strace
 
-# Prints options for mmdebstrap, one a line: what this system's own apt needs
-# in order to reach an archive.  It gets nothing from apt.conf by itself.
+# Prints options for mmdebstrap, one a line: what this system's own apt needs to
+# reach an archive.  mmdebstrap does not read apt.conf by itself.
 tree_apt_options()
 {
 	local proxy
 
-	# forky is not released; its stored index may have passed its date.
+	# forky is not released, so its index may be older than its date allows.
 	echo '--aptopt=Acquire::Check-Valid-Until "false"'
 	proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
 	[[ -z ${proxy} ]] || echo "--aptopt=Acquire::http::Proxy \"${proxy}\""
@@ -38,8 +38,9 @@ tree_mirror()
 	    'Label: Debian' 2>/dev/null | grep '^https\?:' | sed -n 1p || true
 }
 
-# Makes what machines in the host are copied from: busybox and its names.  What
-# is behind the tree runs a program of it, where that is needed.
+# Makes the skeleton in TREE, from which machines are copied: busybox and its
+# names.  Further arguments are a command that runs a program of the tree, where
+# that is for another architecture.
 tree_skeleton()
 {
 	local applet bin=$1${SKELETON}/usr/bin busybox
@@ -57,7 +58,7 @@ tree_skeleton()
 	done
 }
 
-# What would slow a host's start or use its console, and is not needed.
+# Masks units in TREE that would slow a host's start or use its console.
 tree_trim()
 {
 	local unit units=(console-getty.service getty.target
@@ -70,12 +71,12 @@ tree_trim()
 	for unit in "${units[@]}"; do
 		ln -sf /dev/null "$1/etc/systemd/system/${unit}"
 	done
-	# Empty, but there: not the first boot, and made up anew by each host.
+	# An empty file: no first boot, and each host makes an id of its own.
 	: >"$1/etc/machine-id"
 	mkdir -p "$1"/{src,outer,tree,var/lib/machines}
 }
 
-# The inits of a suite, and what they need to run: nothing is configured.
+# Unpacks the inits of a suite and what they need to run; nothing is configured.
 tree_inits()
 {
 	local packages=base-files,dash,coreutils,sysvinit-utils,sysvinit-core
@@ -106,7 +107,7 @@ tree_recipe()
 	tree_trim "${tree}"
 }
 
-# A busybox of a suite, and its libc if it needs that.
+# Unpacks a busybox of a suite, and the libc if it needs that.
 tree_busybox()
 {
 	local mirror options packages=${1%-*} suite=${1##*-}
@@ -119,7 +120,8 @@ tree_busybox()
 	    "${options[@]}" "${suite}" "$2" ${mirror:+"${mirror}"}
 }
 
-# Sets tree: the folder of suite SUITE, named after what is in it; and recipe.
+# Sets tree, the folder of suite SUITE, whose name has a checksum of how it is
+# made, and recipe, the function that makes it.
 tree_path()
 {
 	local sum parts=(tree_recipe tree_skeleton tree_trim tree_inits)
@@ -132,13 +134,14 @@ tree_path()
 		recipe=tree_busybox
 		parts=(tree_busybox)
 		;;
-	*) fail "'$1' is no suite (bookworm, trixie, forky)" ;;
+	*) fail "unknown suite '$1' (bookworm, trixie or forky)" ;;
 	esac
 	sum=$({ declare -f "${parts[@]}"
 		echo "${PACKAGES}"; } | sha256sum)
 	tree=${CACHE}/$1-${sum:0:8}
 }
 
+# Makes tree; another process may do so at the same time.
 tree_make()
 {
 	local suite=$1 log=${CACHE}/$1.log status=0
@@ -151,7 +154,7 @@ tree_make()
 	command -v mmdebstrap >/dev/null ||
 	    fail "building ${suite}: mmdebstrap is not installed; run t/setup"
 	rm -rf --one-file-system "${temp}"
-	signals_exit tree_abandon
+	signals_exit tree_make_abort
 	# In a process group of its own, to be ended as a whole.
 	set -m
 	(trap - EXIT HUP INT TERM; "${recipe}" "${suite}" "${temp}") \
@@ -168,8 +171,8 @@ tree_make()
 	exec {lock}>&-
 }
 
-# What is half built when a signal comes: mmdebstrap cleans up at TERM.
-tree_abandon()
+# Removes a tree that is half built; mmdebstrap cleans up when it gets TERM.
+tree_make_abort()
 {
 	if [[ -n ${builder} ]]; then
 		kill -TERM -- "-${builder}" 2>/dev/null || true
@@ -178,7 +181,8 @@ tree_abandon()
 	rm -rf --one-file-system "${temp}"
 }
 
-host_build()
+# Prints the folder of suite SUITE, and makes it first if it is missing.
+tree_build()
 {
 	local tree recipe
 

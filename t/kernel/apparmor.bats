@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=kernel
 #
-# What AppArmor holds a machine's PID 1 to holds a command that enters, too.
+# What AppArmor forbids to a machine's PID 1 it forbids to a command, too.
 
 load labels
 
-# The machines that all tests share are in a profile, the second with a user
-# namespace; free is in none.
+# Three machines that all tests share: jail and jailu are in a profile, jailu
+# with a user namespace; free is in none.
 setup_file()
 {
 	module_needed AppArmor /sys/kernel/security/apparmor trixie
@@ -22,12 +22,13 @@ setup_file()
 	done
 }
 
-# What a profile allows that only keeps a machine, or a caller, from /secret.
+# A profile that allows everything except /secret.
 ALLOWED='file, capability, network, mount, remount, umount, pivot_root, ptrace,
 signal, dbus, unix, userns,
 deny /secret* rwklx,'
 
-# profile NAME [FLAGS]: loads one that allows that, and what it reads.
+# profile NAME [FLAGS]: loads a profile that allows that, and the rules on
+# stdin.
 profile()
 {
 	{
@@ -38,7 +39,8 @@ profile()
 	} | on_host apparmor_parser --replace --skip-cache
 }
 
-# jail PROFILE NAME [OPTION]... [-- COMMAND...]: a machine of a unit in that.
+# jail PROFILE NAME [OPTION]... [-- COMMAND...]: a machine of a unit in that
+# profile.
 jail()
 {
 	local profile=$1
@@ -48,14 +50,15 @@ jail()
 	host machine "$HOST" unit "$@"
 }
 
-# The same for one test alone.
+# The same, for one test only.
 jail_own()
 {
 	machines+=("$2")
 	jail "$@"
 }
 
-# unit_setting NAME SETTING: one more for the unit of the machine to be.
+# unit_setting NAME SETTING: adds a setting to the unit that the machine will
+# have.
 unit_setting()
 {
 	on_host sh -euc 'folder=/run/systemd/system/own-$1-unit.service.d
@@ -68,13 +71,14 @@ label_of()
 	on_host cat "/proc/$1/attr/apparmor/current"
 }
 
-# caller PROFILE COMMAND...: runs a command of the host that is held to that.
+# caller PROFILE COMMAND...: runs a command of the host in that profile.
 caller()
 {
 	on_host aa-exec -p "$@"
 }
 
-# What reads the file or writes one beside it, and has to be denied that.
+# denied COMMAND...: runs a command that reads the secret or writes a file
+# beside it, which has to be denied.
 denied()
 {
 	run "$@"
@@ -84,12 +88,13 @@ denied()
 	[[ "$output" != *hidden* ]]
 }
 
-# Neither the file's mode nor the machine keeps anybody from it.
-@test "nothing but the profile forbids what is forbidden here" {
+# Neither the file's mode nor the machine denies access to the file.
+@test "only the profile forbids what is forbidden here" {
 	[ "$(label_of "$(leader jail)")" = 'bar-jail (enforce)' ]
 	[ "$(label_of "$(leader jailu)")" = 'bar-jail (enforce)' ]
 	[[ "$(label_of "$(leader free)")" != *enforce* ]]
 	for name in jail jailu; do
+		echo "case: $name"
 		run -0 on_host nsenter -a -t "$(leader "$name")" cat /secret
 		[ "$output" = hidden ]
 	done
@@ -103,6 +108,7 @@ denied()
 @test "a command has the label of PID 1, whichever way it enters" {
 	for name in jail jailu; do
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			run -0 label_by "$BIN/nspawn-enter" -q "$name" $way
 			echo "$name $way: $output"
@@ -113,9 +119,11 @@ denied()
 	[ "$output" = 'bar-jail (enforce)' ]
 }
 
-@test "a command is held by the profile, whichever way it enters" {
+@test "a command is confined by the profile, whichever way it enters" {
 	for name in jail jailu; do
+		echo "case: $name"
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			denied enter -q "$name" $way sh -c \
 			    'cat /secret; exec sh -c "echo >/secret-new"'
@@ -132,7 +140,7 @@ denied()
 	[ "$output" = "$(label_by "$BIN/nspawn-enter" -q free)" ]
 }
 
-@test "descriptors of the caller's are the command's behind the profile" {
+@test "a command in the profile can use the caller's descriptors" {
 	on_host sh -c 'echo given >/run/given'
 	run -0 on_host sh -c '"$@" </run/given >/run/taken 2>&1' sh \
 	    "$BIN/nspawn-enter" jail sh -c 'cat && cat /proc/self/attr/current'
@@ -140,7 +148,7 @@ denied()
 	[ "$output" = $'given\nbar-jail (enforce)' ]
 }
 
-@test "a signal for nspawn-enter gets to the command behind the profile" {
+@test "a signal for nspawn-enter reaches the command in the profile" {
 	job_start "$BIN/nspawn-enter" jail sh -c \
 	    'trap "echo told; exit 3" USR1; echo up; sleep 600 & wait $!'
 	until_true grep -q up "$job_log"
@@ -151,14 +159,15 @@ denied()
 	grep -q told "$job_log"
 }
 
-# Each line is a profile's name and flags, and the label of PID 1 in it.
+# Each line has a profile's name and flags, and the label of PID 1 in it.
 LABELS='two (words)||two (words) (enforce)
 a (b) (enforce)|complain|a (b) (enforce) (complain)
 lax|unconfined|lax (unconfined)'
 
-@test "labels that look unlike others are taken over as they are" {
+@test "unusual labels are taken over as they are" {
 	n=0
 	while IFS='|' read -r name flags label; do
+		echo "case: $name $flags $label"
 		n=$((n + 1))
 		profile "$name" "$flags" </dev/null
 		jail_own "$name" "label$n"
@@ -171,7 +180,7 @@ lax|unconfined|lax (unconfined)'
 	done <<<"$LABELS"
 }
 
-@test "the label is that of PID 1 where its unit has another one" {
+@test "a command has PID 1's label where its unit has another one" {
 	profile outer <<-'END'
 	/usr/sbin/init cx -> inner,
 	profile inner flags=(attach_disconnected) {
@@ -186,7 +195,7 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'outer//inner (enforce)' ]
 }
 
-@test "the label is that of PID 1 where that is of two profiles" {
+@test "a command has PID 1's label where that names two profiles" {
 	profile second </dev/null
 	jail_own 'bar-jail//&second' both
 	[ "$(label_of "$(leader both)")" = 'bar-jail//&second (enforce)' ]
@@ -194,7 +203,7 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'bar-jail//&second (enforce)' ]
 }
 
-@test "a profile that PID 1 loses is not the command's" {
+@test "a command does not get a profile that PID 1 has lost" {
 	profile lost </dev/null
 	jail_own lost loser
 	run -0 label_by "$BIN/nspawn-enter" loser
@@ -207,7 +216,7 @@ lax|unconfined|lax (unconfined)'
 	machine_file_is loser stopped stopped
 }
 
-@test "a caller's own profile does not hold the command" {
+@test "a caller's own profile does not confine the command" {
 	profile caller <<<'change_profile,'
 	run -0 caller caller "$BIN/nspawn-enter" -q free cat /secret
 	[ "$output" = hidden ]
@@ -218,9 +227,10 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'bar-jail (enforce)' ]
 }
 
-@test "a label that cannot be taken over is a refusal" {
+@test "an entry is refused if the label cannot be taken over" {
 	profile stuck </dev/null
 	for name in jail jailu free; do
+		echo "case: $name"
 		run -125 caller stuck "$BIN/nspawn-enter" -q "$name" \
 		    touch /entered
 		echo "$output"
@@ -234,8 +244,8 @@ lax|unconfined|lax (unconfined)'
 	[ "$output" = 'stuck (enforce)' ]
 }
 
-# A machine in the profile that is stopped by "init 0" alone: by name and
-# signals a runit.  Its init tells which label it has, and what it can read.
+# A machine in the profile that only "init 0" stops: it has the name and the
+# signals of runit.  Its init writes down its label, and what it can read.
 runit_jail()
 {
 	on_host sh -c 'cat >/tmp/init && chmod +x /tmp/init' <<-'END'
@@ -252,7 +262,7 @@ runit_jail()
 	on_host sh -c 'echo hidden >"$1"' '' "/var/lib/machines/$1/secret"
 }
 
-@test "init 0 of nspawn-stop has the label of PID 1 and is held by it" {
+@test "init 0 of nspawn-stop has the label of PID 1 and is confined by it" {
 	runit_jail runit
 	run -0 stop --verbose -t 10 runit
 	[[ "$output" == *'has run init 0'* ]]
@@ -261,7 +271,7 @@ runit_jail()
 	machine_file_is runit read ''
 }
 
-@test "a machine whose label cannot be taken over has no init 0 run" {
+@test "init 0 is not run in a machine whose label cannot be taken over" {
 	profile stuck </dev/null
 	runit_jail kept
 	run -1 caller stuck "$BIN/nspawn-stop" -t 10 kept
@@ -291,8 +301,9 @@ runit_jail()
 	machine_file_is execstop2 label 'bar-jail (enforce)'
 }
 
-# AppArmor asks both: a profile may forbid that its process gets a signal.
-@test "a signal that a profile keeps from PID 1 is said to be not sent" {
+# AppArmor checks both sides: a profile may forbid that its process gets a
+# signal.
+@test "a signal that a profile keeps from PID 1 is reported as not sent" {
 	profile deaf <<<'deny signal receive peer=unconfined,'
 	jail_own deaf deaf
 	run stop -v -t 5 deaf

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=kernel
 #
-# What may differ from one kernel, systemd or kind of cgroups to the other, in
-# the usual kinds of machine, with and without a user namespace: found, entered in all
-# usual ways, bound as PID 1 is, and stopped.  Short enough for a processor that
-# is translated; the same is in other files in detail.
+# What may differ between kernels, releases of systemd and kinds of cgroups, in
+# the usual kinds of machine, with and without a user namespace: finding it,
+# entering it in all usual ways, confinement as PID 1 has it, and stopping it.
+# This is short enough for an emulated processor; other files test the same in
+# detail.
 
 load ../common
 load ../machines
@@ -24,7 +25,8 @@ setup_file()
 	done
 }
 
-# for_each COMMAND...: with the name of each machine behind it.
+# for_each COMMAND...: runs the command for each machine, with its name as the
+# last word.
 for_each()
 {
 	local kind name
@@ -37,16 +39,17 @@ for_each()
 	done
 }
 
-# What sleeps so long is the command of a test.
+# The command of a test, which nothing else runs.
 SLEEP='/bin/sleep 4713'
 
-# What says of a process how it is bound.
+# The lines of a status that show how a process is confined.
 BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
 BINDS+='|Mems_allowed|Groups|Uid|Gid):'
 
-# bound PID: prints that, and its limits, namespaces, groups, label, scheduling.
-# A hierarchy that is not mounted cannot be joined: the one of systemd alone.
-# A profile that forbids nothing is one that the kernel itself gives a program.
+# bound PID: prints these lines, and the process's limits, namespaces, groups,
+# label and scheduling.  A hierarchy that is not mounted, as that of systemd may
+# be, cannot be joined and is left out.  A label that ends in "(unconfined)"
+# forbids nothing; the kernel itself gives such ones to some programs.
 bound()
 {
 	on_host sh -euc 'cd "/proc/$1"
@@ -79,7 +82,7 @@ bound_like_leader()
 	diff <(echo "$expected") <(echo "$is")
 }
 
-@test "a command is bound as PID 1 is, in every kind of machine" {
+@test "a command is confined as PID 1 is, in every kind of machine" {
 	for_each bound_like_leader
 }
 
@@ -109,7 +112,7 @@ piped()
 	[ "$(enter "$1" seq 1000 | enter "$1" tail -n 1)" = 1000 ]
 }
 
-@test "two in one pipeline do not hold each other up" {
+@test "two entries in one pipeline do not hold each other up" {
 	for_each piped
 }
 
@@ -121,12 +124,13 @@ terminal_inside()
 	[[ "$output" == *'/dev/pts/'* ]]
 }
 
-@test "a terminal is one inside" {
+@test "a terminal is a terminal inside, too" {
 	for_each terminal_inside
 }
 
 @test "200 entries, four at once, all arrive" {
 	for name in scope scope-u; do
+		echo "case: $name"
 		run -0 on_host sh -euc 'for n in 1 2 3 4; do
 		    (for i in $(seq 25); do
 			[ "$("$1" "$2" echo "$n.$i" 2>&1)" = "$n.$i" ] ||
@@ -143,14 +147,15 @@ listed()
 	enter --list | grep -q "^$1	$(leader "$1")	$(supervisor "$1")	"
 }
 
-@test "the list has each of them" {
+@test "the list has every kind of machine" {
 	for_each listed
 }
 
-# The command, if it runs at all, says in which pid namespace it is.
-@test "a filter that lies lets nobody out" {
+# The command, if it runs at all, prints its pid namespace.
+@test "a filter that lies lets no command out" {
 	ours=$(on_host readlink /proc/self/ns/pid)
 	for call in clone capset setsid exit_group execve; do
+		echo "case: $call"
 		machine scope liar "--bind-ro=$BIN/hostile:/hostile" \
 		    -- /hostile filter 0 "$call"
 		until_true on_host test -e /var/lib/machines/liar/ready
@@ -175,7 +180,7 @@ stopped()
 	run -1 stop --strict --quiet --dry-run "$1"
 }
 
-# The last, since none is left then.
+# This test is the last one: it leaves no machine.
 @test "every kind of machine stops cleanly" {
 	for_each stopped
 }

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests of security modules.  What these hold processes to is the
-# kernel's, and not a host's: so the tests are for a whole machine of its own
-# alone, and in a folder that "make check" leaves out.  A file says by label_of
-# what the label of a process is.
+# For the tests of security modules.  The kernel's policy holds for all hosts,
+# so these tests need a whole machine of their own, and are in a folder that
+# "make check" leaves out.  Each file defines label_of, which prints the label
+# of a process.
 
 load ../common
 load ../machines
 
-# module_needed NAME FOLDER OPTIONS: the kernel has that security module, and
-# this is a machine of t/vm, else BATS_TEST_FILENAME wants one with OPTIONS.
+# module_needed NAME FOLDER OPTIONS: goes on only if the kernel has that
+# security module and this is a machine of t/vm, which has to be started with
+# OPTIONS.
 module_needed()
 {
 	[[ -e /usr/local/sbin/vm-run && -d $2 ]] ||
@@ -18,7 +19,7 @@ module_needed()
  t/kernel/${BATS_TEST_FILENAME##*/}"
 }
 
-# Where the tests are skipped there is no host.
+# If the tests are skipped, there is no host.
 teardown_file()
 {
 	[ -z "${HOST-}" ] || host_stop
@@ -26,7 +27,7 @@ teardown_file()
 
 SLEEP='/bin/sleep 4713'
 
-# Prints the label of a command, as the host sees it, that these words run.
+# Prints the label, as the host sees it, of a command that these words run.
 label_by()
 {
 	job_start "$@" /bin/sleep 4713
@@ -37,7 +38,7 @@ label_by()
 	until_true not runs_in_host "$SLEEP"
 }
 
-# Options of each way to enter that is not privileged, a line each.
+# The options for each way to enter without --privileged, one way a line.
 WAYS='
 -u joe
 -u 1000:1000

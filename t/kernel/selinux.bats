@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=kernel
 #
-# What SELinux holds a machine's PID 1 to (systemd-nspawn -Z) holds a command
-# that enters, too.
+# What SELinux forbids to a machine's PID 1 (systemd-nspawn -Z) it forbids to a
+# command, too.
 
 load labels
 
-# Prints the least policy that a kernel takes.  Everything is in kernel_t at
-# first, which may do everything.  jail_t may have no file of secret_t; what is
-# in stuck_t may not ask for another label, and in barred_t not get it.
+# Prints the least policy that a kernel takes.  At first everything is in
+# kernel_t, which may do everything.  jail_t has no access to files of secret_t;
+# stuck_t may not ask for another label; barred_t may ask, but does not get one.
 policy()
 {
 	local files='(read write append open create execute entrypoint)'
@@ -72,7 +72,7 @@ policy()
 	done
 }
 
-# The kernel takes a policy in one write, and libselinux looks for the file.
+# The kernel takes a policy only in one write; libselinux looks for the file.
 policy_load()
 {
 	policy >/tmp/policy.cil
@@ -86,8 +86,8 @@ policy_load()
 
 JAIL=u:r:jail_t:s0:c0,c1
 
-# The machines that all tests share have a label, the second a user namespace,
-# the third no_new_privs; free has none.
+# Four machines that all tests share: three have a label, jailu also a user
+# namespace and jailn also no_new_privs; free has no label.
 setup_file()
 {
 	module_needed SELinux /sys/fs/selinux \
@@ -113,16 +113,17 @@ label_of()
 	on_host sh -c 'tr -d "\0" <"/proc/$1/attr/current"' '' "$1"
 }
 
-# caller TYPE COMMAND...: runs a command of the host that is of that type.
+# caller TYPE COMMAND...: runs a command of the host with that type.
 caller()
 {
 	on_host runcon "u:r:$1:s0" "${@:2}"
 }
 
-# Neither the file's mode nor the machine keeps anybody from it.
-@test "nothing but the policy forbids what is forbidden here" {
+# Neither the file's mode nor the machine denies access to the file.
+@test "only the policy forbids what is forbidden here" {
 	[ "$(label_of "$(leader free)")" = u:r:kernel_t:s0 ]
 	for name in jail jailu jailn; do
+		echo "case: $name"
 		[ "$(label_of "$(leader "$name")")" = "$JAIL" ]
 		run -0 on_host nsenter -a -t "$(leader "$name")" cat /secret
 		[ "$output" = hidden ]
@@ -133,12 +134,14 @@ caller()
 
 @test "a command has the label of PID 1, whichever way it enters" {
 	while read -r way; do
+		echo "case: $way"
 		# shellcheck disable=SC2086 # words
 		run -0 label_by "$BIN/nspawn-enter" -q jail $way
 		echo "$way: $output"
 		[ "$output" = "$JAIL" ]
 	done <<<"$WAYS"
 	for name in jailu jailn; do
+		echo "case: $name"
 		run -0 label_by "$BIN/nspawn-enter" "$name"
 		[ "$output" = "$JAIL" ]
 	done
@@ -146,9 +149,10 @@ caller()
 	[ "$output" = u:r:kernel_t:s0 ]
 }
 
-@test "a command is held by the policy, whichever way it enters" {
+@test "a command is confined by the policy, whichever way it enters" {
 	for name in jail jailu jailn; do
 		while read -r way; do
+			echo "case: $name $way"
 			# shellcheck disable=SC2086 # words
 			run -1 enter -q "$name" $way cat /secret
 			echo "$name $way: $output"
@@ -165,7 +169,7 @@ caller()
 	[ "$output" = u:r:kernel_t:s0 ]
 }
 
-@test "a label that cannot be taken over is a refusal" {
+@test "an entry is refused if the label cannot be taken over" {
 	run -125 caller stuck_t "$BIN/nspawn-enter" jail touch /entered
 	echo "$output"
 	[[ "$output" == 'nspawn-enter: jail: '*'security label: Permission'* ]]
@@ -180,8 +184,8 @@ caller()
 	[ "$output" = hidden ]
 }
 
-# A machine that is stopped by "init 0" alone: by name and signals a runit.  Its
-# init tells which label it has.
+# A machine that only "init 0" stops: it has the name and the signals of runit.
+# Its init writes down its label.
 runit_jail()
 {
 	on_host sh -c 'cat >/tmp/init && chmod +x /tmp/init' <<-'END'
@@ -199,6 +203,7 @@ runit_jail()
 @test "init 0 of nspawn-stop has the label of PID 1, or is not run" {
 	runit_jail runit
 	for type in stuck_t barred_t; do
+		echo "case: $type"
 		run -1 caller "$type" "$BIN/nspawn-stop" -t 10 runit
 		echo "$output"
 		[[ "$output" == *'runit: cannot run init 0 in it: '* ]]

@@ -1,18 +1,18 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# PID 1 is a script that is not ready to be told, and becomes what is: a script
-# with a handler, or an init.  It is stopped as what it has become, and is told
-# once, whatever it is afterwards.
+# PID 1 is a script that cannot be told to stop yet, and becomes something that
+# can: a script with a handler, or an init.  It is stopped as what it has
+# become, and told once, whatever it becomes later.
 
 load ../common
 load ../machines
 load ../inits
 
-# PID 1 until somebody opens /go, and from then on what follows.
+# What PID 1 runs until a test opens /go; then the rest of its script follows.
 GATE='mkfifo /go; echo >/begun; read -r go </go'
 
-# Shells that have signals blocked for a moment whenever they fork.
+# Shells that block signals for a moment whenever they fork.
 rows_that_fork()
 {
 	local loop='echo >/begun; while :; do sleep 0.01; done'
@@ -36,7 +36,7 @@ setup_file()
 {
 	rows_begin
 	rows_that_become
-	# Finit drops what it is told before it is up.
+	# finit loses a signal that it gets before it is up.
 	export NAMES=" ${rows[*]} "
 	rows_that_fork
 	NAMES=${NAMES/ finit / }
@@ -44,8 +44,8 @@ setup_file()
 	on_host sh -c 'cat >/tmp/told.awk' <<<"$TOLD"
 }
 
-# Prints a line for each signal that was sent, by whatever means, and for each
-# "init 0", but for what processes of the trace do to each other and what that
+# Prints a line for each signal that was sent, by any means, and for each "init
+# 0".  It leaves out what traced processes do to each other, and what that
 # command does.
 TOLD='BEGIN { split("10 USR1 12 USR2 15 TERM 30 PWR 38 RTMIN+4", names)
 	for (i = 1; i < 10; i += 2)
@@ -64,8 +64,8 @@ TOLD='BEGIN { split("10 USR1 12 USR2 15 TERM 30 PWR 38 RTMIN+4", names)
 		if (match($0, /SIG[A-Z0-9_]+/))
 			print substr($0, RSTART + 3, RLENGTH - 3) }'
 
-# In the host: what starts machines of busybox, tells them, and keeps what was
-# done.
+# Scripts for the host: they start machines of busybox, tell them to stop, and
+# keep what was done.
 SCRIPTS='cat >/tmp/begin <<-"END"
 	# begin NAME OPTION... -- COMMAND...: starts a machine.
 	set -eu
@@ -85,12 +85,12 @@ SCRIPTS='cat >/tmp/begin <<-"END"
 	    </dev/null >"/tmp/$name.log" 2>&1 &
 	END
     cat >/tmp/tell <<-"END"
-	# tell NAME PROGRAM OPTION...: stops it, with what it is told in
-	# /tmp/NAME.told: a line for each signal and each command.
+	# tell NAME PROGRAM OPTION...: stops it, and writes to /tmp/NAME.told a
+	# line for each signal and each command.
 	name=$1
 	shift
 	date +%s%3N >"/tmp/$name.since"
-	# The search for leaks cannot be made under strace.
+	# The search for leaks does not work under strace.
 	ASAN_OPTIONS=detect_leaks=0 strace -ff -qq -s 256 \
 	    -o "/tmp/$name.trace" -e \
 	    trace=execve,kill,tkill,tgkill,pidfd_send_signal,rt_sigqueueinfo \
@@ -100,7 +100,8 @@ SCRIPTS='cat >/tmp/begin <<-"END"
 	END'
 
 
-# The leaders of all machines, one a line, as the host's own manager knows them.
+# The leaders of all machines, one a line, as systemd-machined of the host knows
+# them.
 leaders()
 {
 	on_host sh -c 'for name; do
@@ -108,14 +109,14 @@ leaders()
 	done' sh "$@"
 }
 
-# What was said of a machine, of all those that one call has told.
+# What was said of one machine, out of $said, the output for all of them.
 said_of()
 {
 	sed -n "s/^nspawn-stop: $1: //p" <<<"$said"
 }
 
-# Prints what is wrong with what was done to a machine, whose PID 1 has become
-# that init, and how that had to be told.
+# Prints what is wrong with how a machine was stopped, whose PID 1 has become
+# that init, and which has to be stopped in that way.
 init_fault()
 {
 	local name=$1 init=$2 way=$3 text
@@ -133,10 +134,11 @@ held_back()
 	[ "$(on_host grep -c 'is held back' /tmp/inits.said)" = "$1" ]
 }
 
-@test "an init that a script becomes is stopped as that init, told once" {
+@test "a script that has become an init is stopped as that init, told once" {
 	read -ra names <<<"$NAMES"
 	[ "${#names[@]}" = 15 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		until_true on_host test -e "/var/lib/machines/$name/begun"
 	done
 	job_start sh /tmp/tell inits "$BIN/nspawn-stop" --verbose \
@@ -167,8 +169,8 @@ held_back()
 	[ "$told" = ' 1 PWR, 2 RTMIN+4, 8 TERM, 1 USR1, 1 USR2, 2 init 0,' ]
 }
 
-# script NAME OPTIONS SCRIPT: begins a machine whose PID 1 is that script, and
-# tells it to stop; the expectations that follow are about this one.
+# script NAME OPTIONS SCRIPT: starts a machine whose PID 1 is that script, and
+# tells it to stop; the next expectations are for this machine.
 script()
 {
 	scripts+=("$1")
@@ -181,7 +183,7 @@ script()
 	    ": >/begun; $3" "${ready:-begun}" "$BIN/nspawn-stop" $2 3>&- &
 }
 
-# is FIELD VALUE: what the last machine has to show in the end; see fields.
+# is FIELD VALUE: an expectation for the last machine; see fields.
 is()
 {
 	expected+=("${scripts[-1]} $*")
@@ -208,8 +210,8 @@ fields()
 	END
 }
 
-# Waits for them all, and compares; each field is printed that is not as it has
-# to be, with what was said.
+# Waits for all of them, and compares; prints each field that is wrong, with the
+# output.
 scripts_end()
 {
 	local line has status=0
@@ -231,9 +233,10 @@ scripts_end()
 	return "$status"
 }
 
-# What is pending when such a moment is over is dropped all the same.
-@test "that a shell has blocked its signals as it forks is no reason to send" {
+# The kernel discards a signal that is pending when such a moment is over.
+@test "nothing is sent because a shell blocks its signals while it forks" {
 	for n in 1 2 3 4; do
+		echo "case: $n"
 		until_true on_host test -e "/var/lib/machines/fork-$n/begun"
 	done
 	run -124 stop --verbose --timeout 4 fork-{1,2,3,4}
@@ -252,7 +255,7 @@ scripts_of_handlers()
 	is told TERM
 	is held yes
 	is stopped stopped
-	# What is sent by two means may come twice.
+	# A signal that is sent by two means may come twice.
 	script late-once '-v -t 30' "sleep 6; exec /t/recorder"
 	is told TERM
 	is signals 15
@@ -286,7 +289,7 @@ scripts_of_busybox()
 		is started 1
 		is finished 1
 	done
-	# Once told, it may become what it likes.
+	# After the signal it may become anything.
 	script in-trap '-t 5' "trap '$BUSYBOX' TERM; $WAITS"
 	is status 124
 	is told TERM
@@ -318,21 +321,22 @@ scripts_of_programs()
 	done
 }
 
-@test "a script is told when it hears it, as what it is then, and once" {
+@test "a script is told once, when it can hear, and as what it is then" {
 	scripts=() expected=()
 	scripts_of_handlers
 	scripts_of_busybox
 	scripts_of_programs
 	scripts_end
-	# Those whose PID 1 has become an init meanwhile are stopped as that.
+	# Machines whose PID 1 has become an init meanwhile are stopped as such.
 	run -0 stop -v in-trap after chain
 	[ "$(grep -c 'sent SIGUSR2' <<<"$output")" = 3 ]
 	[ "$(fields in-trap after chain | grep -c 'finished 1$')" = 3 ]
 }
 
-# It is told within a second and a half, all told.
-@test "who waits for signals, however it does, is told at once" {
+# It is told within a second and a half, with everything included.
+@test "a PID 1 that waits for signals in any way is told at once" {
 	for mode in handler sigwait sigtimedwait signalfd thread; do
+		echo "case: $mode"
 		scripts=() expected=()
 		ready=ready script "is-$mode" '-t 20' "exec /t/recorder $mode"
 		is status 0
@@ -348,10 +352,11 @@ scripts_of_programs()
 	done
 }
 
-# Six at a time, the one a hundredth of a second later than the other.
-@test "whenever a script becomes busybox init, it never reboots" {
+# Six at a time, each a hundredth of a second or two later than the one before.
+@test "a script that becomes busybox init at any moment never reboots" {
 	scripts=() expected=()
 	for n in 00 02 04 06 08 10 12 14 16 18 20 22 24 26 28 30 34 38; do
+		echo "case: $n"
 		script "soon-$n" '-t 20' "sleep 0.$n; $BUSYBOX"
 		is status 0
 		is told USR2

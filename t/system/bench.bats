@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# That the measuring works, not what it measures.
+# These test that bench measures, not what the values are.
 
 load ../common
 
-@test "bench prints a row for each that is compared, and leaves nothing" {
+@test "bench prints a row for each program, and leaves nothing behind" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	run -0 --separate-stderr env BUILD="$BUILD" BENCH_ROUNDS=1 \
 	    BENCH_RUNS=1 BENCH_CROWDS='60 120' BENCH_FOUND='1 3' \
@@ -14,12 +14,14 @@ load ../common
 	[ "$stderr" = '' ]
 	[[ "$output" == *$'\nnspawn-enter NAME true  '*' 1.00 '* ]]
 	[[ "$output" == *$'\nnspawn-enter --no-seccomp NAME true '* ]]
-	# Of each look for machines five times; of each stop two.
+	# A search for machines has five columns, a stop two.
 	for row in 'in scopes +1' 'in scopes +3' 'in one cgroup +1'; do
+		echo "case: $row"
 		grep -qE "^$row( +[0-9.]+ +[0-9.]+-[0-9.]+){5} +[0-9.]+$" \
 		    <<<"$output"
 	done
 	for row in 1 2; do
+		echo "case: $row"
 		grep -qE "^ +$row( +[0-9.]+ +[0-9.]+-[0-9.]+ *){2} [0-9.]+$" \
 		    <<<"$output"
 		grep -qE "^ +$row +[0-9]+ +[0-9.]+ +[0-9.]+$" <<<"$output"
@@ -29,6 +31,7 @@ load ../common
 	    'nspawn-stop --signal none' 'waitpid PID' \
 	    'while machinectl show' '        1 ' '        2 ' \
 	    'each in a scope' 'all in one'; do
+		echo "case: $row"
 		[[ "$output" == *$'\n'"$row"* ]]
 	done
 	run -0 "$TOP/t/picture" <<<"$output"
@@ -38,13 +41,13 @@ load ../common
 	run ! compgen -G '/run/nspawn-tools/bench-*'
 }
 
-# Says whether nothing of a bench with that PID is left.
+# True if nothing is left of a bench with that PID.
 bench_gone()
 {
 	[ ! -e "/run/nspawn-tools/bench-$1" ] && ! kill -0 "$1" 2>/dev/null
 }
 
-@test "bench takes its host away when it is interrupted" {
+@test "bench removes its host when it is interrupted" {
 	[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 	BUILD=$BUILD "$TOP/t/bench" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 	until_true test -s "$BATS_TEST_TMPDIR/out"
@@ -56,8 +59,9 @@ bench_gone()
 	bench_gone "$!"
 }
 
-@test "bench wants a number of rounds" {
+@test "bench refuses an invalid number of rounds" {
 	for runs in 0 x -1 1.5 10000; do
+		echo "case: $runs"
 		[ "$(id -u)" = 0 ] || cannot 'only root can boot a test host'
 		run -1 env BUILD="$BUILD" BENCH_RUNS="$runs" "$TOP/t/bench"
 	done

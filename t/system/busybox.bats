@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# Every busybox that Debian gives, as PID 1 of a machine: by each name that a
-# distribution has for it, copied and linked.  By USR2 it powers off, and does
-# what its inittab says; by TERM it would reboot.  And programs that look like
-# it, and are something else.
+# Every busybox that Debian has, as PID 1 of a machine: by each name that a
+# distribution gives it, copied and linked.  At USR2 it powers off, and does
+# what its inittab says; at TERM it would reboot.  And other programs that look
+# like it.
 
 load ../common
 load ../machines
@@ -14,8 +14,8 @@ KINDS='busybox-bookworm busybox-static-bookworm busybox-trixie
     busybox-static-trixie busybox-forky busybox-static-forky'
 NAMES='init linuxrc busybox busybox.static busybox.nosuid busybox-x'
 
-# Makes the tree that those of all machines of one kind, $1, are made from; $2
-# is where it is to be had.
+# Makes the tree from which all machines of one kind, $1, are made, out of the
+# folder $2.
 BASE='tree=/var/lib/machines/.base-$1
     cp -a "$2" "$tree"
     cd "$tree"
@@ -27,9 +27,9 @@ BASE='tree=/var/lib/machines/.base-$1
     printf "%s\n" "#!/bin/sh" "echo finished >>/finished" >finish
     chmod 755 start finish'
 
-# Makes /tmp/machine: starts one called $1, of the kind $2, whose PID 1 is the
-# rest, and waits until there is the file $3.  The script on stdin is run in its
-# tree before.
+# Makes the script /tmp/machine.  It runs the script on stdin in the tree of a
+# machine called $1, of the kind $2, starts the machine with the other arguments
+# as PID 1, and waits until the file $3 is there.
 machines_make()
 {
 	local kind
@@ -60,13 +60,13 @@ machines_make()
 	END
 }
 
-# machine_of NAME KIND FILE WORD...: one of them; its script is on stdin.
+# machine_of NAME KIND FILE WORD...: starts one by that script.
 machine_of()
 {
 	on_host sh /tmp/machine "$@"
 }
 
-# The rows of the great table, one a line.
+# The rows of the big table, one a line.
 rows()
 {
 	local kind name form
@@ -78,7 +78,7 @@ rows()
 	done; done
 }
 
-# row ROW, in the host: starts that one.
+# row ROW, in the host: starts the machine of that row.
 ROW='row=$1 kind=${1%%.*} form=${1##*.}
     name=${row#*.} name=${name%.*}
     case $name in
@@ -103,9 +103,9 @@ setup_file()
 	rows | on_host xargs -P 4 -n 1 sh /tmp/row
 }
 
-# What the machines of those rows have to show, one a line: how often each has
-# started, how often its inittab's shutdown action has run, and how its
-# systemd-nspawn has ended, if it has within two seconds.
+# Prints what has happened in the machines of those rows, one a line: how often
+# each has started, how often its inittab's shutdown action has run, and the
+# status of its systemd-nspawn, if that has ended within two seconds.
 rows_witness()
 {
 	on_host sh -s "$@" <<-'END'
@@ -122,8 +122,7 @@ rows_witness()
 	END
 }
 
-# Compares what there is with what there has to be, line by line; prints each
-# that differs.
+# Compares two texts line by line; prints each line that differs.
 compare()
 {
 	local has should status=0
@@ -137,7 +136,7 @@ compare()
 	return "$status"
 }
 
-# What has been said of each of those machines, one a line, without numbers.
+# Prints what was said of each of those machines, one a line, without numbers.
 said_of()
 {
 	local name
@@ -149,7 +148,7 @@ said_of()
 	done
 }
 
-# Stops the machines of one kind.  All rows are looked at before it fails.
+# Stops the machines of one kind.  It checks all rows before it fails.
 kind_stop()
 {
 	local names failed=0
@@ -171,14 +170,15 @@ kind_stop()
 @test "each busybox of Debian powers off, whatever its init is called" {
 	failed=0
 	for kind in $KINDS; do
+		echo "case: $kind"
 		kind_stop "$kind" || failed=1
 	done
 	[ "$failed" = 0 ]
 }
 
-# Programs that are PID 1: the name of the row, the signal that comes to it, its
-# argv[0] and the next word, and where its file has the text, if it has.  4 MiB
-# are looked through.
+# Programs that are PID 1: the name of the row, the signal that it gets, its
+# argv[0] and the next argument, and where its file has the text, if it has it.
+# nspawn-stop searches 4 MiB.
 LOOKS='init|12|init||100000 BusyBox v1
 dash|12|-init||100000 BusyBox v1
 path|12|/x.y/init||100000 BusyBox v1
@@ -220,7 +220,7 @@ looks_start()
 	    on_host xargs -0 -P 4 -n 5 sh /tmp/look
 }
 
-@test "a busybox is known by what its program has in it and is called by" {
+@test "busybox is known by a text in its program and by its name" {
 	looks_start
 	mapfile -t names < <(cut -d '|' -f 1 <<<"$LOOKS" | sed s/^/look-/)
 	run -0 stop --timeout 20 "${names[@]}"
@@ -232,13 +232,14 @@ looks_start()
 	)" "$(sed -E 's/^([^|]*)\|([^|]*).*/look-\1 \2/' <<<"$LOOKS")"
 }
 
-# A script that ends in order by TERM and notes all others.
+# A script that ends cleanly at TERM and writes down all other signals.
 SCRIPT='trap "echo USR2 >/got" USR2
     trap "echo TERM >/got; exit 0" TERM
     echo >/ready; while :; do sleep 600 & wait $!; done'
 
-@test "a script that is called init is none, whichever shell runs it" {
+@test "a script that is called init is not taken for an init, in any shell" {
 	for first in /bin/sh '/bin/busybox sh' '/bin/busybox ash'; do
+		echo "case: $first"
 		name=script${first//[ \/]/-}
 		machine_of "$name" busybox-bookworm ready /sbin/init <<-END
 		printf '%s\n' '#!$first' '$SCRIPT' >usr/sbin/init
@@ -258,6 +259,7 @@ SCRIPT='trap "echo USR2 >/got" USR2
 	[[ "$output" == *'sh: sent SIGTERM to '* ]]
 	machine_file_is sh got TERM
 	for applet in 'httpd -f -p 8080' 'sleep 600' 'tail -f /start'; do
+		echo "case: $applet"
 		name=applet-${applet%% *}
 		# shellcheck disable=SC2086 # to be split into words
 		machine_of "$name" busybox-static-trixie start \
@@ -270,14 +272,15 @@ SCRIPT='trap "echo USR2 >/got" USR2
 	done
 }
 
-# Whether PID 1 of a machine is what it calls busybox, and no more.
+# True if PID 1 of a machine is found to be what it calls busybox, and nothing
+# more.
 busybox_runs()
 {
 	run stop --dry-run "$1"
 	[[ "$output" == "$1: PID 1 is busybox ("* ]]
 }
 
-@test "a program that cannot be read holds nobody up" {
+@test "a program that cannot be read does not hold up a stop" {
 	machine scope next
 	machine scope fuse --bind-ro=/src/build/static/hostile:/hostile \
 	    --bind=/dev/fuse '--property=DeviceAllow=/dev/fuse rwm' -- \
@@ -285,7 +288,7 @@ busybox_runs()
 	until_true on_host test -e /var/lib/machines/fuse/ready
 	pid=$(leader fuse)
 	[ "$(on_host readlink "/proc/$pid/exe")" = /fuse/init ]
-	# Who reads it hangs.
+	# A process that reads it hangs.
 	job_start sh -c 'exec head -c 1 "$1"' sh "/proc/$pid/exe"
 	until_true on_host grep -q request_wait "/proc/$job_inner/wchan"
 	began=$SECONDS status=0
@@ -293,7 +296,7 @@ busybox_runs()
 	    sh "$BIN/nspawn-stop" --verbose --timeout 3 fuse next || status=$?
 	on_host cat /tmp/said
 	[ "$((SECONDS - began))" -le 6 ]
-	# Its handler for TERM ends it, if that was sent.
+	# Its handler for TERM ends it, if TERM was sent.
 	[ "$status" = 0 ] || [ "$status" = 1 ] || [ "$status" = 124 ]
 	[ "$status" != 0 ] || run ! lives "$pid"
 	on_host grep -qx 'nspawn-stop: next: has stopped' /tmp/said

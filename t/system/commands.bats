@@ -1,16 +1,16 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines that are told by a command, some of which cannot be at that time:
-# the others are told all the same, side by side and in time.
+# Machines that need a command to stop, which cannot be run in some of them at
+# that time: the others get theirs all the same, side by side and in time.
 
 load ../common
 load ../machines
 
 : "${SUITE:=trixie}"
 
-# One whose PID 1 is, by name and signals, the runit of Void: "init 0" alone
-# stops it.
+# A machine whose PID 1 has the name and the signals of Void's runit: only "init
+# 0" stops it.
 setup_file()
 {
 	inits=/outer$("$TOP/t/host" build inits-bookworm)
@@ -59,6 +59,7 @@ setup_file()
 
 teardown()
 {
+	console_show
 	on_host sh -c 'for name; do
 	    systemctl thaw "machine-$name.scope" 2>/dev/null || :
 	    echo THAWED >"/run/v1/of-$0-$name/freezer.state" || :
@@ -70,7 +71,7 @@ children) || :; done 2>/dev/null
 	limited_end
 }
 
-# voids NAME...: starts such machines, at the same time.
+# voids NAME...: starts such machines at the same time.
 voids_start()
 {
 	voids=("$@")
@@ -79,7 +80,7 @@ voids_start()
 	    '' "$@"
 }
 
-# A process has ended, although its parent may not know yet.
+# True if a process has ended, even if it is a zombie.
 has_ended()
 {
 	on_host sh -c '! grep -q "^State:.[^ZX]" \
@@ -92,7 +93,7 @@ leader_of()
 	    read pid _ <"/proc/$pid/task/$pid/children"; echo $pid' '' "$1"
 }
 
-# timed COMMAND...: in ms, in $took.
+# timed COMMAND...: sets took to the ms that it took.
 timed()
 {
 	local before=$EPOCHREALTIME
@@ -107,7 +108,7 @@ freeze_by()
 	case $1 in
 	systemctl) on_host systemctl freeze "machine-$2.scope" ;;
 	cgroup)
-		# The machine's part of its scope alone.
+		# Only the machine's part of its scope.
 		on_host sh -c 'cd "/sys/fs/cgroup/machine.slice/$1/payload" &&
 		    echo 1 >cgroup.freeze && until grep -q "frozen 1" \
 		    cgroup.events; do sleep 0.01; done' '' "machine-$2.scope"
@@ -121,15 +122,17 @@ freeze_by()
 	esac
 }
 
-@test "two frozen ones of three cost the third nothing" {
+@test "two frozen machines of three do not delay the third" {
 	ways='systemctl cgroup'
-	# A hierarchy of the old kind, of which unified ones know nothing.
+	# A hierarchy of version 1, which a host with only version 2 does not
+	# know.
 	if grep -q freezer /proc/self/cgroup; then
 		on_host mkdir /run/v1
 		on_host mount -t cgroup -o freezer of-test /run/v1
 		ways+=' v1'
 	fi
 	for way in $ways; do
+		echo "case: $way"
 		said_of=$BATS_TEST_TMPDIR/said
 		one=${way}a two=${way}b three=${way}c
 		voids_start "$one" "$two" "$three"
@@ -140,6 +143,7 @@ freeze_by()
 		[ "$took" -lt 1900 ]
 		said=$output
 		for name in "$one" "$two"; do
+			echo "case: $way $name"
 			grep "^nspawn-stop: $name: " <<<"$said" >"$said_of"
 			[ "$way" = v1 ] || grep -q frozen "$said_of"
 			run ! has_ended "$name"
@@ -149,8 +153,8 @@ freeze_by()
 	done
 }
 
-# Somebody of the host who traces PID 1 of a machine, as a debugger does, is in
-# the way of whoever enters it.
+# A process of the host that traces PID 1 of a machine, as a debugger does,
+# blocks each entry.
 trace()
 {
 	on_host sh -c '"$1" hold "$2" >"/tmp/traced" 2>&1 &
@@ -159,11 +163,12 @@ trace()
 	    /src/build/static/attacker "$(leader_of "$1")"
 }
 
-@test "four of eight that cannot be entered cost the others nothing" {
+@test "four of eight machines that cannot be entered do not delay the others" {
 	names=(t1 t2 t3 t4 v5 v6 v7 v8)
 	voids_start "${names[@]}"
 	tracers=()
 	for name in "${names[@]:0:4}"; do
+		echo "case: $name"
 		tracers+=("$(trace "$name")")
 	done
 	began=$(on_host date +%s%3N)
@@ -172,6 +177,7 @@ trace()
 	[ "$took" -lt 5500 ]
 	said=$output
 	for name in "${names[@]:4}"; do
+		echo "case: $name"
 		has_ended "$name"
 		ended=$(on_host date +%s%3N -r \
 		    "/var/lib/machines/$name/stopped")
@@ -180,6 +186,7 @@ trace()
 		[[ "$said" != *"$name: "* ]]
 	done
 	for name in "${names[@]:0:4}"; do
+		echo "case: $name"
 		run ! has_ended "$name"
 		run ! on_host test -e "/var/lib/machines/$name/etc/stopit"
 		grep -q "^nspawn-stop: $name: " <<<"$said"
@@ -189,12 +196,13 @@ trace()
 	[ "$status" = 0 ]
 	[ "$took" -lt 4000 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
 }
 
-@test "eight that are told by a command are stopped by one call" {
+@test "eight machines that are told by a command are stopped by one call" {
 	names=(a1 a2 a3 a4 a5 a6 a7 a8)
 	voids_start "${names[@]}"
 	timed run stop --verbose --timeout 10 "${names[@]}"
@@ -202,17 +210,19 @@ trace()
 	[ "$took" -lt 3000 ]
 	[ "$(grep -c 'has run init 0' <<<"$output")" = 8 ]
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		has_ended "$name"
 		machine_file_is "$name" stopped stopped
 	done
-	# What nspawn-stop ignores, PIPE and XFSZ, the command does not.
+	# nspawn-stop ignores PIPE and XFSZ; the command does not.
 	run -0 on_host cat /var/lib/machines/a1/etc/ignored
 	[ $((16#$output & 0x1001000)) = 0 ]
 }
 
-@test "a command that is one process too many is said to be that" {
+@test "a command that is one process too many is reported" {
 	failed=0
 	for tasks in 1 2 3 4 5 6 8; do
+		echo "case: $tasks"
 		name=tasks$tasks
 		voids_start "$name"
 		timed run limited pids "$tasks" "$BIN/nspawn-stop" --timeout 3 \
@@ -229,14 +239,15 @@ trace()
 		run ! has_ended "$name"
 		run -0 stop "$name"
 	done
-	# The last is enough, the first is not.
+	# The largest limit is enough, and the smallest is not.
 	[ "$name $failed" != "tasks8 0" ]
 	has_ended "$name"
 }
 
-@test "a command is run with so few descriptors, or it is said to be that" {
+@test "with few descriptors a command is run, or the failure is reported" {
 	wrong='' failed=0 name=
 	for n in $(seq 4 32); do
+		echo "case: $n"
 		if [ "$name" = '' ]; then
 			name=nofile$n
 			voids_start "$name"
@@ -254,7 +265,8 @@ trace()
 		failed=$((failed + 1))
 		[[ "$status" =~ ^(1|125)$ ]] || wrong+="$n: status $status; "
 		[[ "$output" == 'nspawn-stop: '* ]] || wrong+="$n: not said; "
-		# What has run is a machine that ends, and no failure.
+		# If the command was run, the machine ends, and there is no
+		# failure.
 		if has_ended "$name"; then
 			wrong+="$n: status $status, and it has ended; "
 			name=
@@ -262,7 +274,7 @@ trace()
 	done
 	echo "$wrong"
 	[ "$wrong" = '' ]
-	# The last is enough, the first is not.
+	# The largest limit is enough, and the smallest is not.
 	[ "$name" = '' ]
 	[ "$failed" -gt 0 ]
 }

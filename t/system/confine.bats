@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# What is entered into a machine may do what PID 1 there may do, and no more: on
-# each release, in machines without (web) and with (webu) a user namespace.
+# A command in a machine may do what PID 1 there may do, and no more: on each
+# release, in machines without (web) and with (webu) a user namespace.
 
 load ../common
 load ../machines
@@ -13,8 +13,9 @@ setup_file()
 	host_start_shared
 }
 
-# The lines of PID 1's status that tell what binds a process; nspawn's PID 1 has
-# inheritable capabilities, and nobody else.
+# Prints the lines of PID 1's status that show how it is confined, as a command
+# has to have them: without the inheritable capabilities that nspawn's PID 1
+# has.
 bonds_of_leader()
 {
 	on_host grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
@@ -22,8 +23,9 @@ bonds_of_leader()
 '0000000000000000/'
 }
 
-@test "the status of a command is that of PID 1" {
+@test "the status of a command has the same values as that of PID 1" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 enter "$name" grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
 		    /proc/self/status
 		[ "$output" = "$(bonds_of_leader "$name")" ]
@@ -31,7 +33,7 @@ bonds_of_leader()
 	done
 }
 
-@test "PID 1's groups, no_new_privs and score are a command's" {
+@test "a command has PID 1's groups, no_new_privs and OOM score" {
 	machine scope own --no-new-privileges=yes --oom-score-adjust=123
 	bonds_of_leader own | grep -q '^NoNewPrivs:.1$'
 	run -0 enter own grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
@@ -39,7 +41,7 @@ bonds_of_leader()
 	[ "$output" = "$(bonds_of_leader own)" ]
 	run -0 enter own cat /proc/self/oom_score_adj
 	[ "$output" = 123 ]
-	# 1000 alone, by PID 1's own call.
+	# The group 1000 alone, which PID 1 has set itself.
 	machine scope grouped --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
 	    /usr/bin/perl -e '$( = "0 0 1000 7"; $) = "0 1000 7"; sleep 9999'
 	until_true groups_are_set
@@ -54,8 +56,9 @@ groups_are_set()
 	bonds_of_leader grouped | grep -q 'Groups:.7 1000 '
 }
 
-@test "another user has no capabilities, and no more to gain" {
+@test "another user has no capabilities, and cannot gain more than PID 1" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 enter -u joe "$name" grep ^Cap /proc/self/status
 		[ "$output" = "$(bonds_of_leader "$name" | grep ^Cap |
 		    sed '/^CapBnd/!s/:.*/:\t0000000000000000/')" ]
@@ -64,6 +67,7 @@ groups_are_set()
 
 @test "a command is in the machine's cgroup, and has its limits" {
 	for name in web webu; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" "$name" /bin/sleep 4711
 		until_true runs_in_host '/bin/sleep 4711'
 		pid=$(on_host pgrep -x -f '/bin/sleep 4711')
@@ -81,7 +85,7 @@ groups_are_set()
 	[ "$output" = $'77\n99' ]
 }
 
-# What system calls of a program of the host's perl give: an error's name each.
+# A perl script that makes system calls and prints the error of each.
 CALLS='use POSIX; use Errno; for my $call (@ARGV) {
     my ($number, @words) = split(/,/, $call);
     syscall($number, map { /^\d+$/ ? $_ + 0 : $_ } @words, 0, 0, 0);
@@ -104,12 +108,12 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -0 enter deb perl -e "$CALLS" "${calls[@]}"
 	[ "$output" = "$(on_host cat /var/lib/machines/deb/said)" ]
 	[ "$(sort -u <<<"$output")" = EPERM ]
-	# And each of them goes further without.
+	# Without filters each call fails later, with another error.
 	run -0 enter --quiet --privileged deb perl -e "$CALLS" "${calls[@]}"
 	[[ "$output" != *$'EPERM\nEPERM'* ]]
 }
 
-@test "--privileged gives what the caller has, and says so" {
+@test "--privileged gives what the caller has, with a warning" {
 	run -0 enter --privileged web grep -E '^(CapEff|Seccomp|NoNew)' \
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command has the'\
@@ -125,7 +129,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[[ "$output" != *web.scope* ]]
 }
 
-@test "--no-seccomp leaves out the filters alone, and says so" {
+@test "--no-seccomp leaves out only the filters, with a warning" {
 	run -0 enter --no-seccomp web grep -E '^(Cap|NoNewPrivs|Seccomp:|Gr)' \
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command may make'\
@@ -134,8 +138,8 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	    sed 's/^Seccomp:.*/Seccomp:\t0/; /^Seccomp_filters/d')" ]
 }
 
-@test "filters that cannot be had are an error that names the way out" {
-	# Who has filters is not given those of others.
+@test "filters that cannot be copied are an error that names the way out" {
+	# A process with filters of its own cannot read those of others.
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
 	[[ "$output" == 'nspawn-enter: web: cannot copy the filters of its'\
@@ -147,7 +151,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[ "$output" = in ]
 }
 
-@test "a leader that somebody outside traces is not entered" {
+@test "a leader that a process outside traces is not entered" {
 	pid=$(leader web)
 	strace -qq -o /dev/null -p "$(nspid_outside web)" 3>&- &
 	tracer=$!
@@ -164,8 +168,8 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	[ "$output" = in ]
 }
 
-# The number of a machine's leader outside of the test host, whose processes
-# have other numbers there; those of other hosts may have the same ones.
+# The PID of a machine's leader outside of the test host.  PIDs in the host
+# differ, and processes of other hosts may have the same ones.
 nspid_outside()
 {
 	local children inner pid
@@ -199,7 +203,7 @@ traced()
 	[ "$output" = in ]
 }
 
-@test "a leader in the middle of a signal gets it, though it is entered" {
+@test "a leader does not lose a signal because it is entered" {
 	machine scope busy -- /bin/sh -c 'trap "n=\$((n + 1))" USR1
 	    trap "echo \$n >/count; exit 0" TERM; echo >/ready
 	    while :; do sleep 600 & wait $!; done'
@@ -213,14 +217,15 @@ traced()
 	END
 	run -0 stop busy
 	count=$(on_host cat /var/lib/machines/busy/count)
-	# Two that come at once may be one.
+	# Two signals that come at the same time may count as one.
 	[ "$count" -ge 5 ]
 	[ "$count" -le 10 ]
 }
 
-# Lets root of the machine $1 look out while the command that follows is run in
-# the host, ROUNDS times; what it saw is in $output.  With SECRETS, a file in
-# the machine, it seizes and searches what comes in.
+# attacked MACHINE COMMAND...: root of the machine looks for anything of the
+# host while the command runs in the host, ROUNDS times; $output is what was
+# seen.  If SECRETS is set, a file in the machine, the attacker also traces and
+# searches each process that comes in.
 attacked()
 {
 	local bounding log=/tmp/attack-$1 name=$1	# in the host
@@ -247,8 +252,8 @@ attacked()
 	on_host grep -q '^saw [1-9]' "$log"
 }
 
-# What the first of five commands may do in a machine that is just starting, and
-# what the others may.
+# Prints what five commands, one after the other, may do in a machine that is
+# just starting.
 entered_at_start()
 {
 	on_host timeout 60 sh -s <<-END
@@ -267,8 +272,9 @@ entered_at_start()
 }
 
 @test "a machine that is just starting is entered when it has started" {
-	# Before that its leader is systemd-nspawn, with all that root has.
+	# Before that its leader is systemd-nspawn with all of root's rights.
 	for kind in '' -U -a; do
+		echo "case: $kind"
 		run -0 entered_at_start "$kind"
 		[ "${#lines[@]}" = 10 ]
 		[ "$(sort -u <<<"$output" | wc -l)" = 2 ]
@@ -277,19 +283,20 @@ entered_at_start()
 }
 
 @test "an attacker inside sees nothing of the host, 1,000 times" {
-	# A sanitized program has libraries, which are within reach.
+	# The program is static: the libraries of a sanitized one are files that
+	# the machine can reach.
 	ROUNDS=1000 attacked web /src/build/static/nspawn-enter web true
 	[ "$(wc -l <<<"$output")" = 2 ]
 }
 
-@test "the same attacker does see nsenter" {
+@test "the same attacker does see the host when nsenter is used" {
 	ROUNDS=200 attacked web nsenter -t "$(leader web)" -a /bin/true
 	[[ "$output" == *"a host's program: "* ]]
 	[[ "$output" == *'capabilities: '* ]]
 }
 
-# Makes a secret for each of the NAMEs that follow the machine's, in variables
-# called so, and tells the attacker in the machine which they are.
+# secrets_make MACHINE NAME...: sets each variable NAME to a secret, and writes
+# them to a file for the attacker in the machine.
 secrets_make()
 {
 	local file=/var/lib/machines/$1/secrets name
@@ -305,29 +312,31 @@ secrets_make()
 	done | on_host sh -c "cat >'$file'"
 }
 
-# A machine whose root seizes and searches what comes in, and another one: only
-# the command lines of all supervisors tell which is which, so they are read.
-# CALLER is in the environment of who enters, WORD and OPTION are among its
-# arguments, OTHER is on the command line of the other machine.
+# Starts a machine whose root traces and searches each process that comes in,
+# and another machine.  nspawn-enter can tell them apart only by the command
+# lines of all supervisors, so it reads these.  The secret CALLER is in the
+# caller's environment, WORD and OPTION are among its arguments, and OTHER is on
+# the command line of the other machine.
 prey_start()
 {
 	machine orphan-unit prey
 	secrets_make prey CALLER WORD OPTION OTHER
-	# Long, so that what is read after it does not cover all of it.
+	# It is long, so that data read later cannot overwrite all of it.
 	machine orphan-unit other \
 	    --setenv=A="$(printf "$OTHER%.0s" {1..300})"
 	SECRETS=/secrets
 }
 
-# How often a process was seized that had not executed the command yet.
+# Prints how many processes were traced before they had executed the command.
 seized_early()
 {
 	sed -n 's/.*seized \([0-9]*\) before their exec.*/\1/p' <<<"$output"
 }
 
-@test "who seizes what comes in finds nothing of the caller, 1,000 times" {
+@test "an attacker who traces what enters finds no secret, 1,000 times" {
 	prey_start
-	# The option names a variable that the caller does not have.
+	# The option names a variable that the caller does not have, so it is
+	# not passed on.
 	ROUNDS=1000 attacked prey env A="$CALLER" bash -c \
 	    'exec -a "$1" "$0" -e "$2" prey true' \
 	    /src/build/static/nspawn-enter "$WORD" "$OPTION"
@@ -336,12 +345,13 @@ seized_early()
 	[ "$(wc -l <<<"$output")" = 3 ]
 }
 
-@test "nor a capability that is there for a moment, as whatever is entered" {
+@test "an attacker who traces what enters gets no capability, in any way" {
 	machine scope prey --drop-capability=CAP_SYS_ADMIN,CAP_SYS_CHROOT
 	secrets_make prey CALLER
 	SECRETS=/secrets
 	for words in '-u joe prey' '-t -e A=x prey' '--no-network -q prey' \
 	    '--no-cgroup --chdir=/tmp prey'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		ROUNDS=100 attacked prey env A="$CALLER" \
 		    /src/build/static/nspawn-enter $words true
@@ -350,7 +360,7 @@ seized_early()
 	done
 }
 
-@test "the same attacker finds all in what others send in" {
+@test "the same attacker finds all secrets when other programs enter" {
 	prey_start
 	ROUNDS=50 attacked prey env A="$CALLER" bash -c 'exec -a "$1" nsenter \
 	    -t "$0" -a env -u "$2" true' "$(leader prey)" "$WORD" "$OPTION"
@@ -358,15 +368,15 @@ seized_early()
 	[[ "$output" == *'the secret of CALLER: environ'* ]]
 	[[ "$output" == *'the secret of WORD: cmdline'* ]]
 	[[ "$output" == *'the secret of OPTION: [stack]'* ]]
-	# A shell of the host whose children are the machine's.
+	# A shell of the host that has children in the machine.
 	ROUNDS=5 attacked prey nsenter -t "$(leader prey)" -p --no-fork \
 	    bash -c 'mapfile -d "" -t words <"/proc/$0/cmdline"
 	    for n in 1 2 3 4 5 6 7 8 9; do ( : ); done' "$(supervisor other)"
 	[[ "$output" == *'the secret of OTHER: '* ]]
 }
 
-# What README sets beside nspawn-enter.
-@test "nsenter binds nothing, and machinectl needs a systemd inside" {
+# README compares these with nspawn-enter.
+@test "nsenter confines nothing, and machinectl needs a systemd inside" {
 	bonds='^(CapEff|CapBnd|Seccomp):'
 	run -0 on_host nsenter -t "$(leader web)" -a grep -E "$bonds" \
 	    /proc/self/status

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# Many who enter one machine at the same time, and somebody who is in their way:
-# only one process at a time can trace PID 1, which is what filters are copied
-# by.  Once for each release of systemd in the names of the links to this file.
+# Many processes enter one machine at the same time, and another one blocks
+# them: only one process at a time can trace PID 1, which is needed to copy
+# filters.
 
 load ../common
 load ../machines
@@ -14,8 +14,8 @@ setup_file()
 	host_start_shared
 }
 
-# crowd NAME COUNT AT_ONCE [OPTION]...: so many entries, each with a number that
-# it has to print.  Prints what went wrong.
+# crowd NAME COUNT AT_ONCE [OPTION]...: that many entries, each of which has to
+# print a number of its own.  Prints what went wrong.
 crowd()
 {
 	local name=$1 count=$2 at_once=$3
@@ -31,6 +31,7 @@ crowd()
 @test "200 of 200 entries succeed, 2, 4 and 8 at once" {
 	for at_once in 2 4 8; do
 		for name in web webu; do
+			echo "case: $at_once $name"
 			run -0 crowd "$name" 200 "$at_once"
 			echo "$name, $at_once at once: ${#lines[@]} failed"
 			[ "$output" = '' ]
@@ -38,18 +39,19 @@ crowd()
 	done
 }
 
-@test "so they do as another user, and in a terminal of their own" {
+@test "entries as another user or in terminals of their own succeed, too" {
 	run -0 crowd web 100 4 -u joe
 	[ "$output" = '' ]
-	# A pty ends each line in its own way.
+	# A pty changes the end of each line.
 	run -0 on_host sh -euc 'seq 50 | xargs -P 4 -I N sh -c '\''
 	    said=$("$0" -t web echo N 2>&1 </dev/null | tr -d "\r") &&
 	    [ "$said" = N ] || echo "N: $said"'\'' "$0"' "$BIN/nspawn-enter"
 	[ "$output" = '' ]
 }
 
-@test "two ends of a pipe are entered, 50 times of 50" {
+@test "both ends of a pipe enter a machine, 50 times of 50" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 on_host bash -o pipefail -c 'for n in {1..50}; do
 		    said=$("$0" "$1" echo hi 2>&1 | "$0" "$1" cat 2>&1) &&
 		    [[ $said == hi ]] || echo "$n: $? $said"
@@ -58,7 +60,7 @@ crowd()
 	done
 }
 
-# Two machines side by side are entered as if there were one.
+# Two machines are entered side by side, as if they were one.
 @test "entries into several machines are not mixed up" {
 	run -0 on_host sh -euc 'seq 200 | xargs -P 8 -I N sh -c '\''
 	    [ $(($1 % 2)) = 0 ] && name=web || name=webu
@@ -67,8 +69,9 @@ crowd()
 	[ "$output" = '' ]
 }
 
-@test "a stop in the middle of it succeeds, and who enters is told the truth" {
+@test "a stop among many entries succeeds, and each entry reports the truth" {
 	for private in '' -U '' -U '' -U '' -U '' -U; do
+		echo "case: $private"
 		machine scope busy ${private:+"$private"}
 		run -0 host_script "$BIN" <<-'END'
 		rm -f /tmp/entries /tmp/stopped
@@ -94,11 +97,11 @@ crowd()
 		echo "$output"
 		[ "$output" = 'status 0' ]
 		on_host sort /tmp/entries | uniq -c
-		# Each line is of one of these kinds.
+		# Each line has one of these forms.
 		run -1 on_host grep -vxE -e '0 whole' -e '137 (whole)?' \
 		    -e '125 nspawn-enter: .+' /tmp/entries
 		[ "$output" = '' ]
-		# To do without filters is nothing to propose here.
+		# The message must not propose to leave out the filters here.
 		run ! on_host grep -e '--no-seccomp' /tmp/entries
 		run -0 on_host head -n 30 /tmp/entries
 		[ "$(sort -u <<<"$output")" = '0 whole' ]
@@ -106,8 +109,8 @@ crowd()
 	done
 }
 
-# Somebody of the host who traces PID 1 of web, as a debugger does, until the
-# time in s is over.
+# A process of the host traces PID 1 of web, as a debugger does, for that many
+# seconds.
 tracer_start()
 {
 	job_start timeout -s KILL "$1" sh -c 'echo "tracer $$"; exec "$@"' '' \
@@ -117,7 +120,7 @@ tracer_start()
 	SECONDS=0
 }
 
-@test "who stays in the way is named once the time is over" {
+@test "a tracer that stays is named once the time is over" {
 	tracer_start 20
 	run -125 enter web true
 	[ "$SECONDS" -ge 9 ]
@@ -125,7 +128,7 @@ tracer_start()
 	grep -qw "$tracer" <<<"$output"
 	[[ "$output" == 'nspawn-enter: web: '* ]]
 	[[ "$output" != *'Invalid argument'* ]]
-	# Who wants no filters is not in anybody's way.
+	# An entry without filters is not blocked.
 	run -0 enter -q --no-seccomp web echo in
 	[ "$output" = in ]
 	on_host kill -KILL "$tracer"
@@ -134,7 +137,7 @@ tracer_start()
 	[ "$output" = in ]
 }
 
-@test "who is in the way for two seconds is waited for" {
+@test "a tracer that stays for two seconds is waited for" {
 	tracer_start 2
 	run -0 enter web echo in
 	[ "$output" = in ]

@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What a command's standard descriptors are: a row for each mix of what the
-# caller's are, and what is seen of it inside, at the caller's two terminals,
-# and in its pipes and files.  t/person makes the calls; what they have to show
-# is computed here, from a few rules.
+# What a command's standard descriptors are.  Each row is one mix of the
+# caller's descriptors; it tests what the command sees of them, and what arrives
+# at the caller's two terminals, in its pipes and its files.  t/person makes the
+# calls; this file computes from a few rules what they have to show.
 #
 # A row is named after standard input, output and errors: t is the terminal at
 # which the call is made, o another one, p a pipe, f a file, n the null device,
@@ -23,8 +23,8 @@
 load ../common
 load ../machines
 
-# What each row runs.  It says what its descriptors are, waits until a line has
-# been typed at each terminal, reads one, and writes two.
+# The script that each row runs.  It reports what its descriptors are, waits
+# until a line has been typed at each terminal, reads one line, and writes two.
 probe()
 {
 	cat <<-'END'
@@ -58,7 +58,7 @@ setup_file()
 		probe | on_host sh -c "cat >/var/lib/machines/$machine/probe"
 		on_host mkdir -m 777 "/var/lib/machines/$machine/signs"
 	done
-	# Where t/person hears what is said inside.
+	# Where t/person reads what the script reports.
 	TREES=/proc/$(host leader "$HOST")/root/var/lib/machines
 	export TREES
 }
@@ -68,8 +68,8 @@ is_terminal()
 	[[ $1 = [to] ]]
 }
 
-# interactive ROW OPTION: the terminal of standard input is raw, and the
-# command's is all that there is.
+# interactive ROW OPTION: true if the terminal of standard input is raw, so that
+# the command's own terminal does all the work.
 interactive()
 {
 	local row=$1
@@ -78,7 +78,7 @@ interactive()
 	    { is_terminal "${row:1:1}" || [ "$2" = -t ]; }
 }
 
-# rows FUNCTION [ARGUMENT]...: calls it for each.
+# rows FUNCTION [ARGUMENT]...: calls the function for each row.
 rows()
 {
 	local i o e
@@ -92,12 +92,12 @@ rows()
 	done
 }
 
-# plan ROW OPTION MACHINE: the row as t/person makes it.
+# plan ROW OPTION MACHINE: prints the row for t/person.
 plan()
 {
 	local row=$1 signs=$TREES/$3/signs/$1
-	# What starts the command in the host may open what is closed: it is
-	# closed at last.
+	# Programs that start the command in the host may open a closed
+	# descriptor, so it is closed last.
 	declare -A what=([t]='terminal 1' [o]='terminal 2' [p]=pipe
 		[f]=file [n]=null [c]=null)
 	local close='' input=''
@@ -128,7 +128,8 @@ plan()
 	printf '%s\n' "tell go '\\n'" end
 }
 
-# inside ROW OPTION FD: sets kind: what that descriptor is in the machine.
+# inside ROW OPTION FD: sets kind, which is what that descriptor is in the
+# machine.
 inside()
 {
 	local output=${1:1:1}
@@ -138,7 +139,8 @@ inside()
 	-t) kind=t ;;
 	-T) kind=${kind/[to]/p} ;;
 	*)
-		# There is one terminal inside; the errors' own is not it.
+		# There is only one terminal inside; another one for errors
+		# becomes a pipe.
 		if [ "$3" = 2 ] && is_terminal "$kind" &&
 		    is_terminal "$output" && [ "$kind" != "$output" ]; then
 			kind=p
@@ -149,7 +151,7 @@ inside()
 	kind=${kind/c/n}
 }
 
-# put TEXT ROW FD: that line arrives where the descriptor leads to.
+# put TEXT ROW FD: adds the line to what arrives where the descriptor leads.
 put()
 {
 	case ${2:$3:1} in
@@ -165,8 +167,8 @@ put()
 	esac
 }
 
-# keys TEXT ROW OPTION TERMINAL: what is typed there is echoed by the terminal
-# itself, but where it is raw by the command's.
+# keys TEXT ROW OPTION TERMINAL: adds the echo of what is typed.  The terminal
+# itself echoes it, unless that is raw; then the command's terminal does.
 keys()
 {
 	if [[ $2 = $4* ]] && interactive "$2" "$3"; then
@@ -176,7 +178,7 @@ keys()
 	fi
 }
 
-# expected ROW OPTION: the row as t/person has to print it.
+# expected ROW OPTION: prints the row as t/person has to print it.
 expected()
 {
 	local row=$1 option=$2 kind fd has='' got='' end='' text
@@ -196,9 +198,9 @@ expected()
 	if interactive "$row" "$option"; then
 		[[ $row = t* ]] && during=raw,first || during=first,raw
 	fi
-	# What a terminal inside has put out has its line ends.
+	# Output through a terminal inside has the line ends of a terminal.
 	[ "$option" != -t ] || end='\r'
-	# In the order of the alphabet, like what was seen.
+	# In alphabetical order, as t/person prints it.
 	if [ "$option" = -t ]; then
 		put err "$row" 1
 	else
@@ -215,7 +217,7 @@ expected()
 	echo "$text said=got:$got,has:$has"
 }
 
-# open_questions OPTION: takes out of the rows what no rule decides.
+# open_questions OPTION: removes from the rows what no rule decides.
 open_questions()
 {
 	local script
@@ -236,8 +238,8 @@ open_questions()
 	sed -E "$script"
 }
 
-# differences EXPECTED HAS: prints each field that is not as it has to be;
-# status 1 if there is one.
+# differences EXPECTED HAS: prints each field that is wrong; status 1 if there
+# is one.
 differences()
 {
 	awk '
@@ -269,7 +271,7 @@ differences()
 	END { exit status }' other="$2" "$1"
 }
 
-# Makes all rows and compares.  $1: the option; $2: the machine.
+# rows_are OPTION MACHINE: makes all rows and compares them.
 rows_are()
 {
 	rows plan "$1" "$2" >"$BATS_TEST_TMPDIR/plan"
@@ -280,18 +282,18 @@ rows_are()
 	    <(open_questions "$1" <"$BATS_TEST_TMPDIR/has")
 }
 
-@test "each descriptor is a terminal of the machine's, or as it was" {
+@test "each descriptor is a terminal of the machine, or the caller's own" {
 	rows_are '' web
 }
 
-@test "the same in a machine with a user namespace" {
+@test "each descriptor is the same in a machine with a user namespace" {
 	rows_are '' webu
 }
 
-@test "with --tty all three are a terminal, whose output is standard output" {
+@test "with --tty all descriptors are a terminal, shown on standard output" {
 	rows_are -t web
 }
 
-@test "with --no-tty none is a terminal, and the caller's stay as they were" {
+@test "with --no-tty none is a terminal, and the caller's keep their modes" {
 	rows_are -T web
 }

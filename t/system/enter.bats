@@ -13,23 +13,26 @@ setup_file()
 
 @test "a command's status is nspawn-enter's" {
 	for status in 0 1 3 124 125 255; do
+		echo "case: $status"
 		run "-$status" enter web sh -c "exit $status"
 		[ "$output" = '' ]
 	done
 }
 
-@test "the end by a signal is passed on" {
+@test "nspawn-enter ends by the signal that ended the command" {
 	for name in TERM KILL INT SEGV PIPE; do
+		echo "case: $name"
 		number=$(kill -l "$name")
 		run "-$((128 + number))" enter web sh -c "kill -$name \$\$"
 	done
-	# It is a death, not a status: a parent that waits sees the signal.
+	# nspawn-enter dies by the signal, and does not only exit with a status:
+	# its parent can see the signal.
 	run -0 on_host sh -c "'$BIN/nspawn-enter' web sh -c 'kill -USR1 \$\$' &
 	    wait \$! || kill -l \$?"
 	[[ "${lines[*]}" == *USR1* ]]
 }
 
-@test "a command that is not there is 127, one that cannot run 126" {
+@test "the status is 127 if there is no such command, 126 if it cannot run" {
 	run -127 enter web no-such-command
 	[ "$output" = 'nspawn-enter: web: cannot execute no-such-command:'\
 ' No such file or directory' ]
@@ -40,7 +43,7 @@ setup_file()
 	run -126 enter web /etc
 }
 
-@test "options stand before and behind the machine, never in the command" {
+@test "options are read before and after the machine, never in the command" {
 	run -0 enter -- web hostname
 	[ "$output" = web ]
 	run -0 enter web -q --no-pid -- hostname
@@ -57,6 +60,7 @@ setup_file()
 
 @test "without a command root's login shell is run" {
 	for words in web '-- web' 'web --' '-q web --no-pid' 'web --no-ipc --'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086
 		run -7 enter $words <<<'echo "$0 in $(hostname)"; exit 7'
 		[ "$output" = '-sh in web' ]
@@ -91,20 +95,21 @@ setup_file()
 	    joe:x:1000:1000::/home/joe:/bin/sh >/var/lib/machines/web/etc/passwd'
 }
 
-@test "a hostile passwd has no user, and nothing runs" {
+@test "a hostile passwd gives no user, and nothing runs" {
 	passwd=/var/lib/machines/web/etc/passwd
 	on_host mv "$passwd" "$passwd.good"
 	for trick in 'mkfifo passwd' 'ln -s /proc/1/environ passwd' \
 	    'mkdir passwd' 'mknod passwd c 1 5' \
 	    '{ cat passwd.good | tr "\n" "\0"; } >passwd' \
 	    'tr "\0" x </dev/zero | head -c 2M >passwd'; do
+		echo "case: $trick"
 		on_host sh -c "cd ${passwd%/*} && rm -rf passwd && $trick"
 		run -125 enter -u joe web touch /run/entered
 		[ "$output" = "nspawn-enter: web: has no user 'joe' in its\
  /etc/passwd" ]
 		run ! enter web test -e /run/entered
 	done
-	# Whatever else there is, and however much.
+	# A long file with nonsense before the user is read to its end.
 	on_host sh -c "cd ${passwd%/*} && { tr '\\0' x </dev/zero | head -c 2M
 	    printf 'a\\0b:\\n'; cat passwd.good; } >passwd"
 	run -0 enter -u joe web grep ^Uid /proc/self/status
@@ -114,8 +119,8 @@ setup_file()
 	[ "$output" = joe ]
 }
 
-# Prints which of its namespaces a command shares with the machine's leader,
-# where nspawn-enter starts it with these options.
+# entered_namespaces MACHINE [OPTION]...: prints which namespaces a command
+# shares with the machine's leader if nspawn-enter starts it with these options.
 entered_namespaces()
 {
 	local machine=$1
@@ -151,10 +156,12 @@ kill_job()
 	run -0 entered_namespaces web --no-ipc
 	[ "$output" = 'mnt uts net pid cgroup user time ' ]
 	for option in -n --no-network; do
+		echo "case: $option"
 		run -0 entered_namespaces web "$option"
 		[ "$output" = 'mnt uts ipc pid cgroup user time ' ]
 	done
 	for option in -p --no-pid; do
+		echo "case: $option"
 		run -0 entered_namespaces web "$option"
 		[ "$output" = 'mnt uts ipc net cgroup user time ' ]
 	done
@@ -166,7 +173,7 @@ kill_job()
 	[ "$output" = 'mnt uts ipc net pid cgroup time ' ]
 }
 
-@test "a list says which namespaces to join instead" {
+@test "--only= lists the namespaces to join" {
 	run -0 entered_namespaces web --only=uts
 	[ "$output" = 'uts user time ' ]
 	run -0 entered_namespaces web --only=mnt,net
@@ -175,7 +182,7 @@ kill_job()
 	[ "$output" = 'mnt net user time ' ]
 }
 
-@test "outside of the mount namespace shell and PATH are the host's" {
+@test "without the mount namespace the shell and PATH are the host's" {
 	run -0 enter -q --no-mount web <<<'echo "$0 $PATH $PWD"; cat /etc/os-release'
 	[[ "${lines[0]}" == *sh" /usr/local/sbin:"*" /root" ]]
 	[[ "$output" == *ID=debian* ]]
@@ -197,25 +204,28 @@ kill_job()
 	)" ]
 }
 
-@test "variables are set as asked for, and the caller's kept as asked for" {
+@test "--setenv sets variables, and --preserve-env keeps the caller's" {
 	run -0 host run "$HOST" env A=1 B=2 "$BIN/nspawn-enter" -e A -e C= \
 	    --setenv=D=x=y -e NONE web -e PATH=/bin env
 	for line in A=1 C= D=x=y PATH=/bin HOME=/root; do
+		echo "case: $line"
 		grep -qx -e "$line" <<<"$output"
 	done
 	run ! grep -E '^(B|NONE)=' <<<"$output"
 	run -0 host run "$HOST" env A=1 HOME=/x USER=me "$BIN/nspawn-enter" \
 	    --preserve-env web env
 	for line in A=1 HOME=/root USER=root container=systemd-nspawn; do
+		echo "case: $line"
 		grep -qx -e "$line" <<<"$output"
 	done
 }
 
-@test "a user is the machine's, with the groups that it has there" {
+@test "--user takes a user of the machine, with the groups it has there" {
 	on_host sh -c 'cp /var/lib/machines/web/etc/group /tmp/group
 	    printf "%s\n" disk:x:6:joe,x other:x:7:x tape:x:8:x,joe \
 	    >>/var/lib/machines/web/etc/group'
 	for who in joe 1000; do
+		echo "case: $who"
 		run -0 enter -u "$who" web sh -c 'id -u; id -g; id -G; pwd
 		    echo $HOME $USER $LOGNAME $SHELL'
 		[ "$output" = $'1000\n1000\n1000 6 8\n/home/joe
@@ -262,7 +272,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run -125 enter -u joe:nogroup9 web touch /has-run
 	[ "$output" = "nspawn-enter: web: has no group 'nogroup9' in its\
  /etc/group" ]
-	# Of the host, and the number that changes nothing.
+	# A user that only the host has, and the number that means "no change".
 	run -125 enter -u messagebus web touch /has-run
 	run -125 enter -u 4294967295:0 web touch /has-run
 	run -125 enter -u $'\e[31m' web touch /has-run
@@ -270,9 +280,10 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "a user that a user namespace does not have is named as the reason" {
+@test "a user that the user namespace does not have is named in the error" {
 	for who in 70000:0 root:70000; do
 		for option in '' -t -T; do
+			echo "case: $who $option"
 			# shellcheck disable=SC2086 # none, where it is empty
 			run -125 enter $option -u "$who" webu touch /has-run
 			[[ "$output" == 'nspawn-enter: webu: its user'\
@@ -285,9 +296,10 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/webu/has-run
 }
 
-@test "a unit with filters of its own is told that it has them" {
+@test "a caller in a unit with filters is told that it has them" {
 	for property in PrivateDevices=yes RestrictNamespaces=yes \
 	    LockPersonality=yes; do
+		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    --property="$property" "$BIN/nspawn-enter" web \
 		    touch /has-run
@@ -298,7 +310,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "a limit on the processes of a machine's user is named" {
+@test "a limit on the processes of a machine's user is named in the error" {
 	machine scope few -U
 	on_host prlimit --pid "$(leader few)" --nproc=1:
 	run -125 enter few touch /has-run
@@ -307,7 +319,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/few/has-run
 }
 
-@test "a command starts where it is asked to" {
+@test "a command starts in the directory that --chdir names" {
 	run -0 enter -w /tmp web pwd
 	[ "$output" = /tmp ]
 	run -125 enter --chdir=/nowhere web touch /has-run
@@ -320,7 +332,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
 
-@test "what surprises is said in a line, unless it should not be" {
+@test "options with surprising effects print a warning, unless --quiet" {
 	run -0 enter --no-network web true
 	[ "$output" = "nspawn-enter: web: warning: in our network namespace the\
  command can reach the host's sockets" ]
@@ -333,6 +345,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	run -0 enter --no-pid webu true
 	[ "$output" = "${outside/web:/webu:}" ]
 	for quiet in -q --quiet; do
+		echo "case: $quiet"
 		run -0 enter "$quiet" --no-pid --no-network web true
 		[ "$output" = '' ]
 	done
@@ -390,6 +403,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 
 @test "signals to nspawn-enter reach the command" {
 	for name in TERM INT HUP QUIT USR1 USR2; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web sh -c \
 		    "trap 'echo got; exit 9' $name; echo ready
 		    while :; do sleep 1; done"
@@ -403,6 +417,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 
 @test "a signal that the command does not catch ends both" {
 	for name in TERM INT HUP; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web /bin/sleep 4322
 		until_true runs_in_host '/bin/sleep 4322'
 		on_host kill "-$name" "$job_inner"
@@ -412,8 +427,9 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	done
 }
 
-@test "a command that is stopped ends by a signal, too" {
+@test "a signal ends a stopped command, too" {
 	for name in TERM INT HUP; do
+		echo "case: $name"
 		job_start "$BIN/nspawn-enter" web sh -c 'kill -STOP $$; sleep 9'
 		until_true command_stopped
 		on_host kill "-$name" "$job_inner"
@@ -422,7 +438,7 @@ nspawn-enter: web: warning: the command has the host's processes, which root\
 	done
 }
 
-# Whether the monitor of the job has a command that is stopped.
+# True if the monitor of the job has a command that is stopped.
 command_stopped()
 {
 	local monitor
@@ -431,7 +447,7 @@ command_stopped()
 	[[ "$(on_host ps -o state= --ppid "$monitor")" == T* ]]
 }
 
-@test "a killed nspawn-enter hangs its command up" {
+@test "a command gets a hang-up when nspawn-enter is killed" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4323
 	until_true runs_in_host '/bin/sleep 4323'
 	on_host kill -KILL "$job_inner"
@@ -450,7 +466,7 @@ command_stopped()
 	run -0 enter web ps -o args
 	[[ "$output" == *'/bin/sleep 4324'* ]]
 	[[ "$output" != *nspawn-enter* ]]
-	# Nothing but KILL ends it before the command.
+	# Only KILL ends it before the command.
 	on_host kill -TERM "$monitor"
 	lives "$command"
 	on_host kill -KILL "$monitor"
@@ -463,7 +479,8 @@ command_stopped()
 
 @test "a stopped nspawn-enter does not hold up the machine's end" {
 	machine scope short
-	# As a unit: nsenter, our way into the host, stops with its child.
+	# It runs as a unit: nsenter, by which t/host enters the host, would
+	# stop with its child.
 	on_host systemd-run --quiet --unit=stopped --property=Type=exec \
 	    "$BIN/nspawn-enter" short /bin/sleep 4325
 	pid=$(on_host systemctl show -p MainPID --value stopped)
@@ -477,7 +494,7 @@ command_stopped()
 	[ "$(on_host systemctl show -p ExecMainStatus --value stopped)" = 9 ]
 }
 
-@test "a machine's own chroot is entered" {
+@test "a command is in the chroot of PID 1" {
 	machine scope rooted -- /bin/sh -c \
 	    'mkdir /jail && cp -a /usr /bin /lib /jail/ && exec chroot /jail \
 	    /bin/sh -c "echo here >/mark; exec sleep 600"'

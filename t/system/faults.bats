@@ -1,29 +1,30 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What goes wrong around the two programs.  Only here a machinectl is made up.
+# What goes wrong around the two programs.  Only this file uses a made-up
+# machinectl.
 
 load ../common
 load ../machines
 
-# The search for leaks cannot be made under strace.
+# The search for leaks does not work under strace.
 export ASAN_OPTIONS=detect_leaks=0
 
-# Puts the script on stdin before the host's own machinectl; it can append to
-# /tmp/calls what it was called with.
+# Puts the script on stdin before the host's own machinectl; it can write to
+# /tmp/calls how it was called.
 fake_machinectl()
 {
 	on_host sh -c 'mkdir -p /tmp/fake && cat >/tmp/fake/machinectl &&
 	    chmod +x /tmp/fake/machinectl && : >/tmp/calls'
 }
 
-# Stops with that machinectl on PATH.
+# Runs nspawn-stop with that machinectl on PATH.
 stop_faked()
 {
 	on_host env PATH=/tmp/fake:/usr/bin:/bin "$BIN/nspawn-stop" "$@"
 }
 
-@test "machinectl sends the signal where it knows the same leader" {
+@test "machinectl sends the signal if it names the same leader" {
 	machine scope web
 	fake_machinectl <<-'END'
 	#!/bin/sh
@@ -37,7 +38,7 @@ stop_faked()
 kill web --kill-who=leader --signal=37' ]
 }
 
-@test "machinectl does not send it where it means another leader" {
+@test "machinectl does not send the signal if it names another leader" {
 	machine scope web
 	machine scope other
 	fake_machinectl <<-END
@@ -52,7 +53,7 @@ kill web --kill-who=leader --signal=37' ]
 	lives "$(leader other)"
 }
 
-@test "a machinectl that fails is replaced by the pidfd" {
+@test "the signal goes through the pidfd if machinectl fails" {
 	machine scope web
 	fake_machinectl <<-END
 	#!/bin/sh
@@ -63,9 +64,9 @@ kill web --kill-who=leader --signal=37' ]
 	machine_file_is web signal 15
 }
 
-# What the signal did the first time, it may not do the second: many programs
-# take that for haste.
-@test "a machinectl that hangs once it has sent the signal is enough" {
+# A second signal may do something else than the first: many programs then hurry
+# and do not end cleanly.
+@test "the signal is sent once if machinectl sends it and then hangs" {
 	machine_sh web "trap 'echo told >>/told' TERM; $WAITS"
 	fake_machinectl <<-'END'
 	#!/bin/sh
@@ -77,7 +78,7 @@ kill web --kill-who=leader --signal=37' ]
 	machine_file_is web told told
 }
 
-@test "a host without machinectl does as well" {
+@test "both programs work on a host without machinectl" {
 	machine scope web
 	run -0 on_host env PATH=/nowhere "$BIN/nspawn-enter" web hostname
 	[ "$output" = web ]
@@ -101,6 +102,7 @@ kill web --kill-who=leader --signal=37' ]
 	run -0 on_host cat /tmp/calls
 	[ "${#lines[@]}" = 1 ]
 	for name in one two three; do
+		echo "case: $name"
 		machine_file_is "$name" signal 15
 	done
 }
@@ -108,6 +110,7 @@ kill web --kill-who=leader --signal=37' ]
 @test "the answer of machinectl is verified" {
 	machine scope web
 	for answer in 1 "$(supervisor web)" 4194303 x; do
+		echo "case: $answer"
 		fake_machinectl <<-END
 		#!/bin/sh
 		echo $answer
@@ -120,8 +123,9 @@ kill web --kill-who=leader --signal=37' ]
 }
 
 @test "without pidfd_open nothing is entered or sent" {
-	# The host itself is a machine, as seen from outside.
+	# Seen from outside the host itself is a machine.
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -125 strace -f -o /dev/null \
 		    -e inject=pidfd_open:error=ENOSYS "$BUILD/$program" "$HOST"
 		[ "$output" = "$program: $HOST: cannot hold on to its leader:\
@@ -130,13 +134,13 @@ kill web --kill-who=leader --signal=37' ]
 	on_host true
 }
 
-@test "without close_range descriptors are closed all the same" {
+@test "descriptors are closed without close_range, too" {
 	run -0 strace -f -o /dev/null -e inject=close_range:error=ENOSYS \
 	    "$BUILD/nspawn-enter" -q "$HOST" ls /proc/self/fd 7</dev/null
 	[ "$output" = $'0\n1\n2\n3' ]
 }
 
-@test "a caller that ignores the end of its children changes nothing" {
+@test "a caller that ignores SIGCHLD changes nothing" {
 	machine scope web
 	run -3 on_host env --ignore-signal=CHLD "$BIN/nspawn-enter" web \
 	    sh -c 'exit 3'
@@ -153,9 +157,10 @@ kill web --kill-who=leader --signal=37' ]
  Operation not permitted" ]
 }
 
-@test "what keeps nspawn-enter from getting in is said, and nothing is run" {
+@test "a failure on the way in is reported, and nothing is run" {
 	for call in socketpair signalfd4 chroot fchdir setsid setgroups \
 	    setresuid; do
+		echo "case: $call"
 		run -125 strace -f -o /dev/null \
 		    -e "inject=$call:error=EPERM" \
 		    "$BUILD/nspawn-enter" -q "$HOST" touch /tmp/has-run
@@ -166,8 +171,9 @@ kill web --kill-who=leader --signal=37' ]
 	run ! on_host test -e /tmp/has-run
 }
 
-@test "a way in that hangs is given up, and no monitor is left" {
-	# As a file that blocks for ever would: the intermediate reads passwd.
+@test "an entry that hangs is given up, and no monitor is left" {
+	# This stands for a file that blocks for ever: the intermediate reads
+	# passwd.
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
 	    "$BUILD/nspawn-enter" -q "$HOST" true
@@ -176,7 +182,7 @@ kill web --kill-who=leader --signal=37' ]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
 }
 
-# Runs nspawn-enter in the host; what it lists is noted.
+# Runs nspawn-enter in the host, and writes down which directories it lists.
 enter_listed()
 {
 	strace -f -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 nsenter \
@@ -184,25 +190,26 @@ enter_listed()
 	    "$BIN/nspawn-enter" "$@"
 }
 
-@test "cgroups lead to a machine, without a look at all processes" {
+@test "cgroups lead to a machine without a search of all processes" {
 	machine scope web
 	machine template my-box
 	machine unit own
 	run -0 enter_listed own hostname
 	[ "$output" = own ]
 	for name in web my-box; do
+		echo "case: $name"
 		run -0 enter_listed "$name" hostname
 		[ "$output" = "$name" ]
 		grep -q '</sys/fs/cgroup/machine.slice>' \
 		    "$BATS_TEST_TMPDIR/listed"
 		run ! grep '</proc>' "$BATS_TEST_TMPDIR/listed"
 	done
-	# Without cgroups, or in a mount namespace that shows none.
+	# A mount namespace without cgroups shows none.
 	run -0 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    PATH=/nowhere exec '$BIN/nspawn-enter' -q --privileged web \
 	    /usr/bin/hostname"
 	[ "$output" = web ]
-	# Whose cgroup cannot be joined is not entered as if that were nothing.
+	# If the cgroup cannot be joined, the entry is refused.
 	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    exec '$BIN/nspawn-enter' web true"
 	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
@@ -213,7 +220,8 @@ enter_listed()
 	machine template twice
 	host_script <<-'END'
 	cp -a /var/lib/machines/twice /var/lib/machines/second
-	# Of two that share this folder newer releases refuse the second.
+	# Newer releases refuse the second of two machines that share this
+	# folder.
 	systemd-run --quiet --unit=second \
 	    -p TemporaryFileSystem=/run/systemd/nspawn systemd-nspawn --quiet \
 	    --register=no --link-journal=no --console=pipe --private-network \
@@ -232,8 +240,8 @@ enter_listed()
 	on_host kill -KILL "$two"
 }
 
-# Stops with that many descriptors, or tries to: never says a machine of $names
-# has ended or does not run, unless its leader has.
+# Runs nspawn-stop with that many descriptors.  It must never say that a machine
+# of $names has ended or is not running while its leader lives.
 stop_with()
 {
 	local limit=$1
@@ -248,20 +256,23 @@ stop_with()
 	[[ "$output" != *'is not running'* ]]
 }
 
-@test "with too few descriptors machines are stopped or named, at no length" {
+@test "with too few descriptors machines are stopped or named, in short time" {
 	names='m1 m2 m3 m4 m5 m6 m7 m8 m9 m10'
 	for name in $names; do
+		echo "case: $name"
 		machine scope "$name"
 	done
 	# A dynamic program needs one more before it starts.
 	least=3
 	[[ $BUILD != */sanitized ]] || least=4
 	for limit in $(seq "$least" 14) 16 18 20 22 23 24 25 28 32; do
+		echo "case: $limit"
 		stop_with "$limit" --signal none --timeout 0.1
 		case $status in
 		125) ;;
 		1 | 124)
 			for name in $names; do
+				echo "case: $limit $name"
 				[[ $'\n'"$output" == *"
 nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
 nspawn-stop: $name: cannot find its leader: "*' file'* || $'\n'"$output" == *"
@@ -271,11 +282,13 @@ nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 		*) false ;;
 		esac
 	done
-	# What can be held is stopped, and the rest is named.
+	# Machines that it has descriptors for are stopped, and the others are
+	# named.
 	stop_with 24 --timeout 5
 	[ "$status" = 1 ]
 	stopped=0
 	for name in $names; do
+		echo "case: $name"
 		if lives "$(leader "$name")"; then
 			[[ "$output" == *"$name: cannot be held while it"* ]]
 		else

@@ -3,19 +3,18 @@
 # bats file_tags=static
 #
 # A command has the system call filters of its machine, and these may answer
-# every call that is made under them with a lie.  Nobody who is to become a
-# command may rely on one: t/hostile.c has the filters, t/watcher.c sees what
-# comes of it.
+# every call with a lie.  A process that is to become a command must not rely on
+# any answer.  t/hostile.c has the filters, and t/watcher.c sees what happens.
 
 load ../common
 load ../machines
 
-# Programs are the static ones, whatever else is tested: what a libc or a
-# sanitizer does on its own is not counted here.
+# The programs are always the static ones: calls that a libc or a sanitizer
+# makes by itself are not counted here.
 PROGRAMS=/src/build/static
 
-# All system calls that are made under the filters, and whatever could be made
-# in the place of one.
+# All system calls that are made under the filters, and other calls that could
+# replace one of them.
 MADE='capget capset chdir clone execve exit_group ioctl prctl rt_sigaction
     rt_sigprocmask setsid'
 MORE='clone3 close close_range dup2 dup3 execveat exit fcntl fork getpid
@@ -30,19 +29,19 @@ setup_file()
 {
 	host_start
 	on_host sh -c 'cat >/tmp/filtered' <<-'END'
-	# PROGRAMS "WAY..." "OPTION..." RESULT CALL[,CALL]...: makes a machine
+	# PROGRAMS "WAY..." "OPTION..." RESULT CALL[,CALL]...: starts a machine
 	# with those options for each filter, and watches the programs.
 	programs=$1 ways=$2 options=$3 result=$4
 	shift 4
 	name=filtered
-	machine() { bash /src/t/host inside "$@"; }
+	machine() { bash /src/t/machine "$@"; }
 	watched() {
 		uid=$1 program=$programs/$2
 		shift 2
 		"$programs/watcher" "$name" "$leader" "$uid" 13 "$program" "$@"
 	}
 	for calls; do
-		machine machine scope "$name" $options \
+		machine start scope "$name" $options \
 		    "--bind-ro=$programs/hostile:/usr/sbin/init" -- \
 		    /usr/sbin/init filter "$result" "$calls"
 		read -r leader rest <"/run/nspawn-tools/$name/leader"
@@ -60,7 +59,7 @@ setup_file()
 			esac | sed "s/^/$calls: $result: $way: /"
 		done
 		kill -KILL "$leader"
-		machine machine-off "$name"
+		machine off "$name"
 	done
 	END
 }
@@ -74,19 +73,20 @@ filtered()
 	[[ "$output" != *': it '* ]]
 }
 
-# Each filter once.
+# Runs each filter once.
 all_filtered()
 {
 	# shellcheck disable=SC2086 # to be split into words
 	filtered "$@" $MADE $MORE $TOGETHER
-	# There was a command to look at, but for a few.
+	# Most of them let a command run, so that there was something to watch.
 	[ "$(grep -c ': inside' <<<"$output")" -gt \
 	    "$((2 * $(grep -c ': nothing' <<<"$output")))" ]
 }
 
-# What is traced is $1, the program below PROGRAMS, and its words.  Prints the
-# calls of who installs filters, from the last one on, and those of the process
-# that it makes and that executes what the regular expression $2 says.
+# calls_under_filters PROGRAM COMMAND WORD...: traces that program of PROGRAMS
+# with these words.  Prints the system calls of the process that installs
+# filters, from the last filter on, and of its child that executes what matches
+# COMMAND, a regular expression.
 calls_under_filters()
 {
 	local program=$1 command=$2 log=$BATS_TEST_TMPDIR/calls
@@ -115,18 +115,20 @@ calls_under_filters()
 	    }' "$log" "$log" | tr -s ' ' '\n' | sed '/^$/d' | sort -u
 }
 
-@test "no system call is made under the filters but those that are tested" {
+@test "only system calls that are tested here are made under the filters" {
 	command -v strace >/dev/null || cannot 'there is no strace'
 	machine scope web
 	machine scope webu -U
 	machine scope ordered "--bind-ro=$PROGRAMS/hostile:/usr/sbin/init" -- \
 	    /usr/sbin/init filter 0 swapon
 	until_true on_host test -e /var/lib/machines/ordered/ready
-	# Nobody is there to look at the witness.
+	# Here no watcher opens the pipe of the machine, so it gets a plain
+	# file.
 	on_host sh -c 'cd /var/lib/machines/ordered && rm go && echo >go'
 	made=
 	for words in web '-u joe web' '-t web' '-w / web' webu '-u joe webu' \
 	    '-t webu'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # to be split into words
 		calls=$(calls_under_filters nspawn-enter '\\["true"' $words \
 		    true)
@@ -145,8 +147,9 @@ calls_under_filters()
 }
 
 # bats test_tags=kernel
-@test "a filter that answers nobody changes nothing" {
+@test "a filter for calls that nobody makes changes nothing" {
 	for options in '' --drop-capability=all -U; do
+		echo "case: $options"
 		filtered 'plain joe tty stop' "$options" 0 swapon
 		[ "$output" = "$(printf 'swapon: 0: %s\n' \
 		    'plain: inside 137' 'joe: inside 137' \
@@ -155,51 +158,52 @@ calls_under_filters()
 }
 
 # bats test_tags=kernel
-@test "a filter that answers clone does not let nspawn-enter's command out" {
+@test "a filter that fakes clone does not let nspawn-enter's command out" {
 	filtered 'plain joe tty' '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]
 }
 
 # bats test_tags=kernel
-@test "a filter that answers clone does not let nspawn-stop's init 0 out" {
+@test "a filter that fakes clone does not let nspawn-stop's init 0 out" {
 	filtered stop '' 0 clone,clone3,fork,vfork
 	[[ "$output" != *': inside'* ]]
 }
 
-@test "whatever call a machine answers with 0, it gets nothing" {
+@test "a machine that answers any call with 0 gains nothing" {
 	all_filtered 'plain joe tty stop' '' 0
 }
 
-@test "whatever call a machine forbids, it gets nothing" {
+@test "a machine that forbids any call gains nothing" {
 	all_filtered 'plain joe tty stop' '' 1
 }
 
-@test "without capabilities it gets nothing for any 0, either" {
+@test "a machine without capabilities gains nothing by any 0" {
 	all_filtered 'plain joe stop' --drop-capability=all 0
 }
 
-@test "without capabilities it gets nothing for any EPERM, either" {
+@test "a machine without capabilities gains nothing by any EPERM" {
 	all_filtered 'plain joe stop' --drop-capability=all 1
 }
 
-@test "in a user namespace it gets nothing for any 0, either" {
+@test "a machine with a user namespace gains nothing by any 0" {
 	all_filtered 'plain tty stop' -U 0
 }
 
-@test "in a user namespace it gets nothing for any EPERM, either" {
+@test "a machine with a user namespace gains nothing by any EPERM" {
 	all_filtered 'plain tty stop' -U 1
 }
 
-@test "whatever call a machine answers with any other error, it gets nothing" {
-	# EINTR and EAGAIN; ENOMEM; ERESTARTSYS, which is the kernel's own; the
-	# last one.
+@test "a machine that answers any call with another error gains nothing" {
+	# EINTR, EAGAIN, ENOMEM, ERESTARTSYS (which only the kernel itself
+	# uses), and the largest one.
 	for error in 4 11 12 512 4095; do
+		echo "case: $error"
 		# shellcheck disable=SC2086 # to be split into words
 		filtered 'plain stop' '' "$error" $MADE $TOGETHER
 	done
 }
 
-@test "whatever call ends who makes it, the machine gets nothing" {
+@test "a machine that kills the caller of any call gains nothing" {
 	# shellcheck disable=SC2086 # to be split into words
 	filtered 'plain joe tty stop' '' kill $MADE $TOGETHER
 }

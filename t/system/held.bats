@@ -1,8 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines whose PID 1 has heard, and that cannot end since somebody outside is
-# stopped: nspawn-stop names who that is, and what helps helps.
+# Machines whose PID 1 has got the signal, and which cannot end because a
+# process outside is stopped: nspawn-stop names it, and the proposed remedy
+# works.
 
 load ../common
 load ../machines
@@ -16,12 +17,13 @@ setup()
 
 teardown()
 {
+	console_show
 	[ "${#stopped[@]}" = 0 ] ||
 	    on_host kill -CONT "${stopped[@]}" 2>/dev/null || true
 	machines_end
 }
 
-# Stops a process as ^Z does.
+# Stops a process, as ^Z does.
 process_stop()
 {
 	stopped=("$1")
@@ -39,7 +41,8 @@ has_ended()
 	! on_host grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
-# start_guest HOW: sets parent, whose child is in the machine web.
+# start_guest HOW: starts a process in the machine web; sets guest to its PID,
+# and parent to that of its parent outside.
 start_guest()
 {
 	local leader program
@@ -49,7 +52,7 @@ start_guest()
 	nsenter) set -- nsenter -t "$leader" -p -m -- /bin/sleep 599 ;;
 	nspawn-enter) set -- "$BIN/nspawn-enter" web /bin/sleep 599 ;;
 	perl)
-		# A name that is not for a terminal; 308 is setns(2) of x86-64.
+		# A name with control characters; 308 is setns(2) of x86-64.
 		program='open(N, "<", "/proc/$ARGV[0]/ns/pid");
 		    open(C, ">", "/proc/self/comm"); print C "a\033[31mb";
 		    close(C); syscall(308, fileno(N), 0) == 0 or die;
@@ -68,9 +71,10 @@ guest_runs()
 	on_host pgrep -x -f '(/bin/)?sleep 599' >/dev/null
 }
 
-@test "a stopped parent of what is in the machine is named" {
+@test "the stopped parent of a process in the machine is named" {
 	[ "$(uname -m)" = x86_64 ] || skip 'the number of a system call'
 	while IFS='|' read -r how name; do
+		echo "case: $how $name"
 		machine_sh web "trap 'exit 0' TERM; $WAITS"
 		supervisor=$(supervisor web)
 		start_guest "$how"
@@ -79,10 +83,10 @@ guest_runs()
 		run -124 stop --timeout 0.5 web
 		echo "$output"
 		[[ "$output" == *"its parent $parent ($name) is stopped"* ]]
-		# The process itself, too, is a line of the list.
+		# The process itself is also in the list.
 		[[ "$output" == *": $guest ("*" inside) sleep"* ]]
 		run ! has_ended "$supervisor"
-		# Nothing more is needed than what was said.
+		# The remedy that the message named is enough.
 		job_start "$BIN/nspawn-stop" --timeout 30 web
 		until_true job_polls
 		on_host kill -CONT "$parent"
@@ -104,7 +108,7 @@ job_polls()
 	on_host grep -q poll "/proc/$job_inner/wchan"
 }
 
-@test "of what is held by nobody who is stopped that is not said" {
+@test "a parent that is not stopped is not named" {
 	machine_sh web "trap '' TERM; $WAITS"
 	start_guest nsenter
 	run -124 stop --timeout 0.5 web
@@ -117,6 +121,7 @@ job_polls()
 
 @test "a stopped systemd-nspawn is named, and ends when it is continued" {
 	for kind in scope unregistered unit; do
+		echo "case: $kind"
 		machine "$kind" web -- /bin/sh -c "trap 'exit 0' TERM; $WAITS"
 		until_true on_host test -e /var/lib/machines/web/ready
 		supervisor=$(supervisor web) leader=$(leader web)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Machines that mean harm, or never stand still.  What is in their files is in
-# enter.bats, what they do to terminals in terminal.bats.
+# Machines that mean harm, or never keep still.  enter.bats has hostile files of
+# machines, and terminal.bats what they do to terminals.
 
 load ../common
 load ../machines
 
-@test "a machine that has mounted over its /proc and /dev is entered and stopped" {
+@test "a machine that hides its /proc and /dev is entered and stopped" {
 	machine_sh web "mount -t tmpfs none /proc; mount -t tmpfs none /dev
 	    trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
 	run -0 enter web ls /proc /dev
@@ -20,7 +20,7 @@ load ../machines
 }
 
 # bats test_tags=kernel
-@test "what PID 1 calls itself is printable, whatever it is" {
+@test "the name that PID 1 gives itself is made printable" {
 	machine_sh web 'printf "\033]0;x\007\n\\" >/proc/self/comm; trap "" TERM
 	    '"$WAITS"
 	pid=$(leader web)
@@ -30,32 +30,35 @@ load ../machines
 	[[ "$output" != *[$'\033\007']* ]]
 }
 
-@test "a machine whose processes come and go is stopped, or what is left listed" {
+@test "a machine whose processes come and go is listed shortly, and entered" {
 	machine_sh web 'trap "" TERM; echo >/ready; while :; do
 	    for n in 1 2 3 4 5 6 7 8 9; do (:) & done; wait; done'
 	run -124 stop --timeout 1.2 web
 	[[ "$output" == *'nspawn-stop: web: is still running'* ]]
 	[ "${#lines[@]}" -le 13 ]
 	for n in 1 2 3 4 5 6 7 8 9; do
+		echo "case: $n"
 		run -0 enter web echo entered
 		[ "$output" = entered ]
 	done
 }
 
-@test "a machine that reboots all the time is entered whole or not at all" {
+@test "a machine that reboots all the time is entered fully or not at all" {
 	machine_sh web 'echo >/ready; sleep 0.05; reboot -f; sleep 600'
 	for n in $(seq 30); do
+		echo "case: $n"
 		run enter -q web echo entered
 		case $status in
 		0) [ "$output" = entered ] ;;
 		125) [[ "$output" == 'nspawn-enter: '* ]] ;;
-		# The machine's end is that of all that is in it.
+		# A command ends with its machine.
 		137) [ "$output" = '' ] || [ "$output" = entered ] ;;
 		*) echo "$status: $output" && false ;;
 		esac
 	done
 	# It never has a handler, and never ends.
 	for n in $(seq 10); do
+		echo "case: $n"
 		run stop --timeout 0.7 web
 		case $output in
 		*' was never sent'* | *' was never told '*) [ "$status" = 124 ] ;;
@@ -65,7 +68,8 @@ load ../machines
 	done
 }
 
-# hostile NAME MODE... [-- OPTION...]: a machine whose PID 1 is t/hostile.c.
+# hostile_machine NAME MODE... [-- OPTION...]: a machine whose PID 1 is
+# t/hostile.c.
 hostile_machine()
 {
 	local name=$1 words=()
@@ -86,7 +90,8 @@ ready()
 	on_host test -e "/var/lib/machines/$1/ready"
 }
 
-# A machine that may have a FUSE.  It ends even while somebody waits for that.
+# A machine that may have a FUSE.  It can end even while a process waits for
+# that.
 fuse_machine()
 {
 	hostile_machine fuse fuse "$1" -- --bind=/dev/fuse \
@@ -94,9 +99,9 @@ fuse_machine()
 	until_true ready fuse
 }
 
-# Runs a program of the host, for 30 seconds at most; whoever it leaves behind
-# holds no output open.  Its status, its output and the seconds that it took are
-# in $status, $output and $took.
+# Runs a program of the host, for 30 seconds at most; processes that it leaves
+# behind hold no output open.  Sets status, output and took, the seconds that it
+# took.
 bounded()
 {
 	local began=$SECONDS
@@ -109,7 +114,7 @@ bounded()
 	echo "status $status after $took s: $output"
 }
 
-# After the machine's end nobody waits for it any more.
+# After the machine's end no process waits for it any more.
 nobody_left()
 {
 	machines_end
@@ -122,6 +127,7 @@ nobody_left()
 	on_host kill -USR1 "$(leader threads)"
 	until_true ready threads
 	for option in -q --no-seccomp --privileged; do
+		echo "case: $option"
 		run enter "$option" threads sh -c 'echo >/run/escaped'
 		echo "$output"
 		[[ "$output" == *'nspawn-enter: threads: '* ]]
@@ -135,8 +141,9 @@ nobody_left()
 }
 
 # bats test_tags=kernel
-@test "PID 1's groups are a command's, however many, and it is stopped" {
+@test "a command has all groups of PID 1, however many, and that stops" {
 	for count in 2000 65536; do
+		echo "case: $count"
 		hostile_machine groups groups "$count"
 		until_true ready groups
 		run enter groups sh -c \
@@ -152,10 +159,11 @@ nobody_left()
 	done
 }
 
-@test "a passwd that never answers holds up nobody for long" {
+@test "a passwd that never answers does not hold up a call for long" {
 	machine scope next
 	fuse_machine passwd
 	for words in 'fuse true' '-t -u joe fuse true'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # to be split into words
 		bounded "$BIN/nspawn-enter" $words
 		[ "$status" = 125 ]
@@ -168,18 +176,18 @@ nobody_left()
 	nobody_left
 }
 
-@test "a root directory that never answers holds up nobody for long" {
+@test "a root directory that never answers does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init fuse_machine root
 	held_up true
 }
 
-@test "a program that never answers holds up nobody for long" {
+@test "a program that never answers does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init fuse_machine init
 	held_up /usr/sbin/program
 }
 
-# A command cannot be run in the machine, and it can be stopped neither by one;
-# but another one, named after it, is.
+# No command can be run in the machine, so it cannot be stopped by one, either;
+# a machine that is named after it on the command line is stopped.
 held_up()
 {
 	machine scope next
@@ -195,8 +203,8 @@ held_up()
 	nobody_left
 }
 
-# A machine that is stopped by "init 0" alone: by name and signals a runit.  The
-# init of that name is a script, $2; at USR1 PID 1 stops.
+# A machine that only "init 0" stops: it has the name and the signals of runit.
+# Its init is the script $2; at USR1 PID 1 stops.
 runit_machine()
 {
 	printf '#!/bin/sh\n%s\n' "$2" | on_host sh -c \
@@ -209,8 +217,8 @@ runit_machine()
 	until_true ready "$1"
 }
 
-# What root of a machine can do to the descriptors that it gets; and what these
-# are, which is then in /given.
+# What root of a machine can do to the descriptors that it gets; /given then
+# says what they were.
 SPOIL='for fd in 0 1 2; do
     was=$(readlink /proc/$$/fd/$fd)
     echo "$was" >>/given
@@ -234,7 +242,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	[ "$output" = '666 0 0' ]
 }
 
-@test "a command that a tracer holds at its end holds up nobody for long" {
+@test "a command that a tracer holds does not hold up a call for long" {
 	PROGRAM=/usr/sbin/init hostile_machine seize seize
 	until_true ready seize
 	bounded "$BIN/nspawn-enter" -q seize true
@@ -251,11 +259,11 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	nobody_left
 }
 
-@test "filters are not copied from who is not confined as before any more" {
+@test "filters are not copied from a leader whose confinement has changed" {
 	hostile_machine trace trace -- --drop-capability=CAP_SYS_ADMIN
 	until_true ready trace
 	job_start "$BIN/nspawn-enter" trace echo ran
-	# It has read what confines PID 1 when it is in the machine's cgroup.
+	# When it is in the machine's cgroup, it has read what confines PID 1.
 	until_true enters trace
 	on_host sh -c ': >/var/lib/machines/trace/go'
 	job_end
@@ -265,7 +273,8 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	[[ "$(cat "$job_log")" != *ran* ]]
 }
 
-# Whether somebody whom the kernel is to kill first is in the machine's cgroup.
+# True if the machine's cgroup has a process whose OOM score is the highest: one
+# that is about to enter.
 enters()
 {
 	on_host sh -c 'for pid in $(cat "$1"/payload/cgroup.procs); do
@@ -274,12 +283,12 @@ enters()
 	exit 1' sh "$(on_host cat "/run/nspawn-tools/$1/cgroup")"
 }
 
-# Enters the machine and prints what the command has: its user namespace and the
-# capabilities that it may ever have.  The program waits, stopped: as $inner
-# outside of the host; and who waits for it there has stopped, too, as $job.
+# Starts an entry whose command prints its user namespace and its capability
+# bounding set.  The program waits, stopped: $inner is its PID outside of the
+# host; $job, which waits for it there, is stopped as well.
 enter_stopped()
 {
-	# The search for leaks cannot be made under strace.
+	# The search for leaks does not work under strace.
 	"$TOP/t/host" run "$HOST" sh -c 'kill -STOP $$
 	    export ASAN_OPTIONS=detect_leaks=0; exec "$@"' sh \
 	    "$BIN/nspawn-enter" -q leave sh -c 'readlink /proc/self/ns/user
@@ -296,8 +305,8 @@ has_stopped()
 	grep -q '^State:.T' "/proc/$1/status"
 }
 
-# Lets it go on with its calls of openat(2) written down, and whatever else
-# strace is to do.
+# Continues it under strace, which writes down its calls of openat(2) and does
+# what its other options say.
 go_on_traced()
 {
 	rm -f "$BATS_TEST_TMPDIR/calls"
@@ -307,8 +316,8 @@ go_on_traced()
 	kill -CONT "$inner"
 }
 
-# Lets it go on until its end.  Who waits for it continues it when it is itself
-# continued, which must not undo a stop before.
+# Continues it until its end.  $job continues $inner when it is itself
+# continued; it must not do so for an earlier stop.
 go_on()
 {
 	kill -CONT "$inner" "$job"
@@ -322,8 +331,8 @@ stands_in_openat()
 	    tail -n 1 "$BATS_TEST_TMPDIR/calls" | grep -q 'stopped by SIGSTOP'
 }
 
-# The places, among all calls of openat(2), of those by which it reads what the
-# leader is, from the user namespace on.
+# Prints which of all calls of openat(2) read what the leader is, from its user
+# namespace on.
 places_of_leader()
 {
 	awk -v leader="$(leader leave)" '/^openat/ {
@@ -335,7 +344,7 @@ places_of_leader()
 	}' "$BATS_TEST_TMPDIR/calls"
 }
 
-@test "whenever PID 1 leaves its user namespace, nobody gets more than it had" {
+@test "a command never has more than PID 1, which may leave its namespace" {
 	command -v strace >/dev/null || cannot 'there is no strace'
 	hostile_machine leave leave
 	until_true ready leave
@@ -346,6 +355,7 @@ places_of_leader()
 	first=$said
 	refused=0
 	for place in $(places_of_leader); do
+		echo "case: $place"
 		machines_end
 		hostile_machine leave leave
 		until_true ready leave
@@ -357,7 +367,7 @@ places_of_leader()
 		go_on
 		echo "place $place, status $job_status: $said"
 		case $job_status in
-		# It may have all in the namespace that PID 1 has made.
+		# In the namespace that PID 1 has made, it may have everything.
 		0) [ "$said" = "$first" ] ||
 		    [ "${said%%$'\n'*}" != "${first%%$'\n'*}" ] ;;
 		125) [[ "$said" == *'has changed what confines it'* ]]

@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Cgroups of version 1: a machine that is started on this system itself, where
-# they are mounted beside version 2.  Its supervisor is in a group of its own of
-# each hierarchy, as a unit's is, and so is PID 1.
+# Cgroups of version 1.  The machine is started on this system itself, where
+# they are mounted beside version 2.  Its supervisor is in a group of its own in
+# each hierarchy, like that of a unit, and so is PID 1.
 
 load ../common
 
-# A group of each hierarchy for the machine, and one for those who enter it.
+# Makes a group in each hierarchy, for the machine or for its callers.
 groups_make()
 {
 	local folder
@@ -21,7 +21,7 @@ groups_make()
 	done
 }
 
-# Moves a process into its group of each hierarchy.
+# Moves a process into its group in each hierarchy.
 groups_join()
 {
 	local folder pid=$1
@@ -31,7 +31,7 @@ groups_join()
 	done
 }
 
-# Ends what is in the groups, and removes them.
+# Ends all processes of the groups, and removes the groups.
 groups_end()
 {
 	local pid
@@ -52,7 +52,7 @@ groups_removed()
 	[ ! -d "$1" ]
 }
 
-# Sets hierarchies: where those are mounted in which a machine can be.
+# Sets hierarchies: where those are mounted that a machine can be in.
 hierarchies_find()
 {
 	mapfile -t hierarchies < <(awk '($3 == "cgroup" || $3 == "cgroup2") &&
@@ -68,7 +68,7 @@ tree_make()
 	done
 	echo ID=hybrid >"$tree/etc/os-release"
 	echo root:x:0:0:root:/root:/bin/sh >"$tree/etc/passwd"
-	# A zero that is not nspawn's own.
+	# A zero device that nspawn has not made.
 	mknod "$tree/zero" c 1 5
 }
 
@@ -119,9 +119,10 @@ setup()
 	SLEEP="/bin/sleep 9$$"
 }
 
-# A command that a test has left is ended, and each limit taken away.
+# Ends a command that a test has left, and removes each limit.
 teardown()
 {
+	console_show "$BATS_FILE_TMPDIR/log"
 	thaw
 	echo max >"$pids/pids.max"
 	echo a >"$devices/devices.allow"
@@ -138,7 +139,7 @@ groups_end_commands()
 	done
 }
 
-# The folder of the machine's group in the hierarchy of a controller.
+# The folder of the machine's group in that controller's hierarchy.
 group_of()
 {
 	awk -v want="$1" -v name="$NAME" '$3 == "cgroup" &&
@@ -159,7 +160,7 @@ enter()
 	timeout --foreground 60 "$BUILD/nspawn-enter" "$@" 3>&-
 }
 
-# Runs a command in the groups of the second kind.
+# Runs a command in the callers' groups.
 as_caller()
 {
 	(
@@ -181,10 +182,11 @@ groups_by()
 	wait "$job" || true
 }
 
-@test "a command is in PID 1's group of each hierarchy, without a word" {
+@test "a command is in PID 1's group of each hierarchy, without a warning" {
 	leader=$(cat "/proc/$LEADER/cgroup")
 	[ "$(grep -c "/$NAME" <<<"$leader")" = "${#hierarchies[@]}" ]
 	for words in '' --no-cgroup '-u 0:0' --no-pid; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -0 groups_by "$BUILD/nspawn-enter" $words "$NAME"
 		[ "$(grep -v warning <<<"$output")" = "$leader" ]
@@ -201,7 +203,7 @@ groups_by()
 	[ "$(grep -c "/$CALLER" <<<"$output")" = "${#hierarchies[@]}" ]
 }
 
-# What a command does that opens a device.
+# A command that opens a device.
 ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 
 @test "a device that is denied to the group is denied to a command" {
@@ -210,6 +212,7 @@ ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 	    head -c 1 /made >/dev/null && rm /made'
 	echo 'c 1:5 rwm' >"$devices/devices.deny"
 	for words in '' --no-seccomp --no-cgroup; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -1 enter -q $words "$NAME" "${ZERO[@]}"
 		[[ "$output" == *'Operation not permitted'* ]]
@@ -220,13 +223,13 @@ ZERO=(sh -c 'exec head -c 1 /zero >/dev/null')
 	run -0 enter -q --privileged "$NAME" "${ZERO[@]}"
 }
 
-# How many processes the machine's group has.
+# Prints how many processes the machine's group has.
 counted()
 {
 	[ "$(cat "$pids/pids.current")" = "$1" ]
 }
 
-@test "a limit of the group's processes counts a command" {
+@test "a limit on the group's processes counts a command, too" {
 	count=$(cat "$pids/pids.current")
 	# shellcheck disable=SC2086 # words
 	enter "$NAME" $SLEEP </dev/null >/dev/null 2>&1 &
@@ -236,7 +239,7 @@ counted()
 	groups_end_commands
 	wait "$job" || true
 	until_true counted "$count"
-	# Two that fork: the one that makes the command has ended by then.
+	# Two processes fork; the one that makes the command has ended by then.
 	echo $((count + 4)) >"$pids/pids.max"
 	run -0 enter "$NAME" true
 	run enter "$NAME" sh -c 'for n in 1 2 3 4 5 6 7 8 9; do
@@ -249,7 +252,7 @@ counted()
 	[[ "$output" == "nspawn-enter: $NAME: "* ]]
 }
 
-@test "the limit that a machine's processes have reached is named" {
+@test "a limit that the machine's processes have reached is named" {
 	group=$(awk -F : '$2 == "pids" { print $3 }' "/proc/$LEADER/cgroup")
 	[[ "$group" == *"/$NAME" ]]
 	cat "$pids/pids.current" >"$pids/pids.max"
@@ -264,18 +267,18 @@ counted()
 	[ -e "$limit" ] || cannot 'no memory controller of version 1'
 	before=$(cat "$limit")
 	echo 32M >"$limit"
-	# 64 MB that stay.
+	# 64 MB that stay in memory.
 	run enter "$NAME" sh -c 'x=$(head -c 67108864 /dev/zero | tr "\0" x)
 	    echo all'
 	echo "$before" >"$limit"
 	[ "$status" != 0 ]
 	[[ "$output" != *all* ]]
-	# The machine lives.
+	# The machine is still alive.
 	run -0 enter "$NAME" echo in
 	[ "$output" = in ]
 }
 
-# Runs nspawn-enter where a change of mounts is made that it alone sees.
+# Runs nspawn-enter after a change of mounts that only it sees.
 enter_mounted()
 {
 	local change=$1
@@ -288,9 +291,11 @@ enter_mounted()
 
 @test "a hierarchy that cannot be joined is named, and nothing is run" {
 	for group in "$pids" "$devices"; do
+		echo "case: $group"
 		where=${group%/*}
 		for change in "mount -o bind,remount,ro '$where'" \
 		    "mount -t tmpfs none '$where'"; do
+			echo "case: $group $change"
 			run -125 enter_mounted "$change" "$NAME" touch /entered
 			[[ "$output" == "nspawn-enter: $NAME: "* ]]
 			[[ "$output" == *cgroup* ]]
@@ -302,14 +307,15 @@ enter_mounted()
 	[ ! -e "$tree/entered" ]
 }
 
-@test "one that is not mounted is never left out without a word" {
+@test "a hierarchy that is not mounted is never left out without a warning" {
 	run enter_mounted "umount -l '${devices%/*}'" "$NAME" "${ZERO[@]}"
 	[ "$status" = 125 ] || [[ "$output" == *warning:* ]]
 }
 
-@test "a cgroup namespace of the caller's is no way around it" {
+@test "a cgroup namespace of the caller does not get around the groups" {
 	echo 'c 1:5 rwm' >"$devices/devices.deny"
 	for words in '' --mount; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run as_caller unshare --cgroup $words \
 		    "$BUILD/nspawn-enter" "$NAME" "${ZERO[@]}"
@@ -320,14 +326,14 @@ enter_mounted()
 	done
 }
 
-@test "a machine that version 1 has frozen is refused, and enters no one" {
+@test "a machine that version 1 has frozen is refused, and nobody waits in it" {
 	state=$(group_of freezer)/freezer.state
 	[ -e "$state" ] || cannot 'no freezer of version 1'
 	count=$(wc -l <"${state%/*}/cgroup.procs")
 	echo FROZEN >"$state"
 	until_true grep -qx FROZEN "$state"
 	SECONDS=0
-	# What is frozen would hold an output that is a pipe.
+	# A frozen process would hold a pipe for the output open.
 	status=0
 	enter "$NAME" touch /entered >"$BATS_TEST_TMPDIR/said" 2>&1 ||
 	    status=$?
@@ -335,7 +341,7 @@ enter_mounted()
 	[ "$status" = 125 ]
 	[ "$SECONDS" -le 15 ]
 	[[ "$output" == "nspawn-enter: $NAME: "*frozen* ]]
-	# Nobody waits there for better times.
+	# No process waits in the group to be thawed.
 	[ "$(wc -l <"${state%/*}/cgroup.procs")" = "$count" ]
 	thaw
 	until_true grep -qx THAWED "$state"
@@ -344,7 +350,7 @@ enter_mounted()
 	[ "$output" = in ]
 }
 
-@test "the demonstration has nothing to warn of" {
+@test "the demonstration prints no warning" {
 	BUILD=$BUILD run -0 timeout 60 "$TOP/t/demo"
 	[[ "$output" == *'has nothing to do'* ]]
 	[[ "$output" != *warning* ]]

@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What a command has of the machine's PID 1, and not of who calls nspawn-enter:
-# how it is scheduled, where it may run, and who it is.  Capabilities, filters
-# and limits are in confine.bats, cgroups of version 1 in hybrid.bats.
+# What a command has from the machine's PID 1, and not from the caller of
+# nspawn-enter: its scheduling, its processors and its user.  Capabilities,
+# filters and limits are in confine.bats, cgroups of version 1 in hybrid.bats.
 
 load ../common
 load ../machines
@@ -13,10 +13,10 @@ setup_file()
 	host_start_shared
 }
 
-# What sleeps so long is the command of a test.
+# The command of a test, which nothing else runs.
 SLEEP='/bin/sleep 4713'
 
-# Prints how a process of the host is scheduled, and its personality.
+# Prints the scheduling of a process of the host, and its personality.
 scheduled()
 {
 	on_host sh -euc 'cat "/proc/$1/personality"
@@ -32,7 +32,7 @@ scheduled()
 	    '' "$1"
 }
 
-# Prints how a command is scheduled that these words run.
+# Prints the scheduling of a command that these words run.
 scheduled_by()
 {
 	job_start "$@" /bin/sleep 4713
@@ -43,7 +43,7 @@ scheduled_by()
 	until_true not runs_in_host "$SLEEP"
 }
 
-# Callers that are not scheduled as others are, a line each.
+# Callers with unusual scheduling, one a line.
 CALLERS='nice -n 5
 nice -n -5
 chrt -b 0
@@ -62,13 +62,14 @@ choom -n 300 --
 prlimit --nofile=33: --core=0:
 nice -n 3 ionice -c 3 taskset -c 0 chrt -i 0 setarch -R choom -n 9 --'
 
-# The same command line in the same machine, by every caller.
+# The same command line in the same machine, for every caller.
 scheduled_like_leader()
 {
 	local caller expected name=$1
 
 	expected=$(scheduled "$(leader "$name")")
 	while read -r caller; do
+		echo "case: $caller"
 		# shellcheck disable=SC2086 # words
 		run -0 scheduled_by $caller "$BIN/nspawn-enter" "$name"
 		if [ "$output" != "$expected" ]; then
@@ -79,14 +80,14 @@ scheduled_like_leader()
 	done <<<"$CALLERS"
 }
 
-@test "however the caller is scheduled, the command is as PID 1" {
-	# As this host runs its commands: what differs is the caller's alone.
+@test "a command is scheduled like PID 1, whatever the caller is like" {
+	# env changes nothing, so only the scheduling of the caller differs.
 	[ "$(scheduled_by nice -n 5)" != "$(scheduled_by env)" ]
 	scheduled_like_leader web
 	scheduled_like_leader webu
 }
 
-@test "however PID 1 is scheduled, so is the command" {
+@test "a command is scheduled like PID 1, whatever that is like" {
 	[ "$(nproc)" -ge 2 ] || cannot 'one processor leaves no choice'
 	machine scope own
 	pid=$(leader own)
@@ -96,6 +97,7 @@ scheduled_like_leader()
 	    'ionice -c 2 -n 6 -p' 'ionice -c 3 -p' 'ionice -c 1 -n 3 -p' \
 	    'taskset -c -p 1' 'choom -n 77 -p' \
 	    'prlimit --nofile=55:66 --core=0:1 --pid'; do
+		echo "case: $change"
 		# shellcheck disable=SC2086 # words
 		on_host $change "$pid"
 		expected=$(scheduled "$pid")
@@ -108,7 +110,7 @@ scheduled_like_leader()
 	scheduled_like_leader own
 }
 
-# So Linux has it up to 5.17; a level that nobody has asked for cannot be set.
+# Linux up to 5.17 has such processes; a level without a class cannot be set.
 @test "a PID 1 without an I/O class is entered, whatever its level is" {
 	run -0 on_host env ASAN_OPTIONS=detect_leaks=0 strace -f -qq \
 	    -o /tmp/calls -e trace=ioprio_get,ioprio_set \
@@ -119,7 +121,7 @@ scheduled_like_leader()
 	    on_host grep -q 'ioprio_set(.*IOPRIO_CLASS_NONE, 0)) *= 0' /tmp/calls
 }
 
-@test "what nspawn was told of PID 1 is a command's, too" {
+@test "options of systemd-nspawn for PID 1 hold for a command, too" {
 	[ "$(uname -m)" = x86_64 ] || skip 'the personality is of x86_64'
 	[ "$(nproc)" -ge 2 ] || cannot 'one processor leaves no choice'
 	machine scope own --personality=x86 --cpu-affinity=1 \
@@ -139,14 +141,16 @@ personality_is()
 	[ "$(on_host cat "/proc/$(leader "$1")/personality")" = "$2" ]
 }
 
-@test "--privileged keeps how the caller is scheduled" {
-	# Of the second every processor is the caller's.
+@test "--privileged keeps the scheduling of the caller" {
+	# The second caller keeps all its processors.
 	for changes in 'nice -n 5 ionice -c 3 taskset -c 0 setarch -R' \
 	    'nice -n 5'; do
+		echo "case: $changes"
 		# shellcheck disable=SC2086 # words
 		expected=$(scheduled_by $changes)
 		[ "$expected" != "$(scheduled "$(leader web)")" ]
 		for name in web webu; do
+			echo "case: $changes $name"
 			# shellcheck disable=SC2086 # words
 			run -0 scheduled_by $changes \
 			    "$BIN/nspawn-enter" -q --privileged "$name"
@@ -155,12 +159,13 @@ personality_is()
 	done
 }
 
-@test "who waits for a command may run where the caller may" {
+@test "processes that wait for a command may run where the caller may" {
 	job_start "$BIN/nspawn-enter" web /bin/sleep 4713
 	until_true runs_in_host "$SLEEP"
 	where='^Cpus_allowed_list:'
 	expected=$(on_host grep "$where" /proc/self/status)
 	for process in "$(on_host pgrep -x nspawn-monitor)" "$job_inner"; do
+		echo "case: $process"
 		run -0 on_host grep "$where" "/proc/$process/status"
 		[ "$output" = "$expected" ]
 	done
@@ -168,18 +173,20 @@ personality_is()
 	job_end
 }
 
-@test "the caller's securebits are not the command's, or it is refused" {
+@test "a command does not have the caller's securebits, or it is refused" {
 	machine scope deb --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
 	    /usr/bin/sleep 600
 	until_true on_host grep -q ^sleep "/proc/$(leader deb)/comm"
 	capabilities=$(enter deb grep ^Cap /proc/self/status)
 	joes=$(enter -u joe deb grep ^Cap /proc/self/status)
-	# Who has these gains nothing by an exec, so all is handed down to it.
+	# With these bits an exec gives no capabilities, so all of them are
+	# inherited.
 	all=$(on_host setpriv --dump 2>/dev/null |
 	    sed -n 's/^Capability bounding set: //p')
 	all=+${all//,/,+}
 	all=(setpriv --inh-caps "$all" --ambient-caps "$all" --securebits)
 	for bits in noroot no_setuid_fixup noroot,+no_setuid_fixup; do
+		echo "case: $bits"
 		run -0 on_host "${all[@]}" "+$bits" setpriv --dump
 		[[ "$output" == *"Securebits: ${bits%%,*}"* ]]
 		run -0 on_host "${all[@]}" "+$bits" "$BIN/nspawn-enter" \
@@ -194,6 +201,7 @@ personality_is()
 	done
 	for bits in noroot,+noroot_locked \
 	    no_setuid_fixup,+no_setuid_fixup_locked; do
+		echo "case: $bits"
 		run -125 on_host "${all[@]}" "+$bits" "$BIN/nspawn-enter" \
 		    deb touch /entered
 		[[ "$output" == 'nspawn-enter: deb: '*ecurebits* ]]
@@ -201,8 +209,9 @@ personality_is()
 	done
 }
 
-@test "a caller with filters of its own is refused, and told so" {
+@test "a caller with filters of its own is refused, with the reason" {
 	for property in RestrictNamespaces=yes SystemCallFilter=~swapon; do
+		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    -p "$property" "$BIN/nspawn-enter" web touch /run/entered
 		[[ "$output" == 'nspawn-enter: web: '*'filters of its own'* ]]
@@ -213,11 +222,13 @@ personality_is()
 
 @test "a user is entered in a machine that has no capabilities" {
 	for private in '' -U; do
+		echo "case: $private"
 		machine scope bare ${private:+"$private"} \
 		    --drop-capability=all -- /bin/sleep 600
 		run -0 enter bare grep ^CapEff /proc/self/status
 		[ "$output" = $'CapEff:\t0000000000000000' ]
 		for who in joe 1000 joe:joe 77:88; do
+			echo "case: $private $who"
 			run -0 enter -u "$who" bare id -u
 			[ "$output" = 1000 ] || [ "$who:$output" = 77:88:77 ]
 		done
@@ -229,9 +240,10 @@ personality_is()
 	done
 }
 
-@test "a machine is root's whatever user namespace its PID 1 has made" {
+@test "a machine stays root's when its PID 1 makes a user namespace" {
 	own="trap 'exit 0' TERM; while :; do sleep 600 & wait \$!; done"
 	for maker in root joe; do
+		echo "case: $maker"
 		if [ "$maker" = root ]; then
 			machine scope own -U -- /bin/unshare -U -r /bin/sh -c \
 			    "$own"
@@ -258,10 +270,11 @@ personality_is()
 	done
 }
 
-@test "an option that gives root of the machine the host says so" {
+@test "an option that opens the host to root of the machine prints a warning" {
 	strong='nspawn-enter: *: warning: *root of the machine can *'
 	for words in '--no-user webu' '--no-mount web' '--no-mount webu' \
 	    '--only=pid web' '--privileged web'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -0 enter $words /bin/true
 		echo "$words: $output"
@@ -271,7 +284,7 @@ personality_is()
 		run -0 enter -q $words /bin/true
 		[ "$output" = '' ]
 	done
-	# There it gives nothing, or says something else.
+	# For such a machine the option gives nothing, or prints something else.
 	run -0 enter --no-user web true
 	[ "$output" = '' ]
 	run -0 enter --no-mount --no-pid web true

@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Every init that Debian has a package of, as PID 1 of a machine, over a service
-# that takes 1.2 s to stop and writes a file last.  Where there is a clean way
-# nspawn-stop finds it without an option; where there is none it says so.
+# Every init that Debian has a package of, as PID 1 of a machine.  It runs a
+# service that takes 1.2 s to stop and writes a file last.  nspawn-stop finds
+# the clean way to stop each without an option; if there is none, it says so.
 
 load ../common
 load ../machines
@@ -19,17 +19,18 @@ setup_file()
 	rows_await
 }
 
-@test "of a signal that an init does not read the right one is named" {
+@test "for a signal that an init does not read the right one is named" {
 	run -124 stop --signal TERM --timeout 1.5 runit
 	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
 'SIGTERM is blocked and never read; it stops on SIGPWR: --signal PWR'$ ]]
 }
 
-@test "each init that can is stopped cleanly, all by one call" {
+@test "one call stops every init cleanly that can be" {
 	mapfile -t names < <(cut -d '|' -f 1 <<<"$CLEAN")
 	[ "${#names[@]}" = 17 ]
 	run -0 stop --verbose "${names[@]}"
 	while IFS='|' read -r name init way; do
+		echo "case: $name $init $way"
 		[[ "$output" == *"stop: $name: PID 1 is $init ("* ]]
 		[[ "$output" == *"stop: $name: $way"* ]]
 		machine_file_is "$name" served served
@@ -39,7 +40,7 @@ setup_file()
 	    -e 'has stopped' <<<"$output"
 }
 
-@test "of an init that has no clean way that is said" {
+@test "an init that cannot be stopped cleanly is reported" {
 	run -0 stop runsvdir
 	[[ "$output" =~ ^'nspawn-stop: runsvdir: PID 1 is runsvdir ('[0-9]+'): '\
 'nothing stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# Each system call of both programs fails once; or from one on all of its sort,
-# as when there are no more descriptors.  Whatever it is, the program ends, with
-# a word on it and the right status; it signals nobody but the leader and its
-# own, leaves no process behind and no terminal raw.
+# Each system call of both programs fails once; or all of its kind fail from one
+# call on, as when there are no more descriptors.  In each case the program
+# ends, prints a message and has the right status; it signals only the leader
+# and its own processes, and leaves no process behind and no terminal raw.
 
 load ../common
 load ../machines
@@ -33,9 +33,9 @@ sweep_error()
 	lives "$pid"
 }
 
-# Without arch_prctl(2) a libc cannot even start.
-# A terminal that can be neither read nor written is like one that has ended:
-# the command is hung up, if it still runs.
+# Without arch_prctl(2) a libc cannot start.
+# A terminal that can be neither read nor written is handled like one that is
+# gone: the command gets a hang-up, if it still runs.
 ENTERED='case $status in
     0) [ "$(cat /tmp/out)" = done ] ||
         [ "$call" = "$READ" ] || [ "$call" = "$WRITE" ] ;;
@@ -45,17 +45,18 @@ ENTERED='case $status in
     *) false ;;
     esac'
 
-@test "whatever call of nspawn-enter fails, it ends with a word on it" {
+@test "nspawn-enter reports any system call that fails" {
 	for error in $EIO $ENOMEM; do
+		echo "case: $error"
 		sweep_error "$error" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
 		    -q web echo 'done'
 	done
 }
 
-@test "on a terminal and in a user namespace it does, too" {
+@test "nspawn-enter does so on a terminal and in a user namespace, too" {
 	on_host sh -c 'cat >/tmp/on-tty && chmod +x /tmp/on-tty' <<-'END'
 	#!/bin/bash
-	# Runs a program on a terminal, all but its errors.
+	# Runs a program on a terminal; only its errors go elsewhere.
 	export words=$(printf '%q ' "$@") status=0
 	script -qec 'before=$(stty -g); eval "$words" 2>/tmp/said; status=$?
 	    [ "$(stty -g)" = "$before" ] || echo "it stays raw" >&3
@@ -68,7 +69,8 @@ ENTERED='case $status in
 	    "$PROGRAMS/nspawn-enter" -q webu echo 'done'
 }
 
-# Told, but not ended: that is said, or what went wrong.
+# The machine is told but does not end: the message says that, or what went
+# wrong.
 TOLD='case $status in
     124) said "is still running" || [ "$call" = "$WRITE" ] ;;
     1 | 125) said . ;;
@@ -76,19 +78,20 @@ TOLD='case $status in
     *) false ;;
     esac'
 
-@test "whatever call of nspawn-stop fails, it ends with a word on it" {
+@test "nspawn-stop reports any system call that fails" {
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
 	for error in $EIO $ENOMEM; do
+		echo "case: $error"
 		sweep_error "$error" told "$TOLD" "$PROGRAMS/nspawn-stop" \
 		    --timeout 0.05 told
 	done
 }
 
-@test "whatever call fails on the way to init 0, it does, too" {
+@test "nspawn-stop reports any call that fails on the way to init 0" {
 	on_host sh -c 'printf "#!/bin/sh\nexit 0\n" >/tmp/init &&
 	    chmod +x /tmp/init'
-	# By name and signals a runit that only a command stops.
+	# It has the name and the signals of a runit that only a command stops.
 	machine scope ordered --bind-ro=/usr/bin/dash:/dash/runit \
 	    --bind-ro=/usr/lib --bind-ro=/usr/lib64:/lib64 \
 	    --bind-ro=/tmp/init:/usr/sbin/init -- /dash/runit -c \
@@ -99,8 +102,8 @@ TOLD='case $status in
 	    --timeout 0.05 ordered
 }
 
-# What a host can run short of, as numbers of x86-64: an error, and what it is
-# that fails with it.
+# Shortages of a host, in numbers of x86-64: an error, and the calls that fail
+# with it.
 SHORTAGES="
 $EMFILE 2,257,437,22,293,434,294,289,41,53,319,32,290
 $EMFILE 2,257
@@ -131,19 +134,19 @@ sweep_shortages()
 	lives "$pid"
 }
 
-@test "nspawn-stop that runs short of anything ends with a word on it" {
+@test "nspawn-stop reports a shortage of anything" {
 	machine scope told -- /bin/sh -c 'trap : TERM; sleep 86400 &
 	    while :; do wait $!; done'
 	sweep_shortages "$SHORTAGES$CANNOT_POLL" told "$TOLD" \
 	    "$PROGRAMS/nspawn-stop" --timeout 0.05 told
 }
 
-@test "nspawn-enter that runs short of anything ends with a word on it" {
+@test "nspawn-enter reports a shortage of anything" {
 	sweep_shortages "$SHORTAGES" web "$ENTERED" "$PROGRAMS/nspawn-enter" \
 	    -q web echo 'done'
 }
 
-@test "nspawn-enter that cannot even poll does, too" {
+@test "nspawn-enter reports that it cannot even poll" {
 	sweep_shortages "$CANNOT_POLL" web "$ENTERED" \
 	    "$PROGRAMS/nspawn-enter" -q web echo 'done'
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
 # nspawn-enter -t where standard input is no terminal: the command has a
-# terminal all the same, and learns by it that its input has ended.  And -T where
+# terminal all the same, which tells it that its input has ended.  And -T where
 # standard output is one.
 
 load ../common
@@ -13,15 +13,15 @@ setup_file()
 	host_start_debian
 }
 
-# Runs a script in the host, whose standard output is a pipe: $output and
-# $status are those of it.  137: it did not end by itself.
+# Runs a script in the host, whose standard output is a pipe; sets output and
+# status.  137 means that it did not end by itself.
 try_piped()
 {
 	run on_host timeout -s KILL 15 env "PATH=$BIN:/usr/bin:/bin" sh -c "$1"
 	try_show 'into a pipe' "$1"
 }
 
-# The same at a terminal, where nobody types.
+# The same at a terminal where nothing is typed.
 try_shown()
 {
 	[ -p "$BATS_TEST_TMPDIR/keys" ] || mkfifo "$BATS_TEST_TMPDIR/keys"
@@ -39,8 +39,8 @@ try_show()
 	    "${#output}" "$output" | cat -v
 }
 
-# ends STATUS ROW SCRIPT: in both ways it ends by itself, with that status, and
-# that row is in the output, which has nothing of it in the input.
+# ends STATUS ROW SCRIPT: runs the script in both ways; it ends by itself with
+# that status, and its output has that row, which is nowhere in the input.
 ends()
 {
 	local try
@@ -52,7 +52,7 @@ ends()
 	done
 }
 
-# The shells: without editing, which busybox has at a terminal, and with.
+# The shells: those of busybox without line editing, and others with it.
 SHELLS='web sh
 webu sh
 deb dash
@@ -62,6 +62,7 @@ debu bash --norc'
 
 @test "a shell with -t does what is piped into it, and ends" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 7 '.*out2' "echo 'echo out\$((1+1)); exit 7' |
 		    nspawn-enter -t $shell"
 		ends 0 '.*out2' "echo 'echo out\$((1+1))' |
@@ -73,12 +74,14 @@ debu bash --norc'
 
 @test "a last line without its end counts as one" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 7 '.*out2' "printf 'echo out\$((1+1)); exit 7' |
 		    nspawn-enter -t $shell"
 		ends 0 '.*out2' "printf 'true\necho out\$((1+1))' |
 		    nspawn-enter -t $shell"
 	done <<<"$SHELLS"
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 '.*OUT' \
 		    "printf out | nspawn-enter -t $machine tr a-z A-Z"
 		ends 0 n=3 "printf out | nspawn-enter -t $machine sh -c \
@@ -86,8 +89,9 @@ debu bash --norc'
 	done
 }
 
-@test "input of a file, and none at all, ends as well" {
+@test "input from a file, and no input at all, ends as well" {
 	while read -r shell; do
+		echo "case: $shell"
 		ends 0 '.*out2' "echo 'echo out\$((1+1))' >/tmp/input
 		    nspawn-enter -t $shell </tmp/input"
 		try_piped "nspawn-enter -t $shell </dev/null"
@@ -98,6 +102,7 @@ debu bash --norc'
 		[ "$status" = 0 ]
 	done <<<"$SHELLS"
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=0 "nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))' </dev/null"
 		ends 0 '.*IN' "echo in >/tmp/input
@@ -105,19 +110,21 @@ debu bash --norc'
 	done
 }
 
-@test "who reads again after the end finds it again" {
+@test "a command that reads again after the end finds the end again" {
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=2,0,0 "echo 1 | nspawn-enter -t $machine sh -c \
 		    'a=\$(wc -c); b=\$(wc -c); c=\$(wc -c)
 		    echo; echo n=\$((a)),\$((b)),\$((c))'"
 	done
 }
 
-# The kernel's terminal keeps no more of a line.
+# The kernel's terminal does not keep more of a line.
 @test "a line of 5,000 bytes ends, cut to what a terminal takes" {
 	local x='head -c 5000 /dev/zero | tr "\0" x'
 
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=4095 "$x | nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 		ends 0 n=4096 "{ $x; echo; } | nspawn-enter -t $machine sh -c \
@@ -127,6 +134,7 @@ debu bash --norc'
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 	done
 	while read -r shell; do
+		echo "case: $shell"
 		ends 0 '.*out2' "{ echo 'echo out\$((1+1))'; printf '#'; $x; } |
 		    nspawn-enter -t $shell"
 	done <<<"$SHELLS"
@@ -134,6 +142,7 @@ debu bash --norc'
 
 @test "much input arrives, line by line, however slowly it is read" {
 	for machine in web webu deb; do
+		echo "case: $machine"
 		ends 0 n=288894 "seq 50000 | nspawn-enter -t $machine sh -c \
 		    'n=\$(wc -c); echo; echo n=\$((n))'"
 		ends 0 n=300 "seq 300 | nspawn-enter -t $machine sh -c \
@@ -142,14 +151,16 @@ debu bash --norc'
 	done
 }
 
-@test "nothing is hung up because its input ended" {
+@test "no command gets a hang-up because its input ended" {
 	for machine in web webu; do
+		echo "case: $machine"
 		for input in 'echo in |' ': |' 'printf in |'; do
+			echo "case: $machine $input"
 			ends 3 late2 "$input nspawn-enter -t $machine sh -c \
 			    'cat >/dev/null; sleep 2; echo; echo late\$((1+1))
 			    exit 3'"
 		done
-		# It has not read anything.
+		# The program has not read anything.
 		ends 3 late2 "nspawn-enter -t $machine sh -c \
 		    'sleep 2; echo; echo late\$((1+1)); exit 3' </dev/null"
 	done
@@ -159,6 +170,7 @@ debu bash --norc'
 	local machine script
 
 	for machine in deb debu; do
+		echo "case: $machine"
 		on_host sh -c "cat >/var/lib/machines/$machine/fill" <<-'END'
 		fcntl(STDOUT, 1031, 1 << 20) == 1 << 20 or die "no pipe: $!";
 		$text = join "", map { sprintf "%07d.%s\n", $_, "x" x 51 }
@@ -177,7 +189,7 @@ debu bash --norc'
 			echo $? >"$BATS_TEST_TMPDIR/status"
 		} 3>&- &
 		script=$!
-		# Nobody reads of the terminal before the command has ended.
+		# Here the terminal is not read before the command has ended.
 		exec 9<"$BATS_TEST_TMPDIR/$machine"
 		until_true runs_in_host \
 		    "$BIN/nspawn-enter -T $machine perl /fill"

@@ -20,7 +20,7 @@ play()
 	timeout -k 5 150 expect "$TOP/t/jobs.exp" "$@" 3>&-
 }
 
-# A scene in each shell, with and without a user namespace.
+# Plays a scene in each shell, with and without a user namespace.
 play_typed()
 {
 	play "$1" typed bash web
@@ -40,14 +40,14 @@ play_scripts()
 	play_scripts loop
 }
 
-@test "an interrupt ends a command substitution and what it stands in" {
+@test "an interrupt ends a command substitution and the command around it" {
 	play_typed substitution
 	play_scripts substitution
 }
 
 @test "an interrupt that the command handles does not end a loop" {
 	play_typed handled
-	# A script of dash ends by the interrupt that it has itself.
+	# A script of dash ends by an interrupt that it has got itself.
 	play handled script bash webu
 }
 
@@ -59,7 +59,7 @@ play_scripts()
 	play_typed stop_early
 }
 
-@test "a job that began in the background reads once it is in front" {
+@test "a job that began in the background reads once it is in the foreground" {
 	play_typed background
 }
 
@@ -68,7 +68,7 @@ play_scripts()
 	play_typed nohup_foreground
 }
 
-@test "a job that the shell disowned survives its end" {
+@test "a job that the shell disowned survives the shell" {
 	play disown typed bash web
 	play disown typed zsh webu
 }
@@ -82,11 +82,11 @@ play_scripts()
 	play_scripts script_job
 }
 
-@test "loops and substitutions are what they are with any command" {
+@test "loops and substitutions work as with any command" {
 	play_typed read
 	play_scripts read
 }
 
-@test "of pasted lines none is lost to a command without input" {
+@test "a command without input takes none of the pasted lines" {
 	play_typed paste
 }

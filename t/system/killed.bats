@@ -1,9 +1,9 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What becomes of a command when nspawn-enter is killed and cannot say anything
-# any more: a hang-up, as with a terminal that goes away, and five seconds later
-# the end.  A command never outlives who could have stopped it.
+# What happens to a command when nspawn-enter is killed: it gets a hang-up, as
+# from a terminal that goes away, and five seconds later it is killed.  A
+# command never outlives the process that could have stopped it.
 
 load ../common
 load ../machines
@@ -13,25 +13,25 @@ setup_file()
 	host_start_shared
 }
 
-# How long something may take that happens at once, and what comes after five
-# seconds: s.
+# The longest time, in s, for something that happens at once, and for what
+# happens after five seconds.
 AT_ONCE=4
 AT_LAST=10
 
-# Whether a command in web has begun.
+# True if the command in web has begun.
 machine_up()
 {
 	on_host test -e /var/lib/machines/web/up
 }
 
-# Whether a monitor is left in the host.
+# True if a monitor is left in the host.
 monitored()
 {
 	on_host pgrep -x nspawn-monitor >/dev/null
 }
 
-# kill_entered COMMAND...: kills a nspawn-enter that runs it in web, as the user
-# $who if that is set, once the machine has the file /up.
+# kill_entered COMMAND...: enters web with that command, as the user $who if
+# that is set, and kills nspawn-enter once the machine has the file /up.
 kill_entered()
 {
 	enter web rm -f /up /hup /seen
@@ -57,8 +57,8 @@ kill_entered()
 	until_true not runs_in_host 'sleep 4722'
 }
 
-@test "a command that does not end by it is killed after five seconds" {
-	# What time it is is told by the machine, as long as the command lives.
+@test "a command that survives a hang-up is killed after five seconds" {
+	# The command writes the time to the machine as long as it lives.
 	kill_entered sh -c 'trap "" TERM; trap "read now _ </proc/uptime
 	    echo \$now >/hup" HUP; : >/up; sleep 4723 &
 	    while :; do usleep 100000; read now _ </proc/uptime
@@ -72,25 +72,25 @@ kill_entered()
 	[ "$lived" -le 7 ]
 }
 
-@test "a command that ignores what can be ignored is killed, and its group" {
+@test "a command that ignores every signal is killed with its group" {
 	kill_entered sh -c 'trap "" HUP INT QUIT TERM; sleep 4724 & sleep 4724 |
 	    sleep 4724 & : >/up; wait'
 	until_true not runs_in_host 'sleep 4724'
 	[ "$SECONDS" -le "$AT_LAST" ]
 	run ! runs_in_host '.*sleep 4724.*'
-	# Though what it killed may not have been reaped yet.
+	# Killed processes may still be zombies.
 	until_true not monitored
 }
 
 @test "a command of another user is killed, too" {
-	# Where anybody may say that it is up.
+	# Every user can write there that the command is up.
 	on_host chmod 777 /var/lib/machines/web
 	who=joe kill_entered sh -c 'trap "" HUP; : >/up; sleep 4732; sleep 4732'
 	until_true not runs_in_host '.*sleep 4732.*'
 	[ "$SECONDS" -le "$AT_LAST" ]
 }
 
-@test "a stopped command hears of it, too" {
+@test "a stopped command gets the hang-up, too" {
 	kill_entered sh -c 'sleep 4725 & : >/up; kill -STOP $$'
 	until_true not runs_in_host '.*sleep 4725.*'
 	[ "$SECONDS" -le "$AT_ONCE" ]
@@ -113,7 +113,7 @@ kill_entered()
 	run ! runs_in_host '.*sleep 4726.*'
 }
 
-# kill_unit COMMAND...: kills all of a unit that enters web.
+# kill_unit COMMAND...: kills all processes of a unit that enters web.
 kill_unit()
 {
 	enter web rm -f /up
@@ -131,7 +131,7 @@ kill_unit()
 	[ "$SECONDS" -le "$AT_LAST" ]
 }
 
-@test "a unit's stop leaves nothing of a command that ignores it" {
+@test "the stop of a unit leaves nothing of a command that ignores it" {
 	enter web rm -f /up
 	on_host systemd-run --quiet --unit=caller --collect \
 	    -p TimeoutStopSec=1 "$BIN/nspawn-enter" web sh -c \
@@ -144,7 +144,7 @@ kill_unit()
 }
 
 @test "timeout(1) with a KILL leaves nothing of a command" {
-	# What it leaves would hold an output that is a pipe.
+	# Processes that are left would hold a pipe for the output open.
 	run -137 on_host sh -c 'exec "$@" >/dev/null 2>&1' '' \
 	    timeout -s KILL 1 "$BIN/nspawn-enter" web sh -c \
 	    'trap "" HUP TERM; sleep 4730; sleep 4730'

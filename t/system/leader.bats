@@ -1,14 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Leaders of machines that are out of the ordinary: what the kernel says of them
-# is long, or lacks something.  They are all found, and told to stop.
+# Unusual leaders of machines: what the kernel says about them is long, or lacks
+# something.  All of them are found, and told to stop.
 
 load ../common
 load ../machines
 
-# machine_perl NAME PROGRAM [OPTION]...: a machine whose PID 1 is that, from the
-# moment at which it has made /ready.
+# machine_perl NAME PROGRAM [OPTION]...: starts a machine whose PID 1 is that
+# program; returns when it has made /ready.
 machine_perl()
 {
 	local name=$1 program=$2
@@ -23,7 +23,7 @@ ENDS_BY_TERM='$SIG{TERM} = sub { open(F, ">/stopped"); print F "stopped\n";
     close(F); exit 0 };'
 READY='open(F, ">/ready"); close(F);'
 
-# Whether a leader's status has that line.
+# True if a leader's status has such a line.
 status_has()
 {
 	on_host grep -q "$2" "/proc/$(leader "$1")/status"
@@ -31,6 +31,7 @@ status_has()
 
 @test "a leader with very many groups is stopped" {
 	for count in 2000 65536; do
+		echo "case: $count"
 		machine_perl web "$ENDS_BY_TERM
 		    \$) = join(' ', 0, 1000000000 .. 1000000000 + $count - 1);
 		    $READY sleep 1 while 1"
@@ -49,6 +50,7 @@ status_has()
 	on_host touch /var/lib/machines/web/go
 	until_true status_has web '^State:.Z'
 	for option in -q --no-seccomp --privileged; do
+		echo "case: $option"
 		run -125 enter "$option" web touch /entered
 		[[ "${lines[-1]}" == "nspawn-enter: web: "* ]]
 	done
@@ -60,8 +62,8 @@ status_has()
 }
 
 @test "root's machine stays root's when its leader makes a user namespace" {
-	# 272 is unshare(2) of x86-64, and 0x10000000 means a user namespace,
-	# whose owner is root of the machine: for the host an id of its own.
+	# 272 is unshare(2) of x86-64, and 0x10000000 means a user namespace.
+	# Its owner is root of the machine, which is another user for the host.
 	[ "$(uname -m)" = x86_64 ] || skip 'the number of a system call'
 	machine_perl web "\$SIG{TERM} = sub { exit 0 }; $READY
 	    open(F, '>/said'); syscall(272, 0x10000000) == 0 or die;
@@ -72,21 +74,21 @@ status_has()
 	[ "$output" = '' ]
 }
 
-# What the kernel says in /proc/PID/cgroup has no more than 4,095 bytes: that is
-# less than the path of this leader, as the host sees it.
+# /proc/PID/cgroup holds at most 4,095 bytes; the path of this leader, as the
+# host sees it, is longer.
 HIDES='mkdir /c && mount -t cgroup2 none /c && cd /c || exit 1
     for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
         d=$(printf %0254d 0); mkdir $d && cd $d || exit 1; done
     echo 1 >cgroup.procs || exit 1; cd /
     trap "echo stopped >/stopped; exit 0" TERM;'
 
-# Whether the kernel cuts such a path: older ones do not let it be read.
+# True if the kernel cuts such a path; older kernels make the read fail.
 is_cut()
 {
 	on_host cat "/proc/$(leader web)/cgroup" >/dev/null
 }
 
-@test "a leader that hides deep in its own cgroup is found, and hides none" {
+@test "a leader deep in its own cgroup is found, and hides no other" {
 	machine_sh web "$HIDES $WAITS"
 	run -0 stop nothing
 	[ "$output" = 'nspawn-stop: nothing: is not running' ]
@@ -101,7 +103,7 @@ is_cut()
 	machine_file_is web stopped stopped
 }
 
-@test "without its supervisor it is found by its unit, or nobody can tell" {
+@test "without a supervisor it is found by its unit, or an error is reported" {
 	machine_sh web "$HIDES $WAITS"
 	on_host kill -KILL "$(supervisor web)"
 	until_true status_has web '^PPid:.*[^0-9]1$'
@@ -111,6 +113,7 @@ is_cut()
 		return
 	fi
 	for name in web nothing; do
+		echo "case: $name"
 		run -1 stop "$name"
 		[ "$output" = "nspawn-stop: $name: cannot find its leader:"\
 ' File name too long' ]

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# nspawn-stop short of descriptors, memory, processes, or room in files, at each
-# edge: machines are told, or it is said that they are not; status 0 is never
-# said while one of them runs, and it always ends in time.
+# nspawn-stop with too few descriptors, too little memory, too few processes or
+# no room in files, at each limit: it tells the machines to stop, or reports
+# that it could not.  It never has status 0 while one of them runs, and it
+# always ends in time.
 
 load ../common
 load ../machines
@@ -14,11 +15,11 @@ load ../machines
 setup_file()
 {
 	host_start
-	# As limited, for scripts of the host.
+	# The same as limited, for scripts in the host.
 	on_host sh -c 'cat >/tmp/limited' <<<"$LIMITED"
-	# Sourced by the scripts of each test.
+	# The scripts of each test source this.
 	on_host sh -c 'cat >/tmp/check' <<-'END'
-	# ended NAME: its supervisor has, though its parent may not know.
+	# ended NAME: true if its supervisor has ended, even if it is a zombie.
 	ended()
 	{
 		! grep -q '^State:.[^ZX]' "/proc/$(cat "/run/pool/$1")/status" \
@@ -31,15 +32,17 @@ setup_file()
 		    "$(head -n 5 /tmp/said)"
 	}
 
-	# check ROW MS NAMES COMMAND...: runs nspawn-stop on those machines;
-	# prints what must not be.  Sets status, and ran: who still runs.
+	# check ROW MS NAMES COMMAND...: runs nspawn-stop on those machines, and
+	# prints what is wrong.  Sets status, and ran: the machines that still
+	# run.
 	check()
 	{
 		local names=$3 name before
 		row=$1 most=$2 status=0 ran=
 		shift 3
 		before=${EPOCHREALTIME/./}
-		# That a shell says who was killed is not what was said.
+		# The shell may report a killed process: that is not output of
+		# ours.
 		{ timeout -k 1 30 "$@" $names </dev/null >/tmp/said 2>&1 ||
 		    status=$?; } 2>/dev/null
 		took=$(((${EPOCHREALTIME/./} - before) / 1000))
@@ -73,8 +76,8 @@ teardown_file()
 }
 
 # checks NAMES SCRIPT: starts those machines and runs the script in the host,
-# which prints what is wrong; $stop is nspawn-stop.  Those that are left are
-# stopped then, without a limit.
+# which prints what is wrong; $stop is nspawn-stop.  Then it stops the machines
+# that are left, without a limit.
 checks()
 {
 	# shellcheck disable=SC2086 # to be split into words
@@ -94,12 +97,12 @@ checks()
 	[ "$wrong" = '' ]
 }
 
-@test "with 3 to 80 descriptors one machine is stopped, or it is said" {
+@test "with 3 to 80 descriptors a machine is stopped or reported" {
 	checks "$(seq -f 'd%.0f' -s ' ' 3 80)" '
 	    for n in $(seq 3 80); do
 		check "$n" 4000 "d$n" prlimit --nofile=$n:$n "$stop" -t 2
 		[ "$status" = 0 ] || echo "$n: $status: $(cat /tmp/said)" >&2
-		# What that many are enough for is no riddle.
+		# Forty descriptors are always enough.
 		[ "$n" -lt 40 ] || [ "$status" = 0 ] || wrong "should be 0"
 		case $status in
 		1) grep -qi "open files" /tmp/said || wrong "should say why" ;;
@@ -107,8 +110,9 @@ checks()
 	    done'
 }
 
-@test "with 64 to 256 descriptors forty machines are, or are named" {
+@test "with 16 to 256 descriptors forty machines are stopped or named" {
 	for n in 16 33 64 65 128 256; do
+		echo "case: $n"
 		names=$(seq -f "f$n-%.0f" -s ' ' 40)
 		checks "$names" '
 		    n='"$n"' names="'"$names"'"
@@ -121,14 +125,15 @@ checks()
 		    done
 		    [ -z "$ran" ] || [ "$status" = 1 ] || wrong "should be 1"
 		    [ "$n" -lt 256 ] || [ "$status" = 0 ] || wrong "should be 0"
-		    # A soft limit is no limit.
+		    # A soft limit does not count: the program raises it.
 		    check "soft $n" 12000 "$names" prlimit --nofile=$n:4096 \
 			"$stop" -t 10
 		    [ "$status" = 0 ] || wrong "should be 0"'
 	done
 }
 
-# Before it is loaded the kernel may kill it; edges are where that ends.
+# With less memory the kernel kills a program before it is loaded; this finds
+# where that ends.
 EDGES='for limit in as data stack; do
     low=0 high=16384
     while [ $((high - low)) -gt 4 ]; do
@@ -142,7 +147,7 @@ EDGES='for limit in as data stack; do
     [ "$low" -gt 0 ] || echo "no edge for $limit"
     echo "$limit: from $high KiB on" >&2'
 
-@test "with little memory for itself a machine is stopped, or it is said" {
+@test "with little memory for nspawn-stop a machine is stopped or reported" {
 	checks "$(seq -f 'a%.0f' -s ' ' 36)" 'n=0
 	    '"$EDGES"'
 	    for more in 0 4 8 12 16 24 32 48 64 128 256 8192; do
@@ -154,7 +159,7 @@ EDGES='for limit in as data stack; do
 	    done'
 }
 
-@test "with any MemoryMax= a machine is stopped, or it is said" {
+@test "with any MemoryMax= a machine is stopped or reported" {
 	checks "$(seq -f 'm%.0f' -s ' ' 30)" 'n=0
 	    for kb in 0 4 32 64 96 128 160 192 224 256 288 320 352 384 416 \
 		448 480 512 640 768 896 1024 1280 1536 2048 3072 4096 8192 \
@@ -167,7 +172,7 @@ EDGES='for limit in as data stack; do
 	    done'
 }
 
-@test "with any TasksMax= a machine is stopped, or it is said" {
+@test "with any TasksMax= a machine is stopped or reported" {
 	checks "$(seq -f 't%.0f' -s ' ' 8)" 'n=0
 	    for tasks in 1 2 3 4 5 6 8 16; do
 		n=$((n + 1))

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter --list beside what machined, systemd and /proc say of real
-# machines; and the names that are near one that nobody has.
+# nspawn-enter --list compared with what machined, systemd and /proc say of real
+# machines; and the similar names that are proposed for an unknown one.
 
 load ../common
 load ../machines
@@ -17,14 +17,14 @@ list()
 	enter --list
 }
 
-# row NAME UNIT [UID]: the line of a machine, as its starter knows it
+# row NAME UNIT [UID]: prints the line of a machine, as t/machine knows it.
 row()
 {
 	printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$(leader "$1")" \
 	    "$(supervisor "$1")" "$2" "${3:-0}"
 }
 
-# rows NAME...: the lines of machines in scopes
+# rows NAME...: prints the lines of machines in scopes.
 rows()
 {
 	local name
@@ -34,7 +34,8 @@ rows()
 	done
 }
 
-# as_user USER COMMAND...: runs a command of the host as one who is nobody else
+# as_user USER COMMAND...: runs a command of the host as that user, without
+# other groups.
 as_user()
 {
 	local user=$1
@@ -44,7 +45,7 @@ as_user()
 	    --clear-groups "$@"
 }
 
-# tree_make NAME...: trees of machines that t/host does not start
+# tree_make NAME...: makes trees of machines that t/host does not start.
 tree_make()
 {
 	host_script "$@" <<-'END'
@@ -56,8 +57,8 @@ tree_make()
 	END
 }
 
-# unit_start UNIT NSPAWN-OPTION...: a systemd-nspawn as a unit of its own, which
-# ends with the test; goes on once its leader has started.
+# unit_start UNIT NSPAWN-OPTION...: starts a systemd-nspawn in a unit, which
+# ends with the test; returns once its leader has started.
 unit_start()
 {
 	local unit=$1
@@ -71,7 +72,7 @@ unit_start()
 	until_true unit_leader "$unit" >/dev/null
 }
 
-# unit_leader UNIT: prints the leader and the supervisor of such a unit
+# unit_leader UNIT: prints the leader and the supervisor of such a unit.
 unit_leader()
 {
 	host_script "$1" <<-'END'
@@ -90,6 +91,7 @@ teardown()
 {
 	local unit
 
+	console_show
 	for unit in "${units[@]}"; do
 		on_host systemctl stop "$unit" || true
 		on_host systemctl reset-failed "$unit" 2>/dev/null || true
@@ -97,7 +99,7 @@ teardown()
 	machines_end
 }
 
-# Every line: its name is the one of the machine with that leader.
+# Checks for every line that its name leads to the machine with that leader.
 names_lead_to_leaders()
 {
 	on_host bash -eu -s "$BIN/nspawn-enter" <<-'END'
@@ -112,7 +114,7 @@ names_lead_to_leaders()
 	END
 }
 
-# Every line is one of a list.
+# Checks that every line has the form of a list.
 FORM='^[A-Za-z0-9.-]+\t[0-9]+\t([0-9]+|-)\t[^\t]+\t[0-9]+$'
 
 well_formed()
@@ -120,7 +122,7 @@ well_formed()
 	! grep -Pv "$FORM"
 }
 
-# One machine of each kind.
+# Starts one machine of each kind.
 machines_of_kinds()
 {
 	machine template web
@@ -174,7 +176,7 @@ machines_of_kinds()
 	[ "${lines[*]}" = 'my-box.x own web webu' ]
 }
 
-@test "no machined is needed" {
+@test "a list does not need machined" {
 	machine scope web
 	machine unregistered alone
 	expected=$(row alone alone.scope; rows web)
@@ -192,7 +194,7 @@ machines_of_kinds()
 
 @test "a folder or an image gives a machine its name" {
 	tree_make by_folder image
-	# What mkfs(8) makes is made outside: the host need not have it.
+	# The image is made outside, since the host may have no mkfs(8).
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir "$tree"
 	on_host tar -C "$TREES/image" -c . | tar -C "$tree" -x
@@ -211,7 +213,7 @@ machines_of_kinds()
 	names_lead_to_leaders
 }
 
-@test "a copy has the random name that its unit has, else none" {
+@test "an ephemeral copy has the random name of its unit, else none" {
 	tree_make fresh
 	unit_start copy -x -D "$TREES/fresh"
 	until_true on_host sh -c 'machinectl list --no-legend | grep -q ^fresh-'
@@ -228,7 +230,7 @@ machines_of_kinds()
 	[ "${#lines[@]}" = 2 ]
 }
 
-@test "a machine whose supervisor was killed has none" {
+@test "a machine whose supervisor was killed is listed without one" {
 	machine scope web
 	pid=$(leader web)
 	on_host kill -KILL "$(supervisor web)"
@@ -243,7 +245,7 @@ machines_of_kinds()
 	tree_make twin
 	unit_start one --keep-unit --register=no --read-only -M twin \
 	    -D "$TREES/twin"
-	# nspawn itself refuses the second, but for this mount.
+	# Without this mount nspawn itself would refuse the second one.
 	on_host umount /run/systemd/nspawn/unix-export/twin
 	on_host rmdir /run/systemd/nspawn/unix-export/twin
 	unit_start two --keep-unit --register=no --read-only -M twin \
@@ -257,7 +259,7 @@ machines_of_kinds()
 	[[ "$output" == *': two machines have that name: '* ]]
 }
 
-@test "what only has a pid namespace of its own is no machine" {
+@test "a process with only a pid namespace of its own is not a machine" {
 	machine scope web
 	on_host systemd-run --quiet --unit=sandbox unshare --pid --fork \
 	    --kill-child sleep 601
@@ -267,7 +269,7 @@ machines_of_kinds()
 	[ "$output" = "$(rows web)" ]
 }
 
-@test "the machines in a machine are its own to list" {
+@test "the machines in a machine are listed only inside it" {
 	machine nested outer
 	run -0 list
 	[ "$output" = "$(rows outer)" ]
@@ -282,8 +284,9 @@ machines_of_kinds()
 	[ "$output" = systemd-nspawn ]
 }
 
-# A machine of the user daemon, called strict: Debian 13 has no systemd-nspawn
-# for everybody, so this is perl of that name, which has a -M, too.
+# Starts a machine of the user daemon, called strict.  In Debian 13 ordinary
+# users cannot run systemd-nspawn, so this is a perl with that name, which also
+# has an option -M.
 foreign_start()
 {
 	units+=(foreign)
@@ -309,7 +312,7 @@ foreign_start()
 	[ "$output" = "$FOREIGN"$'\n'"$(rows web)" ]
 }
 
-@test "a third user sees it, too" {
+@test "a third user sees another user's machine, too" {
 	machine scope web
 	foreign_start
 	run -0 as_user 65534 "$BIN/nspawn-enter" --list
@@ -329,10 +332,11 @@ foreign_start()
 	[[ "$output" == *'only root may enter a machine'* ]]
 }
 
-@test "what hidepid= hides from a user is left out without a word" {
+@test "machines that hidepid= hides from a user are left out silently" {
 	machine scope web
 	expected=$(list)
 	for option in hidepid=1 hidepid=2 hidepid=4 subset=pid; do
+		echo "case: $option"
 		run -0 on_host env -C / unshare --mount sh -c "mount -t proc \
 		    -o '$option' proc /proc; exec setpriv --reuid 65534 \
 		    --regid 65534 --clear-groups '$BIN/nspawn-enter' --list"
@@ -350,6 +354,7 @@ foreign_start()
 @test "--list takes no machine" {
 	for words in '--list web' 'web --list' '--list -- web' '--list web -q'
 	do
+		echo "case: $words"
 		# shellcheck disable=SC2086
 		run -125 enter $words
 		[ "${lines[0]}" = 'nspawn-enter: --list takes no machine' ]
@@ -368,13 +373,13 @@ foreign_start()
 ' space left on device' ]
 }
 
-@test "so is one without a standard output" {
+@test "a list without a standard output is an error" {
 	machine scope web
 	run -125 on_host sh -c "'$BIN/nspawn-enter' --list >&-"
 	[[ "$output" == 'nspawn-enter: cannot write to standard output'* ]]
 }
 
-@test "a list that nobody reads ends" {
+@test "nspawn-enter --list ends when nobody reads it" {
 	machine scope web
 	machine scope webu
 	run -0 on_host timeout 20 sh -c "'$BIN/nspawn-enter' --list | head -n 1"
@@ -383,7 +388,7 @@ foreign_start()
 	    case \${PIPESTATUS[0]} in 0 | 125 | 141) ;; *) exit 1 ;; esac"
 }
 
-@test "eight at once list well while machines come and go" {
+@test "eight lists at once are right while machines come and go" {
 	machine scope web
 	lists=$BATS_TEST_TMPDIR/lists
 	on_host bash -s "$BIN/nspawn-enter" >"$lists" 3>&- <<-'END' &
@@ -400,13 +405,14 @@ foreign_start()
 		on_host sh -c 'for name in p1 p2 p3; do
 		    kill -TERM "$(pgrep -P "$(cat "/run/pool/$name")")"; done'
 		for name in p1 p2 p3; do
+			echo "case: $name"
 			until_true pool_ended "$name"
 		done
 	done
 	on_host touch /run/enough
 	wait "$job"
 	on_host rm /run/enough
-	# Each list has it.
+	# Each list has that machine.
 	[ "$(grep -cxF "$(rows web)" "$lists")" -gt 50 ]
 	grep -q ^p2 "$lists"
 	well_formed <"$lists"
@@ -418,7 +424,7 @@ EIO=5
 ENOMEM=12
 EMFILE=24
 
-# All of it, or a word on why not.
+# A list is complete, or there is a message why not.
 LISTED='case $status in
     0) cmp -s /tmp/out /tmp/full ;;
     125) said . ;;
@@ -436,27 +442,27 @@ list_sweep()
 }
 
 # bats test_tags=static
-@test "whatever call fails with EIO, a list is whole or an error" {
+@test "if any call fails with EIO, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$EIO"
 }
 
 # bats test_tags=static
-@test "whatever call fails with ENOMEM, it is, too" {
+@test "if any call fails with ENOMEM, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$ENOMEM"
 }
 
 # bats test_tags=static
-@test "whatever call fails with EMFILE, it is, too" {
+@test "if any call fails with EMFILE, a list is whole or an error" {
 	machine scope web
 	machine scope webu -U
 	list_sweep "$EMFILE"
 }
 
-# near NAME HINT: what both programs say of a name that nobody has
+# near NAME HINT: checks what both programs say of an unknown name.
 near()
 {
 	run -125 enter "$1" touch /entered
@@ -469,7 +475,7 @@ near()
 	[ "$output" = '' ]
 }
 
-@test "a name that nobody has brings to mind the near ones" {
+@test "for a name that no machine has, similar ones are proposed" {
 	machine scope web
 	machine scope webu -U
 	machine unit database
@@ -485,30 +491,33 @@ near()
 	near atabas '; did you mean database?'
 	near atabs ''
 	near elsewhere ''
-	# As many letters as it has are too many.
+	# A name is not similar if all of its letters differ.
 	near xy ''
 	near x ''
 	for name in web webu database; do
+		echo "case: $name"
 		lives "$(leader "$name")"
 		run ! on_host test -e "$TREES/$name/entered"
 	done
 }
 
-@test "a unit's name brings the machine's to mind" {
+@test "for the name of a scope, that of its machine is proposed" {
 	machine scope alpha
 	machine template my-site
 	for name in alpha.scope machine-alpha.scope alhpa.scope \
 	    machine-alpa.scope; do
+		echo "case: $name"
 		near "$name" '; did you mean alpha?'
 	done
 	near my-site.scope '; did you mean my-site?'
 	for name in elsewhere.scope machine-elsewhere.scope elsewhere.service
 	do
+		echo "case: $name"
 		near "$name" ''
 	done
 }
 
-@test "the name of a service does, too" {
+@test "for the name of a service, that of its machine is proposed" {
 	machine scope alpha
 	machine template my-site
 	near my-site.service '; did you mean my-site?'
@@ -516,13 +525,14 @@ near()
 	near alhpa.service '; did you mean alpha?'
 }
 
-@test "what systemd escapes in a unit's name may be plain" {
+@test "the name of a scope need not be escaped for that" {
 	machine scope my-site
 	near machine-my-site.scope '; did you mean my-site?'
 }
 
-@test "at most three are named, the nearest first" {
+@test "at most three names are proposed, the nearest first" {
 	for name in site1 site22 site2 site3 site4; do
+		echo "case: $name"
 		machine scope "$name"
 	done
 	run -125 enter site true
@@ -532,7 +542,7 @@ near()
 	[[ "$output" == *'; did you mean site22?' ]]
 }
 
-@test "each of several names has its own" {
+@test "each of several names gets proposals of its own" {
 	machine scope web
 	machine scope mail
 	run -0 stop wob mial nothing
@@ -546,14 +556,16 @@ near()
 	lives "$(leader mail)"
 }
 
-@test "proc of another pid namespace is refused, and nothing signalled" {
+@test "a /proc of another pid namespace is refused, and nothing is signalled" {
 	machine scope web
 	for words in 'nspawn-enter web true' 'nspawn-enter --list' \
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do
+		echo "case: $words"
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
 		[ "$output" = "${words%% *}: cannot open /proc or the cgroups"\
 ' of the host: that /proc is of another pid namespace than ours' ]
-		# There we have no number at all: nothing for a sanitizer.
+		# In there our own PID is unknown, which the sanitizer does not
+		# support.
 		run -125 on_host unshare --mount sh -c \
 		    "unshare --pid --fork mount -t proc proc /proc
 		    $PROGRAMS/$words"

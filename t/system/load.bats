@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# Fifty machines that start, reboot and end at random, while ten nspawn-stop at
-# once stop them: what each of these says is true.  t/storm.py drives and judges
-# them.  STORM_SEED repeats what was random, but for what the host does with
-# it; STORM_SECONDS is how long.
+# Fifty machines start, reboot and end at random, while ten nspawn-stop at once
+# stop them, each of which has to report the truth.  t/storm.py drives and
+# judges them.  STORM_SEED repeats the random choices, but not what the host
+# does with them; STORM_SECONDS is how long it takes.
 
 load ../common
 load ../machines
@@ -26,9 +26,10 @@ setup_file()
 	export TINI
 }
 
-# What the machine is when the nspawn-stop is called, what that does, its
-# status, what it says, and what the judge has to say of that.
-@test "the judge knows a lie of any kind" {
+# Each line has the state of the machine when nspawn-stop is called, what the
+# machine then does, the status of nspawn-stop, what it says, and what the judge
+# has to say of that.
+@test "the judge recognizes every kind of false report" {
 	run storm rows "$TINI" <<-'END'
 	running | nothing | 0 | | not one thing is said of it, but []
 	running | nothing | 0 | stopped | was there all the time
@@ -59,7 +60,7 @@ setup_file()
 	[ "$output" = '' ]
 }
 
-@test "each of ten at once tells the truth about fifty, for a minute" {
+@test "ten calls at once report the truth about fifty machines, for a minute" {
 	echo "STORM_SEED=$STORM_SEED"
 	run storm storm "$BIN/nspawn-stop" "$STORM_SEED" "$STORM_SECONDS" \
 	    "$TINI"

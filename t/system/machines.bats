@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# The two programs on real machines.  The same tests run once for each release
-# of systemd in the names of the links to this file.
+# The two programs on real machines.
 
 load ../common
 load ../machines
 
-# Every namespace of a command in the machine is that of its leader.
+# Checks that every namespace of a command is that of the machine's leader.
 namespaces_are_the_leaders()
 {
 	local pid
@@ -48,8 +47,9 @@ nspawn-stop: $name: has stopped" ]
 	machines_end
 }
 
-@test "a machine that was started by hand" {
+@test "a machine that was started by hand is found, entered and stopped" {
 	for name in web my-box.x memory machine-web; do
+		echo "case: $name"
 		found_entered_stopped scope "$name"
 	done
 }
@@ -66,38 +66,43 @@ nspawn-stop: $name: has stopped" ]
 	[ "${lines[-1]}" = sh ]
 }
 
-@test "a machine that is not registered" {
+@test "a machine that is not registered is found, entered and stopped" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped unregistered "$name"
 	done
 }
 
-@test "a machine in a unit of another name" {
+@test "a machine in a unit of another name is found, entered and stopped" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped unit "$name"
 	done
 }
 
-@test "a machine in a unit of another name that is not registered" {
+@test "an unregistered one in a unit of another name is found and stopped" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped orphan-unit "$name"
 	done
 }
 
-@test "a machine of systemd-nspawn@.service, which has a user namespace" {
+@test "a machine of systemd-nspawn@.service is found, entered and stopped" {
 	for name in web my-box.x memory; do
+		echo "case: $name"
 		found_entered_stopped template "$name"
 	done
 }
 
-@test "a machine with a user namespace, of each kind" {
+@test "each kind of machine with a user namespace is found and stopped" {
 	for kind in scope unregistered unit orphan-unit; do
+		echo "case: $kind"
 		found_entered_stopped "$kind" "web" -U
 	done
 }
 
 # bats test_tags=kernel
-@test "a machine in which another one has the same name" {
+@test "a machine with another of its name inside is entered and stopped" {
 	machine nested web
 	pid=$(leader web)
 	run -0 enter web sh -c 'systemctl is-active nspawn-tools-inner'
@@ -115,7 +120,7 @@ nspawn-stop: web: has stopped" ]
 }
 
 # bats test_tags=kernel
-@test "a machine whose systemd-nspawn was killed" {
+@test "a machine whose systemd-nspawn was killed is entered and stopped" {
 	machine scope web
 	pid=$(leader web)
 	on_host kill -KILL "$(supervisor web)"
@@ -128,7 +133,7 @@ nspawn-stop: web: has stopped" ]
 	run ! lives "$pid"
 }
 
-@test "the scope machine-web.scope is that of one machine only" {
+@test "the scope machine-web.scope belongs to the machine machine-web alone" {
 	machine unregistered machine-web
 	run -0 stop web
 	[ "$output" = "nspawn-stop: web: is not running" ]
@@ -136,8 +141,9 @@ nspawn-stop: web: has stopped" ]
 	[ "$output" = machine-web ]
 }
 
-@test "without D-Bus and machined every machine is found all the same" {
+@test "every machine is found without D-Bus and machined, too" {
 	for kind in scope unregistered unit orphan-unit template; do
+		echo "case: $kind"
 		machine "$kind" "m-$kind"
 	done
 	host_script <<-'END'
@@ -146,6 +152,7 @@ nspawn-stop: web: has stopped" ]
 	END
 	failed=
 	for name in "${machines[@]}"; do
+		echo "case: $name"
 		run enter "$name" hostname
 		[ "$status:$output" = "0:$name" ] || failed+=" enter-$name"
 		run stop "$name"
@@ -165,7 +172,7 @@ nspawn-stop: web: has stopped" ]
 	[ "$failed" = '' ]
 }
 
-@test "a machinectl that hangs costs neither the deadline nor the signal" {
+@test "if machinectl hangs, the deadline is kept and the signal is sent" {
 	machine scope web
 	machine orphan-unit own
 	nspawn=$(supervisor web)
@@ -178,7 +185,8 @@ nspawn-stop: web: has stopped" ]
 	[ "$status" = 1 ]
 	[ "${lines[0]}" = "nspawn-stop: nothing: cannot tell whether it is\
  running: /proc does not show it, and machinectl did not answer" ]
-	# A registered machine's own end waits for machined, to be unregistered.
+	# The end of a registered machine waits for machined, which unregisters
+	# it.
 	[ "${lines[1]}" = "nspawn-stop: web: its leader has ended, but its\
  systemd-nspawn $nspawn is still running, now that the time is up" ]
 	[ "${#lines[@]}" = 2 ]
@@ -202,7 +210,7 @@ nspawn-stop: web: has stopped" ]
 	lives "$(leader web)"
 }
 
-# A unit as its user would write it: PID 1 takes three seconds to stop.
+# A unit as a user would write it, whose PID 1 takes three seconds to stop.
 slow_unit()
 {
 	host_script "$BIN" "$1" <<-'END'
@@ -251,6 +259,7 @@ slow_unit_is()
 
 @test "a unit with nspawn-stop as ExecStop= lets PID 1 finish" {
 	for type in notify simple; do
+		echo "case: $type"
 		slow_unit "$type"
 		on_host systemctl stop slow.service
 		machine_file_is slow stopped stopped
@@ -260,8 +269,9 @@ slow_unit_is()
 
 @test "a unit whose machine ended by itself is inactive, not failed" {
 	for type in notify simple; do
+		echo "case: $type"
 		slow_unit "$type"
-		# Its own end may come before that of the command.
+		# The machine may end before the command returns.
 		run on_host "$BIN/nspawn-enter" slow-box kill -USR1 1
 		until_true not on_host systemctl --quiet is-active slow.service
 		until_true slow_unit_ended
@@ -317,7 +327,7 @@ slow_unit_ended()
 	run ! lives "$pid"
 }
 
-@test "several machines are stopped by one call, whatever becomes of one" {
+@test "one call stops several machines, even if one of them fails" {
 	machine scope one
 	machine unregistered two
 	machine scope deaf -- /bin/sleep 600
@@ -337,7 +347,7 @@ slow_unit_ended()
 	machine_file_is two stopped stopped
 }
 
-@test "a time-out of 0 sends and does not wait" {
+@test "--timeout 0 sends the signal and does not wait" {
 	machine scope web
 	on_host sh -c 'echo 2 >/var/lib/machines/web/etc/stop-delay'
 	pid=$(leader web)
@@ -348,15 +358,16 @@ slow_unit_ended()
 	machine_file_is web stopped stopped
 }
 
-@test "the signal none only waits" {
+@test "--signal none only waits" {
 	machine scope web
 	run -124 stop --signal none --timeout 0.2 web
 	run ! machine_file_is web signal 15
 	lives "$(leader web)"
 }
 
-@test "a signal is the one that was asked for" {
+@test "--signal sends the signal that was asked for" {
 	for signal in RTMIN+3 38; do
+		echo "case: $signal"
 		machine scope web
 		run -0 stop --signal "$signal" web
 		[ "$output" = '' ]
@@ -382,8 +393,8 @@ nspawn-stop: bb: has stopped" ]
 	on_host test -e /var/lib/machines/bb/stopped
 }
 
-@test "nspawn's stub init passes the end on" {
-	# As TERM, and at once HUP.
+@test "nspawn's stub init passes the signal on" {
+	# TERM, and HUP at the same time.
 	machine scope stub --as-pid2 -- /bin/sh -c 'trap "" HUP
 	    trap "echo stopped >/stopped; exit 0" TERM; echo ready >/ready
 	    while :; do sleep 600 & wait $!; done'

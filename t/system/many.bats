@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# Two hundred machines and one nspawn-stop: finding and telling them is within
-# --timeout, and who waits for them sleeps.
+# Two hundred machines and one nspawn-stop: it finds and tells them all within
+# --timeout, and sleeps while it waits for them.
 
 load ../common
 load ../machines
@@ -11,7 +11,7 @@ load ../machines
 : "${SUITE:=trixie}"
 
 # Starts machines of one tree, called $1 and a number from 1 to $2, whose PID 1
-# is $3, with further options; twenty at a time.
+# is $3, with the other arguments as options; twenty at a time.
 MANY='name=$1 count=$2 pid1=$3 tree=/var/lib/machines/many
     shift 3
     [ -e "$tree" ] || cp -a /usr/lib/nspawn-tools/skeleton "$tree"
@@ -28,7 +28,7 @@ MANY='name=$1 count=$2 pid1=$3 tree=/var/lib/machines/many
 	done
     done'
 
-# What is told first is noted; what is told next ends it.
+# The first signal is written down; the second one ends it.
 NOTES='trap "echo >/told/$(hostname); trap \"exit 0\" TERM" TERM; echo up
     while :; do sleep 600 & wait $!; done'
 
@@ -56,11 +56,12 @@ many_end()
 
 teardown()
 {
+	console_show
 	many_end
 }
 
-# The names of 200 machines, of those that hear, and of every tenth, which does
-# not.
+# Sets the names of 200 machines, of those that can get signals, and of every
+# tenth, which cannot.
 ALL=$(seq -f 'all%.0f' 200)
 DEAF=$(seq -f 'all%.0f' 10 10 200)
 HEARS=$(sort <(printf '%s\n' "$ALL") <(printf '%s\n' "$DEAF") | uniq -u)
@@ -75,8 +76,7 @@ told_are()
 	[ "$(told)" = "$(sort <<<"$1")" ]
 }
 
-# Stops them with that --timeout; $took is how many ms that took, and $output
-# what it said.
+# Stops them with that --timeout; sets took to the ms that it took, and output.
 stop_all()
 {
 	local since=${EPOCHREALTIME/./} names
@@ -88,17 +88,17 @@ stop_all()
 	    "stopped: $(grep -c ': has stopped$' <<<"$output")"
 }
 
-# Those that hear are told though the others do not, which are told later.
-# $1 makes the others hear again.
+# Checks that machines are told in time although others cannot be told; the
+# command $1 lets these get signals again.
 told_in_time()
 {
 	stop_all 3
 	[ "$status" = 124 ]
 	told_are "$HEARS"
 	[ "$took" -ge 3000 ]
-	# A second for what it says of 200, and one for a host that is busy.
+	# One second for the output about 200 machines, and one for a busy host.
 	[ "$took" -le 5000 ]
-	# None has been told twice.
+	# None of them has been told twice.
 	grep ': has stopped$' <<<"$output" | cut -d : -f 2 | while read -r name
 	do
 		grep "^nspawn-stop: $name:" <<<"$output"
@@ -154,14 +154,14 @@ deaf_thaw()
 	told_in_time deaf_thaw
 }
 
-# What it and all that it starts have used of the processors, in us.
+# The time of processors, in us, that it and its children have used.
 used()
 {
 	on_host sed -n 's/^usage_usec //p' "/sys/fs/cgroup/waits/cpu.stat"
 }
 
-# Starts nspawn-stop in a cgroup of its own, with a terminal for stderr and a
-# socket of systemd's, or with neither.
+# Starts nspawn-stop in a cgroup of its own, either with a terminal as standard
+# error and a socket for systemd, or with neither.
 wait_start()
 {
 	local names words=("$BIN/nspawn-stop" --timeout infinity)
@@ -180,8 +180,9 @@ held_back()
 	[ "$(grep -c 'is held back' "$job_log")" = 100 ]
 }
 
-# Two percent of a processor, while 100 have been told and 100 do not hear.
-@test "who waits for 200 machines sleeps" {
+# It may use two percent of a processor, while 100 have been told and 100 cannot
+# be told.
+@test "nspawn-stop sleeps while it waits for 200 machines" {
 	many told 100 'trap "" HUP; trap : TERM; echo up
 	    while :; do sleep 600 & wait $!; done' --register=no --keep-unit
 	many deaf 100 'echo up; exec sleep 600' --register=no --keep-unit
@@ -192,6 +193,7 @@ held_back()
 	until_true on_host test -S /run/of-many
 	much=
 	for kind in plain terminal; do
+		echo "case: $kind"
 		wait_start "$kind"
 		until_true held_back
 		before=$(used)
@@ -203,7 +205,7 @@ held_back()
 		job_end
 		[ "$used" -le 200 ] || much+=" $kind"
 	done
-	# In the second case it had somebody to tell each second.
+	# In the second case it reports every second.
 	grep -q 'waiting for' "$job_log"
 	on_host grep -q ': 200 machines left' /run/heard
 	[ "$(on_host grep -c STATUS /run/heard)" -ge 10 ]

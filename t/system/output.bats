@@ -1,22 +1,23 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# Where nspawn-stop speaks to: nothing there holds it up, or changes what it
-# does.  And the signals that end its wait, at a terminal and elsewhere.
+# Where nspawn-stop prints to cannot hold it up or change what it does.  And the
+# signals that end its wait, at a terminal and elsewhere.
 
 load ../common
 load ../machines
 
 : "${SUITE:=trixie}"
 
-# What there is at the other end of standard error.
+# The kinds of standard error.
 ROWS='full-pipe closed-pipe full-socket stopped-terminal full-terminal
 closed full-device no-file full-file only-for-reading all-closed'
 
 setup_file()
 {
 	host_start
-	# rows ROW COMMAND...: runs it with such a standard error.
+	# rows ROW COMMAND...: runs the command with that kind of standard
+	# error.
 	on_host sh -c 'cat >/tmp/rows' <<-'END'
 	row=$1
 	shift
@@ -66,8 +67,8 @@ setup_file()
 	    .returncode)
 	END
 	on_host sh -c 'cat >/tmp/person.py' <<-'END'
-	# SIGNAL KEY COMMAND...: runs it at a terminal; once it counts down, the
-	# key is typed, or without one it gets the signal.
+	# SIGNAL KEY COMMAND...: runs it at a terminal; once it counts down,
+	# types the key or, without a key, sends the signal.
 	import os, select, signal, sys, time
 	number, key = int(sys.argv[1]), sys.argv[2].encode()
 	pid, fd = os.forkpty()
@@ -94,7 +95,7 @@ setup_file()
 	END
 }
 
-# timed COMMAND...: its time, in ms, is in $took.
+# timed COMMAND...: sets took to the ms that it takes.
 timed()
 {
 	local before=$EPOCHREALTIME
@@ -103,18 +104,19 @@ timed()
 	took=$(((${EPOCHREALTIME/./} - ${before/./}) / 1000))
 }
 
-# wrong TEXT: one more thing that is not as it should be.
+# wrong TEXT: adds a line about something that is wrong.
 wrong()
 {
 	echo "$row: $1 ($took ms, status $status: $output)"
 	wrong+=1
 }
 
-@test "whatever standard error is, the machine is stopped, in time" {
+@test "the machine is stopped in time, whatever standard error is" {
 	# shellcheck disable=SC2086 # to be split into words
 	pool_start $ROWS
 	wrong=
 	for row in $ROWS; do
+		echo "case: $row"
 		timed run on_host bash /tmp/rows "$row" "$BIN/nspawn-stop" \
 		    --verbose "$row"
 		[ "$status" = 0 ] || wrong 'should be status 0'
@@ -126,10 +128,11 @@ wrong()
 	[ "$wrong" = '' ]
 }
 
-@test "whatever standard error is, the deadline is kept" {
+@test "the deadline is kept, whatever standard error is" {
 	machine_sh web "trap : TERM; $WAITS"
 	pid=$(leader web) wrong=
 	for row in $ROWS; do
+		echo "case: $row"
 		timed run on_host bash /tmp/rows "$row" "$BIN/nspawn-stop" \
 		    --verbose --timeout 0.3 web nothing
 		[ "$status" = 124 ] || wrong 'should be status 124'
@@ -140,7 +143,7 @@ wrong()
 	[ "$wrong" = '' ]
 }
 
-@test "who shares the standard error is never made not to wait for it" {
+@test "O_NONBLOCK is never set on a standard error that others share" {
 	machine_sh web "trap : TERM; $WAITS"
 	job_start bash -c 'mkfifo /tmp/shared; exec 7<>/tmp/shared 8>/tmp/shared
 	    dd if=/dev/zero of=/tmp/shared bs=4096 oflag=nonblock 2>/dev/null
@@ -152,6 +155,7 @@ wrong()
 	until_true on_host grep -q poll "/proc/$stopper/wchan"
 	# O_NONBLOCK is 04000.
 	for n in 1 2 3 4 5 6 7 8 9 10; do
+		echo "case: $n"
 		flags=$(on_host sed -n 's/^flags:.//p' "/proc/$shares/fdinfo/8")
 		[ $((8#$flags & 8#4000)) = 0 ]
 	done
@@ -159,11 +163,12 @@ wrong()
 	job_end
 }
 
-@test "what cannot be written to standard output is a failure, said" {
+@test "output that cannot be written is an error, which is reported" {
 	pool_start shown
 	wrong=
 	for row in --help --version '--dry-run shown'; do
 		for file in '>/dev/full' '>/tmp/none'; do
+			echo "case: $row $file"
 			timed run on_host bash -c "ulimit -f 0
 			    \"\$0\" $row $file" "$BIN/nspawn-stop"
 			[ "$status" = 125 ] || wrong "should be 125 with $file"
@@ -177,7 +182,7 @@ wrong()
 	run -0 stop shown
 }
 
-# Prints what a process ignores of PIPE (13) and XFSZ (25).
+# Prints which of PIPE (13) and XFSZ (25) a process ignores.
 ignored_of()
 {
 	local set
@@ -188,7 +193,7 @@ ignored_of()
 	[ $((16#$set >> 24 & 1)) = 0 ] || echo -n 'XFSZ '
 }
 
-@test "PIPE and XFSZ are ignored, but not by what is executed" {
+@test "PIPE and XFSZ are ignored, but not by programs that are executed" {
 	machine unit web -- /bin/sh -c "trap : TERM; $WAITS"
 	until_true on_host test -e /var/lib/machines/web/ready
 	host_script <<-'END'
@@ -205,7 +210,8 @@ ignored_of()
 	    >/run/systemd/system/own-web-unit.service.d/restart.conf
 	systemctl daemon-reload
 	END
-	# Both programs are asked: of who it is, and of the policy of its unit.
+	# machinectl is asked who the leader is, and systemctl about the unit's
+	# policy.
 	job_start env "PATH=/tmp/fakes:$PATH" "$BIN/nspawn-stop" -t 30 web
 	until_true on_host grep -q poll "/proc/$job_inner/wchan"
 	ignored=$(on_host cat "/proc/$job_inner/status" | ignored_of)
@@ -213,6 +219,7 @@ ignored_of()
 	on_host kill -KILL "$(leader web)"
 	job_end
 	for name in machinectl systemctl; do
+		echo "case: $name"
 		on_host test -e "/tmp/fakes/$name.status"
 		[ "$(on_host cat "/tmp/fakes/$name.status" | ignored_of)" = '' ]
 	done
@@ -220,7 +227,7 @@ ignored_of()
 
 # ---- signals
 
-# At a terminal: the number of a signal, and what is typed for it.
+# At a terminal: the number of a signal, and the key for it.
 KEYS='1
 2
 2 \x03
@@ -232,13 +239,14 @@ KEYS='1
 	machine_sh web "trap : TERM; $WAITS"
 	pid=$(leader web) wrong=
 	while read -r signal key; do
+		echo "case: $signal $key"
 		key=$(printf '%b' "$key") row="$signal $(cat -v <<<"$key")"
 		timed run on_host bash -c 'ulimit -c 0; exec "$@"' '' \
 		    python3 /tmp/person.py "$signal" "$key" \
 		    "$BIN/nspawn-stop" --timeout 15 web
 		[[ "$output" == "-$signal  b'"* ]] ||
 		    wrong "should end by the signal $signal"
-		# The line, what takes it away, and what is said then.
+		# The countdown, the sequence that removes it, and the message.
 		[[ "$output" =~ 'waiting for web'[^\\^]*(\^..?)?'\r\x1b[K'\
 'nspawn-stop: web: is still running' ]] ||
 		    wrong 'should take the line away'
@@ -252,10 +260,11 @@ KEYS='1
 	[ "$wrong" = '' ]
 }
 
-@test "at a terminal what the caller ignores does not end the wait" {
+@test "at a terminal a signal that the caller ignores does not end the wait" {
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
 	while read -r signal key; do
+		echo "case: $signal $key"
 		key=$(printf '%b' "$key") row="$signal $(cat -v <<<"$key")"
 		timed run on_host python3 /tmp/person.py "$signal" "$key" \
 		    sh -c 'trap "" "$0"; exec "$@"' "$signal" \
@@ -268,9 +277,10 @@ KEYS='1
 	[ "$wrong" = '' ]
 }
 
-@test "a wait of a year is counted down as what it is" {
+@test "a wait of a year is counted down from its whole length" {
 	machine_sh web "trap : TERM; $WAITS"
 	for row in '1y 31557600' '5weeks 3024000' '24d 2073600'; do
+		echo "case: $row"
 		read -r time seconds <<<"$row"
 		run on_host python3 /tmp/person.py 2 '' "$BIN/nspawn-stop" \
 		    --signal none --timeout "$time" web
@@ -281,18 +291,20 @@ KEYS='1
 	done
 }
 
-# Waits until the job has told the machine to stop, and waits for it.
+# Waits until the job has told the machine to stop, and then waits for the
+# machine.
 await_told()
 {
 	until_true grep -q 'sent SIG' "$job_log"
 	until_true on_host grep -q poll "/proc/$job_inner/wchan"
 }
 
-# Elsewhere: each signal, and what keeps it from being heard.
+# Without a terminal: each signal, caught and ignored.
 @test "without a terminal each signal ends the wait, unless ignored" {
 	machine_sh web "trap : TERM; $WAITS"
 	wrong=
 	for row in HUP INT QUIT TERM; do
+		echo "case: $row"
 		number=$(kill -l "$row") took=0 status=
 		job_start "$BIN/nspawn-stop" -v --timeout 20 web
 		await_told
@@ -312,7 +324,7 @@ await_told()
 		[ "$status" = 124 ] || wrong 'ignored, should be status 124'
 	done
 	[ "$wrong" = '' ]
-	# As nohup(1) does it.
+	# nohup(1) does it like this.
 	job_start nohup "$BIN/nspawn-stop" -v --timeout 1 web
 	await_told
 	on_host kill -HUP "$job_inner"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter in pipelines at a terminal, typed at the shells that people use,
-# and in scripts for them, with programs that take the terminal for themselves.
+# nspawn-enter in pipelines at a terminal, which are typed at usual shells or
+# run by their scripts, with programs that take the terminal for themselves.
 
 load ../common
 load ../machines
@@ -23,8 +23,8 @@ play()
 	timeout -k 5 150 expect "$TOP/t/pipelines.exp" "$@" 3>&-
 }
 
-# A scene in each shell, typed and as a script: both without and with a user
-# namespace come up, as the first and as the second.
+# Plays a scene in each shell, typed and as a script.  Machines with and without
+# a user namespace each come first and second in the pipeline.
 play_everywhere()
 {
 	play "$1" typed bash web webu deb debu
@@ -39,15 +39,15 @@ play_everywhere()
 	play_everywhere rows
 }
 
-@test "what writes for ever ends with the head of its pipeline" {
+@test "a program that writes for ever ends with the head of its pipeline" {
 	play_everywhere head
 }
 
-@test "two in one pipeline leave the terminal as it was, 20 times" {
+@test "two entries in a pipeline leave the terminal as it was, 20 times" {
 	play_everywhere two
 }
 
-@test "less as the end of a pipeline has all keys, and its modes" {
+@test "less at the end of a pipeline gets all keys, and keeps its modes" {
 	play_everywhere less
 }
 
@@ -55,13 +55,13 @@ play_everywhere()
 	play_everywhere keys
 }
 
-@test "an interrupt in less ends what writes, and less goes on" {
-	# A script has the interrupt itself, too, and may end by it.
+@test "an interrupt in less ends the program that writes, and less goes on" {
+	# A script gets the interrupt itself, too, and may end by it.
 	play less_interrupt typed bash web webu
 	play less_interrupt typed dash webu web
 	play less_interrupt typed zsh web web
 }
 
-@test "a pager inside, alone or behind a pipe, is left by q" {
+@test "q ends a pager inside, alone or after a pipe" {
 	play_everywhere pager_inside
 }

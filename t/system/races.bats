@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# A leader ends before any system call of both programs, and its number is at
-# once another's: that of the leader of no machine.  Nobody ever enters or
-# signals that one.
+# A leader ends before any one of the system calls of both programs, and another
+# process, which is no leader, gets its PID at once.  Neither program ever
+# enters or signals that process.
 
 load ../common
 load ../machines
@@ -19,8 +19,8 @@ setup_file()
 	on_host mkdir -p "$PAYLOAD"
 }
 
-# Its namespace is the machine's, or there is no command.
-@test "nspawn-enter never enters who has the leader's number" {
+# The command has the machine's namespace, or there is no command.
+@test "nspawn-enter never enters a process that got the leader's number" {
 	# shellcheck disable=SC2016 # for a shell in the host
 	sweep "swap $PAYLOAD" '! grep -qxF "other $(cat /tmp/out)" /tmp/found &&
 	    case $status in
@@ -31,7 +31,7 @@ setup_file()
 	    esac' "$PROGRAMS/nspawn-enter" -q race readlink /proc/self/ns/pid
 }
 
-@test "nspawn-stop never signals who has the leader's number" {
+@test "nspawn-stop never signals a process that got the leader's number" {
 	# shellcheck disable=SC2016 # for a shell in the host
 	sweep "swap $PAYLOAD" 'case $status in
 	    0) ;;

@@ -1,19 +1,19 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What nspawn-enter does between a person's terminal and the command's, where
-# programs inside, others outside and the person do it all at once.  t/person
-# makes the calls.
+# What nspawn-enter does between a person's terminal and that of the command,
+# while programs inside, programs outside and the person all act at once.
+# t/person makes the calls.
 #
-# The rows of a plan are followed by what they have to show: the lines "is FIELD
+# After each row of a plan there is what it has to show: the lines "is FIELD
 # PATTERN" and "isnt FIELD PATTERN" are not for t/person, but are compared with
-# what it has printed.  Scripts inside are called with the name of the row, and
-# speak and listen by its FIFOs: said and go.
+# its output.  Scripts inside get the name of the row as their argument, and
+# communicate by its FIFOs, said and go.
 
 load ../common
 load ../machines
 
-# script NAME: reads a script that each machine has as /NAME.
+# script NAME: makes the script on stdin the file /NAME of each machine.
 script()
 {
 	local machine text
@@ -27,20 +27,20 @@ script()
 setup_file()
 {
 	host_start_debian
-	# Where t/person speaks to what is inside.
+	# Where t/person exchanges words with scripts inside.
 	TREES=/proc/$(host leader "$HOST")/root/var/lib/machines
 	RUN="$TOP/t/host run $HOST"
 	export TREES RUN
 	for machine in web webu deb debu; do
 		on_host mkdir -m 777 "/var/lib/machines/$machine/signs"
 	done
-	# A program whose number is known.
+	# A program that reports its PID.
 	on_host sh -c 'cat >/tmp/noted' <<-'END'
 	echo $$ >"/run/$1.pid"
 	shift
 	exec "$@"
 	END
-	# What it has of a processor in about a second, in 1/100 s.
+	# The time of a processor, in 1/100 s, that it uses in about a second.
 	on_host sh -c 'cat >/tmp/time' <<-'END'
 	read -r pid <"/run/$1.pid"
 	before=$(cut -d ' ' -f 14,15 "/proc/$pid/stat")
@@ -48,8 +48,8 @@ setup_file()
 	set -- $before $(cut -d ' ' -f 14,15 "/proc/$pid/stat")
 	echo $(($3 + $4 - $1 - $2))
 	END
-	# A script that goes on after its command, and a process beside it;
-	# their process group is the terminal's.
+	# A script that goes on after its command, and a process beside it; both
+	# are in the terminal's foreground process group.
 	on_host sh -c 'cat >/tmp/goes-on' <<-'END'
 	ulimit -c 0
 	env --default-signal=INT,QUIT sleep 50 &
@@ -64,8 +64,8 @@ setup_file()
 
 scripts_make()
 {
-	# What is said by a program that then waits, with no signal ignored:
-	# shells ignore some signals until they execute another.
+	# It reports and then waits, in a program that ignores no signal: shells
+	# ignore some signals until they execute another program.
 	script first <<<first
 	script second <<<second
 	# Two jobs in the foreground.
@@ -85,7 +85,7 @@ scripts_make()
 	echo up >/signs/$1.said
 	read -r go </signs/$1.go
 	END
-	# Reads lines, writes when it is told to, and ends when it is.
+	# Reads lines, and writes and ends when it is told to.
 	script reads <<-'END'
 	exec 3<&0
 	cat <&3 &
@@ -114,7 +114,7 @@ scripts_make()
 	echo "done" >/signs/$1.said
 	exit 4
 	END
-	# Has closed its input.
+	# Closes its input, and reports.
 	script deaf <<-'END'
 	exec <&-
 	echo up >/signs/$1.said
@@ -123,7 +123,7 @@ scripts_make()
 	read -r go </signs/$1.go
 	exit 5
 	END
-	# Says how it has set its terminal, and reads.
+	# Reports the modes of its terminal, and reads.
 	script sets <<-'END'
 	stty $2
 	echo up >/signs/$1.said
@@ -155,7 +155,7 @@ scripts_make()
 	}
 	exit 6;
 	END
-	# Sets the modes that there are, all the time, until it is told to end.
+	# Sets the current modes again and again, until it is told to end.
 	script equal.pl <<-'END'
 	use POSIX;
 	my ($name) = @ARGV;
@@ -169,14 +169,15 @@ scripts_make()
 	END
 }
 
-# call ROW [SETTING]...: begins one, with these lines before its command.
+# call ROW [SETTING]...: prints the beginning of a call, with these lines before
+# its command.
 call()
 {
 	printf '%s\n' "call $1" "${@:2}"
 }
 
-# inside MACHINE ROW COMMAND...: the row's FIFOs there, and what is run, in the
-# host, at a terminal of its own.
+# inside MACHINE ROW COMMAND...: prints where the row's FIFOs are, and the
+# command, which runs in the host at a terminal of its own.
 inside()
 {
 	cat <<-END
@@ -187,7 +188,7 @@ inside()
 	END
 }
 
-# Makes the calls of a plan, which is read, and compares.
+# Makes the calls of the plan on stdin, and compares them with it.
 calls()
 {
 	local line plan=$BATS_TEST_TMPDIR/plan has=$BATS_TEST_TMPDIR/has
@@ -205,8 +206,8 @@ calls()
 	rows_compare <"$plan"
 }
 
-# The lines of a plan that begin with is and isnt; each row is printed that is
-# not as it has to be.
+# Compares with the lines of a plan that begin with is and isnt; prints each row
+# that is wrong.
 rows_compare()
 {
 	local word field pattern row='' status=0
@@ -237,7 +238,8 @@ wrong()
 	status=1
 }
 
-# matches FIELD PATTERN: a pattern, but for the backslashes of t/person.
+# matches FIELD PATTERN: compares with a pattern in which backslashes are
+# literal, as t/person prints them.
 matches()
 {
 	local value=none pattern=${2//\\/\\\\}
@@ -276,12 +278,13 @@ jobs_interrupted()
 	done; done
 }
 
-@test "an interrupt is for the job in the foreground inside, and no other" {
+@test "an interrupt reaches only the job in the foreground inside" {
 	calls < <(jobs_interrupted)
 }
 
-# What has been shown came by the relay, which then has set the modes: a key
-# that is typed earlier makes a signal for the caller's terminal.
+# Text that has been shown came through the relay, which has set the modes by
+# then; a key that is typed earlier becomes a signal of the caller's own
+# terminal.
 WAITS_HERE='echo here; exec cat /first /signs/$1.go >/signs/$1.said'
 
 ended_by_itself()
@@ -307,7 +310,7 @@ ended_by_itself()
 	done
 }
 
-@test "an interrupt that no key has made ends the command alone" {
+@test "an interrupt that does not come from a key ends only the command" {
 	calls < <(ended_by_itself)
 }
 
@@ -327,12 +330,12 @@ ended_by_key()
 	done; done
 }
 
-@test "one that is typed ends the caller's script, too" {
+@test "an interrupt that is typed ends the caller's script, too" {
 	calls < <(ended_by_key)
 }
 
-# The relay is known to have been at work since a key was typed when it has
-# handed on what was written after that.
+# If the relay has passed on text that was written after a key was typed, it has
+# had the time to handle that key.
 keys_of_others()
 {
 	local machine option row
@@ -360,7 +363,7 @@ keys_of_others()
 	done; done
 }
 
-@test "a key that comes in others' modes is left to them" {
+@test "a key that comes in another program's modes is left to that program" {
 	calls < <(keys_of_others)
 }
 
@@ -368,7 +371,7 @@ modes_of_others()
 {
 	local machine signal row
 
-	# Who is stopped by the one gives the modes back, and by the other not.
+	# At TSTP nspawn-enter gives the modes back; at STOP it cannot.
 	for machine in web webu; do for signal in TSTP STOP; do
 		row=$machine-$signal
 		call "$row"
@@ -463,7 +466,7 @@ terminals_gone()
 	done; done
 }
 
-@test "what ignores hang-ups goes on to its end without its terminal" {
+@test "a command that ignores hang-ups goes on to its end without a terminal" {
 	calls < <(terminals_gone)
 }
 
@@ -497,7 +500,7 @@ terminals_hung_up()
 {
 	local mix row
 
-	# Only root of the host may hang up a terminal.
+	# Only root of the host may hang a terminal up.
 	for mix in terminal pipe; do
 		row=deb-$mix
 		call "$row" "stdout $mix"
@@ -538,7 +541,7 @@ terminals_processed_outside()
 	done
 }
 
-@test "a terminal that somebody else processes has one inside that does it" {
+@test "if the caller's terminal has EXTPROC, the one inside does not" {
 	calls < <(terminals_processed_outside)
 }
 
@@ -566,7 +569,7 @@ modes_set_from_outside()
 	done; done
 }
 
-@test "keys arrive, whatever modes others set" {
+@test "keys arrive, whatever modes other programs set" {
 	calls < <(modes_set_from_outside)
 }
 
@@ -589,7 +592,7 @@ modes_set_equally()
 	done
 }
 
-@test "who sets modes all the time does not have all of our time" {
+@test "a program that sets modes all the time does not keep us busy" {
 	calls < <(modes_set_equally)
 }
 
@@ -610,9 +613,10 @@ line_ends()
 		lines_shown "cr-$in" 'a\rb\n' 'a\rb\r\n' "stdin $in"
 	done
 	lines_shown crnl-null 'a\r\n' 'a\r\n' 'stdin null'
-	# Where ours is raw each is the command's terminal's, as at any other.
+	# If our terminal is raw, line ends come from the command's, as at any
+	# other.
 	lines_shown crnl-terminal 'a\r\n' 'a\r\r\n'
-	# What is in a pipe is not a terminal's.
+	# Output to a pipe has no line ends of a terminal.
 	call crnl-pipe
 	inside web crnl-pipe nspawn-enter -T web printf "'a\r\n'"
 	printf '%s\n' end 'is status 0' 'is shown1 a\r\r\n'
@@ -628,11 +632,11 @@ line_ends()
 	done
 }
 
-@test "a line ends once, whoever ends it" {
+@test "a line has one line end, whichever terminal adds it" {
 	calls < <(line_ends)
 }
 
-# Prints each byte once, as t/person does; no line ends are among them.
+# Prints each byte once, as t/person does, except for line ends.
 each_byte()
 {
 	local byte text=''

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# A machine that nspawn-stop has stopped can be started again at once, under its
+# A machine that nspawn-stop has stopped can be started again at once under its
 # name.
 
 load ../common
 load ../machines
 
 # restarts OPTION...: starts a machine and stops it, twenty times, with nothing
-# in between.  The end of systemd-nspawn before its PID 1 says that it is there
-# is a start that failed.
+# in between.  A start has failed if systemd-nspawn ends before PID 1 has
+# reported that it runs.
 restarts()
 {
 	run -0 host_script "$BIN" "$@" <<-'END'
@@ -42,33 +42,33 @@ setup_file()
 	tree=$("$TOP/t/host" build bookworm)/usr/lib/nspawn-tools/skeleton
 	truncate -s 16M "$BATS_FILE_TMPDIR/image.raw"
 	mkfs.ext4 -q -d "$tree" "$BATS_FILE_TMPDIR/image.raw"
-	# The host does not see our /tmp, where that is a tmpfs.
+	# If our /tmp is a tmpfs, the host does not see it.
 	on_host sh -c 'cat >/var/lib/machines/image.raw' \
 	    <"$BATS_FILE_TMPDIR/image.raw"
 	udev_stand_in
 }
 
-@test "a machine that was started by hand" {
+@test "a machine that was started by hand can be started again at once" {
 	restarts --directory=/var/lib/machines/again
 }
 
-@test "a machine that is not registered" {
+@test "a machine that is not registered can be started again at once" {
 	restarts --directory=/var/lib/machines/again --register=no
 }
 
-@test "a machine with a user namespace" {
+@test "a machine with a user namespace can be started again at once" {
 	restarts --directory=/var/lib/machines/again --private-users=pick \
 	    --private-users-ownership=map
 }
 
-@test "a machine with a network of its own" {
+@test "a machine with its own network can be started again at once" {
 	restarts --directory=/var/lib/machines/again --network-veth
 }
 
-@test "an ephemeral machine" {
+@test "an ephemeral machine can be started again at once" {
 	restarts --directory=/var/lib/machines/again --ephemeral
 }
 
-@test "a machine of a raw image" {
+@test "a machine of a raw image can be started again at once" {
 	restarts --image=/var/lib/machines/image.raw
 }

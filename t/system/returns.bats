@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# A machine whose unit starts it again after it was stopped: that is said, with
-# what keeps it stopped.  In each host, with the systemd that the file's name
-# says.
+# A machine whose unit starts it again after it was stopped: nspawn-stop says
+# so, and how to keep it stopped.
 
 load ../common
 load ../machines
@@ -77,6 +76,7 @@ setup()
 
 teardown()
 {
+	console_show
 	[ "${#units[@]}" = 0 ] || on_host systemctl stop "${units[@]}" || true
 	machines_end
 }
@@ -92,7 +92,7 @@ has_returned()
 	    [ "$(property ActiveState "$1")" = active ]
 }
 
-# What is said of a unit with that policy.
+# hint NAME POLICY TEXT: checks what is said of a unit with that policy.
 hint()
 {
 	case $2 in
@@ -104,9 +104,10 @@ hint()
 	esac
 }
 
-@test "what starts it again after a clean end is named, and else nothing" {
+@test "only a unit that starts a machine again after a clean end is named" {
 	for keep in $KEEPS; do
 		for policy in $POLICIES; do
+			echo "case: $keep $policy"
 			name=$policy-$keep
 			unit "$name" "$policy" "$keep"
 			run -0 stop --timeout 20 "$name"
@@ -115,24 +116,27 @@ hint()
 			on_host grep -qx stopped "/tmp/$name.log"
 		done
 	done
-	# It was true of each: so the hint is right where it stands alone.
+	# Each unit does what was said of it, so the message is right.
 	for keep in $KEEPS; do
 		for policy in always on-success; do
+			echo "case: $keep $policy"
 			until_true has_returned "$policy-$keep"
-			# That kills the machine, which may count as a failure.
+			# This kills the machine, which may count as a failure.
 			on_host systemctl stop "$policy-$keep"
 			[[ "$(property ActiveState "$policy-$keep")" =~ \
 			    ^(inactive|failed)$ ]]
 		done
 		for policy in on-failure no; do
+			echo "case: $keep $policy"
 			[ "$(property ActiveState "$policy-$keep")" = inactive ]
 			[ "$(property NRestarts "$policy-$keep")" = 0 ]
 		done
 	done
 }
 
-@test "with --quiet nothing is said of what starts it again" {
+@test "with --quiet no unit is named" {
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		unit "quiet-$keep" always "$keep"
 		run -0 stop --quiet "quiet-$keep"
 		[ "$output" = '' ]
@@ -142,6 +146,7 @@ hint()
 @test "one call names the unit of each of several machines" {
 	for keep in $KEEPS; do
 		for policy in always no; do
+			echo "case: $keep $policy"
 			unit "all-$policy-$keep" "$policy" "$keep"
 			names+=("all-$policy-$keep")
 		done
@@ -151,13 +156,15 @@ hint()
 	echo "$output"
 	[ "${#lines[@]}" = 2 ]
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		hint "all-always-$keep" always \
 		    "$(grep -e "-always-$keep: " <<<"$output")"
 	done
 }
 
-@test "as the unit's own stop command it says nothing of that" {
+@test "in ExecStop= of that unit itself it is not named" {
 	for keep in $KEEPS; do
+		echo "case: $keep"
 		unit "own-$keep" always "$keep" \
 		    "ExecStop=$BIN/nspawn-stop --verbose own-$keep"
 		on_host systemctl stop "own-$keep"
@@ -167,14 +174,14 @@ hint()
 		[[ "$output" != *'keeps it stopped'* ]]
 		[ "$(property ActiveState "own-$keep")" = inactive ]
 		[ "$(property NRestarts "own-$keep")" = 0 ]
-		# As another unit's it says so.
+		# In ExecStop= of another unit it names it.
 		on_host systemctl start "own-$keep"
 		run -0 on_host env MAINPID=1 "$BIN/nspawn-stop" "own-$keep"
 		hint "own-$keep" always "$output"
 	done
 }
 
-# What has not ended of the programs that stand in for systemctl.
+# Finds programs that stand in for systemctl and have not ended.
 leftovers()
 {
 	on_host pgrep -f '^(sleep 598.5|yes Restart=always)$'
@@ -183,6 +190,7 @@ leftovers()
 @test "a systemctl that hangs, fails, babbles or is missing changes no status" {
 	for keep in $KEEPS; do
 		for path in /tmp/hangs /tmp/fails /tmp/babbles /tmp/none; do
+			echo "case: $keep $path"
 			name=bad-${path##*/}-$keep
 			unit "$name" always "$keep"
 			[ "$path" = /tmp/none ] ||
@@ -202,7 +210,7 @@ leftovers()
 	done
 }
 
-@test "a systemctl that hangs leaves the deadline of others as it is" {
+@test "a systemctl that hangs does not change the deadline of other machines" {
 	machine_sh deaf "trap '' TERM; $WAITS"
 	unit late always own
 	before=$EPOCHREALTIME

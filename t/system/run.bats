@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# t/run.c, a third program that enters by the library alone, is as good as
-# nspawn-enter is.
+# t/run.c, a third program, enters by the library alone, as well as nspawn-enter
+# does.
 
 load ../common
 load ../machines
@@ -25,6 +25,7 @@ run_in()
 
 @test "a command is run in the machine, and its status is the program's" {
 	for name in web webu; do
+		echo "case: $name"
 		run -0 run_in "$name" hostname
 		[ "$output" = "$name" ]
 		run -7 run_in "$name" sh -c 'exit 7'
@@ -34,7 +35,7 @@ run_in()
 	done
 }
 
-@test "what cannot be run is an error, and says why" {
+@test "a command that cannot be run is an error that says why" {
 	run -127 run_in web no-such-command
 	[[ "$output" == *no-such-command* ]]
 	run -125 run_in nothing true
@@ -44,6 +45,7 @@ run_in()
 @test "the command is as confined as nspawn-enter's" {
 	bonds='^(Cap|NoNewPrivs|Seccomp|Groups|Cpus_allowed)'
 	for name in web webu; do
+		echo "case: $name"
 		expected=$(enter "$name" grep -E "$bonds" /proc/self/status)
 		run -0 on_host nice -n 5 taskset -c 0 "$BIN/run" "$name" \
 		    grep -E "$bonds" /proc/self/status
@@ -55,7 +57,7 @@ run_in()
 	done
 }
 
-@test "the caller's environment is not the command's" {
+@test "a command does not have the caller's environment" {
 	run -0 on_host env SECRET=1 PATH=/x "$BIN/run" web env
 	[[ "$output" != *SECRET* ]]
 	[[ "$output" != *PATH=/x* ]]
@@ -70,7 +72,7 @@ run_in()
 	until_true not runs_in_host 'sleep 4741'
 }
 
-@test "its commands are run side by side with nspawn-enter's" {
+@test "commands of this program and of nspawn-enter run side by side" {
 	run -0 on_host sh -euc 'seq 200 | xargs -P 4 -I N sh -c '\''
 	    [ $((N % 2)) = 0 ] && program=$0/run || program=$0/nspawn-enter
 	    said=$("$program" web echo N 2>&1) && [ "$said" = N ] ||

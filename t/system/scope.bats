@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# A machine has stopped only once systemd has dropped its scope.  Here that
-# comes long after the end of systemd-nspawn, since a process that cannot
-# be killed is in the scope: so the order is certain, and no race.
+# A machine has stopped only when systemd has dropped its scope.  Here that is
+# long after the end of systemd-nspawn, since the scope has a process that
+# cannot be killed: so the order is certain, without a race.
 
 load ../common
 load ../machines
 
-# Reads: $1 the folder of the programs.  PID 1 of hold ends at once when it is
-# told; hold_end lets the scope go.
+# A script for the host; $1 is the folder of the programs.  PID 1 of the machine
+# hold ends at once when it is told to; hold_end lets systemd drop the scope.
 HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     [ -e "$tree" ] || cp -a /usr/lib/nspawn-tools/skeleton "$tree"
     mkdir -p "$tree/etc"
@@ -34,8 +34,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	done
     }
 
-    # Starts the machine, with those options: fails where its name is still in
-    # use.
+    # Starts the machine with those options; fails if its name is still in use.
     hold_start()
     {
 	rm -f /tmp/up
@@ -53,7 +52,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	fail "it has no scope"
     }
 
-    # Puts a process into the scope that no signal ends, until hold_end or until
+    # Puts a process that no signal ends into the scope, until hold_end or until
     # $1 s after the end of systemd-nspawn.
     hold_scope()
     {
@@ -74,7 +73,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     folder_gone() { [ ! -d "$scope" ]; }
     supervisor_ended() { ! kill -0 "$supervisor" 2>/dev/null; }
 
-    # Takes the notices to /run/of-scope, until listen_end.
+    # Receives the notices at /run/of-scope, until listen_end.
     listen_start()
     {
 	perl /tmp/listen.pl >/tmp/heard 2>&1 &
@@ -88,7 +87,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	rm /run/of-scope
     }
 
-    # Waits until so many more notices have come.
+    # Waits until that many more notices have come.
     heard_more()
     {
 	before=$(grep -c STATUS /tmp/heard)
@@ -119,7 +118,7 @@ hold()
 	} | host_script "$BIN"
 }
 
-@test "a scope that is never dropped is waited for until the time is up" {
+@test "a scope that systemd never drops is waited for until the time is up" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -134,14 +133,14 @@ hold()
 	END
 	echo "$output"
 	[ "$status" = 0 ]
-	# A line to each process that is left may follow.
+	# A line for each process that is left may follow.
 	[ "${lines[0]}" = 'status 124' ]
 	[[ "${lines[1]}" == 'nspawn-stop: hold: has ended, but systemd has'\
 ' not dropped its scope, now that the time is up; '* ]]
 }
 
-# The notice of each second is the event that it still waits.
-@test "who waits for the scope alone goes on, and ends when it is dropped" {
+# A notice each second shows that it still waits.
+@test "a wait for the scope alone goes on, and ends when systemd drops it" {
 	run hold <<-'END'
 	listen_start
 	hold_start
@@ -165,8 +164,9 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-# Half a second is long: who did not wait for the scope would be there first.
-@test "the name can be used again at once, twenty times" {
+# The scope ends half a second later: a program that did not wait for it would
+# be too early.
+@test "the name of a machine can be used again at once, twenty times" {
 	run hold <<-'END'
 	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		[ $((n % 2)) = 0 ] && register=no || register=yes
@@ -182,10 +182,10 @@ hold()
 	[ "$output" = '' ]
 }
 
-# PID 1 of the host is frozen, as it were too busy to look after its scopes for
-# as long as it is needed: who removed the empty folder would keep systemd from
-# ever noticing that the scope has ended.
-@test "a scope is left to systemd however late that is" {
+# PID 1 of the host is frozen as long as the test needs it, as if it were too
+# busy to look after its scopes.  If the program removed the empty folder,
+# systemd would never notice that the scope has ended.
+@test "a scope is left to systemd, however late systemd is" {
 	run hold <<-'END'
 	listen_start
 	hold_start
@@ -212,8 +212,8 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-# As it is left where a process enters just when systemd removes the folder.
-@test "the folder of a scope that systemd knows no more is removed" {
+# A folder is left like this if a process enters just when systemd removes it.
+@test "the folder of a scope that systemd has forgotten is removed" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -236,7 +236,7 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-@test "of several machines one scope is enough to wait for" {
+@test "one scope of several machines is enough to wait for" {
 	machine scope other
 	run hold <<-'END'
 	hold_start
@@ -255,9 +255,9 @@ hold()
 other: has stopped' ]
 }
 
-# A stopped systemd-nspawn does not see the end of PID 1: that is a machine
-# between two PID 1s, for as long as it is needed.
-@test "the scope is waited for, too, of a machine found without a leader" {
+# A stopped systemd-nspawn does not see the end of PID 1: this makes a machine
+# between two PID 1s for as long as the test needs it.
+@test "the scope of a machine without a leader is waited for, too" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
@@ -288,9 +288,9 @@ other: has stopped' ]
 	[[ "$output" == *'systemd has not dropped its scope'* ]]
 }
 
-# PID 1 begins as the child of a child of systemd-nspawn, which is the same
-# program and ends at once; here a second later.
-@test "the supervisor is known, too, while systemd-nspawn has its outer child" {
+# PID 1 begins as a grandchild of systemd-nspawn.  Its parent is the same
+# program and ends at once; here it ends a second later.
+@test "the supervisor is known while systemd-nspawn has its outer child, too" {
 	run hold <<-'END'
 	rm -f /tmp/up
 	strace -f -qq -o /dev/null -e trace=clone,clone3 \

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=static
 #
-# Every init of inits.bats under a second name, by which nobody knows it; and
-# under the name init, which is that of others.  nspawn-stop stops it as it has
-# to be, or says that it does not know it; no machine reboots.
+# Every init of inits.bats under a second name that is unknown, and under the
+# name init, which other inits have.  nspawn-stop stops it correctly, or says
+# that it does not know it; no machine reboots.
 
 load ../common
 load ../machines
@@ -27,7 +27,8 @@ setup_file()
 	export NAMES="${rows[*]}"
 }
 
-# The leaders of all machines, one a line, as the host's own manager knows them.
+# The leaders of all machines, one a line, as systemd-machined of the host knows
+# them.
 leaders()
 {
 	on_host sh -c 'for name; do
@@ -35,8 +36,8 @@ leaders()
 	done' sh "$@"
 }
 
-# What is wrong with what was done to a machine, or nothing.  One that is not
-# known may stop uncleanly, or not at all.
+# Prints what is wrong with how a machine was stopped, or nothing.  An init that
+# is not known may stop uncleanly, or not at all.
 fault_of()
 {
 	local name=$1 program=${1##*.} known=yes now
@@ -62,6 +63,7 @@ fault_of()
 	after=$(leaders "${names[@]}")
 	failed=0
 	for name in "${names[@]}"; do
+		echo "case: $name"
 		fault=$(fault_of "$name")
 		echo "$name: ${fault:-ok}: $(grep "stop: $name: " <<<"$output" |
 		    cut -d ' ' -f 3- | paste -s -d ,)"

@@ -1,20 +1,20 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# No password appears on a screen, and a pager has its keys, however the
+# No password appears on a screen, and a pager gets its keys, wherever the
 # descriptors of a command lead, in machines with and without a user namespace.
 # These have the programs of this system.  t/person types; a row is named after
-# the program, standard input and output, and when there was typing.
+# the program, standard input and output, and the moment of typing.
 
 load ../common
 load ../machines
 
-# What is typed, and what a program says that has got it.
+# What is typed, and what a program prints that has got it.
 SECRET=swordfish
 SAID='got\x20fjbeqsvfu'
 
-# machine_here NAME [OPTION]...: one with the programs of this system; those of
-# the host are fewer.
+# machine_here NAME [OPTION]...: a machine with the programs of this system,
+# which has more than the host.
 machine_here()
 {
 	host machine "$HOST" scope "$@" --bind-ro=/outer/usr:/usr \
@@ -83,7 +83,7 @@ setup_file()
 	host_start
 	machine_here here
 	machine_here hereu -U
-	# Where t/person tells something inside.
+	# Where t/person sends words to scripts inside.
 	TREES=/proc/$(host leader "$HOST")/root/var/lib/machines
 	export TREES
 	for machine in here hereu; do
@@ -97,9 +97,9 @@ setup_file()
 	done
 }
 
-# Prints the beginning of a call.  $1: its name; $2, $3: standard input and
-# output; errors are the terminal's; $4: the machine; then the command.
-# It may read from a FIFO, $tells.
+# Prints the beginning of a call: $1 is its name; $2 and $3 are standard input
+# and output; errors go to the terminal; $4 is the machine; then the command
+# follows.  If tells is set, the command can read from a FIFO.
 call()
 {
 	cat <<-END
@@ -112,7 +112,7 @@ call()
 	END
 }
 
-# Has t/person make the calls of a plan.
+# Has t/person make the calls of the plan on stdin.
 calls()
 {
 	timeout -k 5 600 "$TOP/t/person" -j 4 >"$BATS_TEST_TMPDIR/has" 3>&- || {
@@ -121,7 +121,7 @@ calls()
 	}
 }
 
-# field NAME: sets value to that of the row in $line.
+# field NAME: sets value to that field of the row in $line.
 field()
 {
 	value="none"
@@ -131,20 +131,20 @@ field()
 	}
 }
 
-# field_is NAME PATTERN: makes the test fail if it is not.
+# field_is NAME PATTERN: adds to $wrong if the field does not match.
 field_is()
 {
 	local pattern value
 
 	field "$1"
-	# A pattern, but for the backslashes of t/person.
+	# Backslashes in the pattern are literal, as t/person prints them.
 	pattern=${2//\\/\\\\}
 	# shellcheck disable=SC2053
 	[[ $value = $pattern ]] || wrong+="$1 should be $2, is $value"$'\n'
 }
 
-# each_row FUNCTION: calls it for each line of what t/person has printed, and
-# fails with what it has found wrong.
+# each_row FUNCTION: calls it for each line that t/person has printed; fails
+# with everything that it has found wrong.
 each_row()
 {
 	local line wrong status=0
@@ -163,7 +163,7 @@ each_row()
 	return "$status"
 }
 
-# What is to be true of each row that asks for a password.
+# Checks a row that asks for a password.
 secret_kept()
 {
 	field_is status 0
@@ -177,8 +177,8 @@ secret_kept()
 }
 
 # secrets_asked WHEN STEP [MIX]...: asks for a password by each program, in each
-# machine, in all mixes of standard input and output but those; it is typed as
-# soon as the step is done.
+# machine, in all mixes of standard input and output except those given; the
+# password is typed as soon as the step is done.
 secrets_asked()
 {
 	local program machine in out
@@ -199,9 +199,9 @@ secrets_asked()
 	each_row secret_kept
 }
 
-@test "nor does one that is typed as soon as there is no echo" {
-	# With a terminal for both the echo is the machine's from the start, and
-	# only the prompt says that it is off.
+@test "a password that is typed as soon as there is no echo does not show" {
+	# If both are a terminal, the machine's terminal does the echo from the
+	# start, and only the prompt shows that the echo is off.
 	calls < <(secrets_asked modes 'modes 1 -ECHO' terminal-terminal)
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/has")" = 80 ]
 	each_row secret_kept
@@ -210,8 +210,8 @@ secrets_asked()
 # The lines that a pager gets.
 LINES_FED=$(printf 'line %d\\n' {1..300})
 
-# pagers WHEN STEP MODES TEXT: less, with its input from wherever that may be,
-# gets these keys as soon as the step is done and the terminal has these modes.
+# pagers WHEN STEP MODES TEXT: less, with each kind of input, gets these keys as
+# soon as the step is done and the terminal has these modes.
 pagers()
 {
 	local machine in less=(less -Pasking)
@@ -238,7 +238,7 @@ keys()
 	printf '%s\n' "$1" "modes 1 $2" 'note during' "type 1 '$3'" end
 }
 
-# What is to be true of each call of less; $1 is shown where there are lines.
+# Checks a call of less; $1 has to be shown if there are lines.
 paged()
 {
 	field_is status 0
@@ -247,12 +247,12 @@ paged()
 	[[ $line = less-null-* ]] || field_is shown1 "*line\x20$1\r\n*"
 }
 
-# A screen that less has filled ends with its prompt.
+# If less has filled the screen, it shows its prompt last.
 PROMPT='await 1 asking'
-# Keys come one by one, and are not echoed; output is as it was.
+# Keys arrive one by one and without echo; the output modes are unchanged.
 MODES=-ICANON,-ECHO,OPOST
 
-@test "a pager is left by its key, wherever its input comes from" {
+@test "a key ends a pager, wherever its input comes from" {
 	calls < <(pagers prompt "$PROMPT" "$MODES" q)
 	[ "$(wc -l <"$BATS_TEST_TMPDIR/has")" = 10 ]
 	each_row paged 1
@@ -272,7 +272,7 @@ MODES=-ICANON,-ECHO,OPOST
 	each_row paged 120
 }
 
-# What is to be true of a script that cannot have the keys.
+# Checks a script that cannot get the keys.
 keys_left()
 {
 	field_is status -2
@@ -282,9 +282,9 @@ keys_left()
 	field_is shown1 'reading\r\nkeys\r\nstill\r\n^C'
 }
 
-# Where standard input is no terminal, and the modes inside are the first ones,
-# keys are not the command's, even if it reads its terminal.
-@test "a script that only reads its terminal leaves the keys, and ends by ^C" {
+# If standard input is no terminal and the modes inside are the first ones, the
+# command gets no keys, even if it reads its terminal.
+@test "a script that only reads its terminal gets no keys, and ends by ^C" {
 	local in machine tells
 
 	for machine in here hereu; do for in in pipe null file; do
@@ -294,8 +294,8 @@ keys_left()
 		    "[ \$state = S ]; do :; done; echo still; } <$tells &" \
 		    "echo reading; read x </dev/tty; echo got'"
 		[ "$in" != pipe ] || echo close
-		# What is put out after the keys, when the script waits for
-		# them, comes past who relays both.
+		# Text that is printed after the keys, when the script waits for
+		# them, has passed the process that relays both.
 		printf '%s\n' 'await 1 reading' "type 1 'keys\\r'" \
 		    'pending 1 5' "tell go '\\n'" 'await 1 still' \
 		    'pending 1 5' 'note during' "type 1 '\\x03'" end
@@ -305,7 +305,7 @@ keys_left()
 	each_row keys_left
 }
 
-# What is to be true of a script that has them.
+# Checks a script that gets them.
 keys_got()
 {
 	field_is status 0
@@ -317,7 +317,7 @@ keys_got()
 	esac
 }
 
-@test "a script reads its terminal where standard input is it" {
+@test "a script reads its terminal if standard input is that terminal" {
 	local out machine
 
 	for machine in here hereu; do for out in terminal pipe file; do

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-enter at terminals that are not a person's own: in tmux, and at many at
-# the same time.
+# nspawn-enter at terminals that are not a person's own: in tmux, and at many
+# terminals at the same time.
 
 load ../common
 load ../machines
@@ -17,6 +17,7 @@ setup_file()
 
 teardown()
 {
+	console_show
 	tmux kill-server 2>/dev/null || true
 	machines_end
 }
@@ -26,7 +27,7 @@ tmux()
 	on_host tmux -L nspawn-tools -f /dev/null "$@"
 }
 
-# A shell of the host in a window of 24 lines and 80 columns.
+# Starts a shell of the host in a window of 24 lines and 80 columns.
 tmux_start()
 {
 	tmux new-session -d -x 80 -y 24 \
@@ -34,7 +35,7 @@ tmux_start()
 	pane_shows '^ready>$'
 }
 
-# Waits until a row is what the extended regular expression says.
+# Waits until a row matches an extended regular expression.
 pane_shows()
 {
 	until_true pane_has "$1" || {
@@ -48,7 +49,7 @@ pane_has()
 	tmux capture-pane -p | grep -Eq "$1"
 }
 
-# The same of a row with this number.
+# The same for the row with this number.
 pane_row_shows()
 {
 	until_true pane_row_has "$1" "$2" || {
@@ -70,12 +71,13 @@ keys()
 
 @test "in tmux a shell inside is edited, and has the window's size" {
 	for call in 'web sh' 'webu sh' 'deb bash --norc' 'debu bash --norc'; do
+		echo "case: $call"
 		tmux_start
 		keys "nspawn-enter -e PS1='in> ' $call"
 		pane_shows '^in>$'
 		keys 'stty size'
 		pane_shows '^24 80$'
-		# A key that is erased, and one that is a sequence.
+		# An erased key, and an escape sequence.
 		keys 'echo onx' BSpace 'e t3' Left t
 		pane_shows '^one tt3$'
 		keys 'until stty size | grep "40 100"; do sleep 0.1; done'
@@ -93,6 +95,7 @@ keys()
 		for call in "nspawn-enter $name less /rows" \
 		    "nspawn-enter $name cat /rows | less" \
 		    "nspawn-enter $name cat /rows | nspawn-enter $name less"; do
+			echo "case: $name $call"
 			tmux_start
 			keys "$call"
 			pane_row_shows 23 '^23$'
@@ -115,6 +118,7 @@ keys()
 
 @test "eight terminals of one machine are typed into and resized at once" {
 	for name in web webu; do
+		echo "case: $name"
 		timeout -k 5 120 expect "$TOP/t/sessions.exp" "$TOP/t/host" \
 		    run "$HOST" "$BIN/nspawn-enter" "$name" 3>&-
 	done

@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# What systemd-nspawn was told by settings files and options about how its
-# machine wants to be stopped, and that nspawn-stop knows it: systemd-nspawn
-# itself, when it gets TERM, shows what is right.  Once for each release of
-# systemd in the names of the links to this file.  t/settings.bash says what
-# the columns are.
+# Settings files and options tell systemd-nspawn how its machine is to be
+# stopped, and nspawn-stop has to know it: systemd-nspawn itself shows what is
+# right when it gets TERM.  t/settings.bash explains the columns.
 
 load ../common
 load ../machines
@@ -17,8 +15,8 @@ setup_file()
 	images_start
 }
 
-# A small raw image, and what systemd-nspawn asks of udev before it uses a loop
-# device: that it is there, and has seen the device.
+# Makes a small raw image, and stands in for udev, which systemd-nspawn wants to
+# see before it uses a loop device.
 images_start()
 {
 	local tree=$BATS_FILE_TMPDIR/tree
@@ -29,13 +27,13 @@ images_start()
 	cp "$TOP/build/static/catcher" "$tree/usr/bin"
 	truncate -s 1M "$BATS_FILE_TMPDIR/image.raw"
 	mkfs.ext4 -q -O ^has_journal -d "$tree" "$BATS_FILE_TMPDIR/image.raw"
-	# The host does not see our /tmp, where that is a tmpfs.
+	# If our /tmp is a tmpfs, the host does not see it.
 	on_host sh -c 'cat >/var/lib/machines/image.raw' \
 	    <"$BATS_FILE_TMPDIR/image.raw"
 	udev_stand_in
 }
 
-# rows VERB: none of the rows on stdin is wrong, and none was forgotten.
+# rows VERB: checks that none of the rows on stdin is wrong or left out.
 rows()
 {
 	local count
@@ -105,7 +103,7 @@ rows()
 	END
 }
 
-@test "a settings file is of the machine's name, or of its tree's" {
+@test "a settings file has the name of the machine or of its tree" {
 	rows table <<-'END'
 	a tree of another name|mv $n x; etc QUIT|-M $n -D $w/x|QUIT
 	a tree of another name, beside
@@ -214,7 +212,7 @@ rows()
 	END
 }
 
-@test "--settings= and --kill-signal= count as systemd-nspawn has them" {
+@test "--settings= and --kill-signal= count as they do for systemd-nspawn" {
 	rows table <<-'END'
 	yes|etc QUIT|$MD --settings=yes|QUIT
 	override|etc QUIT|$MD --settings=override|QUIT
@@ -300,7 +298,7 @@ rows()
 	END
 }
 
-@test "TERM by word beats an init's own, and what --boot implies does not" {
+@test "an explicit TERM replaces an init's own signal, --boot does not" {
 	rows table <<-'END'
 	an init's own|as_runit|$MD|-
 	a file's TERM|as_runit; etc TERM|$MD|TERM
@@ -356,7 +354,7 @@ signals()
 	done
 }
 
-@test "every way to write a signal counts that systemd-nspawn knows" {
+@test "every form of a signal that systemd-nspawn knows counts" {
 	{
 		signals
 		cat <<-'END'
@@ -487,9 +485,10 @@ signals()
 	END
 }
 
-# What comes after a machine's start.  systemd still has what nspawn was told
-# about a scope that nspawn made; without one only the file of today is there.
-@test "a file that has changed since counts where systemd knows no better" {
+# What happens after a machine's start.  systemd still knows what nspawn was
+# told about a scope that nspawn made; without such a scope there is only the
+# file as it is now.
+@test "a file that has changed since counts only where systemd cannot tell" {
 	rows cases <<-'END'
 	scope|another|etc QUIT|$MD|etc HUP; scope_has 3|QUIT
 	unregistered|another|etc QUIT|$MD|etc HUP; scope_has 3|QUIT
@@ -562,9 +561,9 @@ signals()
 	END
 }
 
-# A scope or a service that nspawn did not make has a KillSignal= of its own: of
-# that nspawn was not told.
-@test "what a unit of somebody else's has to say does not count" {
+# A scope or a service that nspawn did not make has a KillSignal= of its own,
+# which nspawn was not told.
+@test "KillSignal= of a unit that nspawn did not make does not count" {
 	rows cases <<-'END'
 	orphan|a scope|in_scope|$MD|scope_has 10|TERM
 	orphan|a scope, and a file|in_scope; etc QUIT|$MD|scope_has 10|QUIT
@@ -588,8 +587,8 @@ signals()
 	END
 }
 
-# A scope, where systemctl has an answer, and one without, or a wrong one.
-@test "a systemctl that hangs, fails or lies leaves the file and the options" {
+# Machines with a scope, for which systemctl has an answer, and without one.
+@test "if systemctl hangs, fails or lies, the file and the options count" {
 	rows cases <<-'END'
 	scope|hangs|etc QUIT|$MD|systemctl_is 'exec sleep 99'|QUIT
 	scope|hangs, an option||$MD --kill-signal=QUIT
@@ -636,7 +635,7 @@ signals()
 	END
 }
 
-# Whoever reads such a file reads for ever, or waits for ever.
+# A process that reads such a file reads for ever, or waits for ever.
 @test "a settings file that does not end does not hold nspawn-stop up" {
 	rows cases <<-'END'
 	orphan|a FIFO||$MD
@@ -689,11 +688,12 @@ signals()
 	END
 }
 
-# The unit that systemd ships has --boot and --settings=override.  With the
-# drop-in of README it stops as it does without, where nspawn is told how.
+# The unit that systemd ships has --boot and --settings=override.  With README's
+# drop-in it stops as it does without, if nspawn is told how.
 @test "a unit of the template stops as its settings file says" {
 	for told in QUIT RTMIN+5 USR2; do
 		for line in '' "ExecStop=$BIN/nspawn-stop --timeout 60 %i"; do
+			echo "case: $told $line"
 			run -0 host_script "$told" "$line" <<-'END'
 			tree=/var/lib/machines/told out=/run/told
 			mkdir -p "$tree"/usr/lib "$tree"/usr/bin "$tree/etc" \
@@ -730,7 +730,7 @@ signals()
 	done
 }
 
-# A script that ends at a signal, and says which in /got.
+# A script that ends at a signal, and writes its name to /got.
 TELLS='for s in HUP QUIT USR1 TERM; do trap "echo $s >/got; exit 0" $s; done; '
 
 # told NAME [SIGNAL]: a machine whose settings file says so.
@@ -742,7 +742,7 @@ told()
 	machine_sh "$1" "$TELLS$WAITS"
 }
 
-@test "several machines are each told what is right, though systemctl hangs" {
+@test "several machines each get the right signal, even if systemctl hangs" {
 	told one QUIT
 	told two HUP
 	told three
@@ -765,8 +765,8 @@ told()
 	machine_file_is four got USR1
 }
 
-# systemctl does not need D-Bus, as root; systemd-nspawn does at its end.
-@test "with D-Bus hung systemd is asked all the same" {
+# As root, systemctl does not need D-Bus; systemd-nspawn needs it at its end.
+@test "systemd is asked even if D-Bus hangs" {
 	told web QUIT
 	on_host sh -c 'printf "[Exec]\nKillSignal=HUP\n" \
 	    >/etc/systemd/nspawn/web.nspawn'

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=releases
 #
-# Machines that have a systemd-nspawn and no PID 1: the copy of an ephemeral
-# one is not made yet, or one that reboots is between two starts; and systemd as
-# PID 1, which takes its time to stop.
+# Machines that have a systemd-nspawn and no PID 1: an ephemeral one whose copy
+# is not finished, or one that reboots and is between two starts.  And a systemd
+# as PID 1, which takes its time to stop.
 
 load ../common
 load ../machines
 
-# What is waited for, and started: by hand, or in a unit.
+# The kinds that are started and waited for: by hand, or in a unit.
 KINDS='hand unregistered unit service'
 
 # PID 1: TERM stops it, and USR1 has it reboot.
@@ -51,8 +51,9 @@ setup_file()
 	esac >"/tmp/$name.supervisor"
 	END
 	echo "$INIT" | on_host sh -c 'cat >/tmp/init'
-	# Whoever opens that file waits, until the process in NAME.holder has
-	# ended; NAME.asked says that somebody does: a lease, see fcntl(2).
+	# Any process that opens that file waits until the process in
+	# NAME.holder has ended; NAME.asked shows that one waits.  This is a
+	# lease, see fcntl(2).
 	on_host sh -c 'cat >/tmp/hold' <<-'END'
 	rm -f "/tmp/$2.holds" "/tmp/$2.asked"
 	perl -e '($file, $name) = @ARGV; open(F, "+<", $file) or die;
@@ -78,13 +79,14 @@ teardown()
 {
 	local name
 
+	console_show
 	for name in "${held[@]}"; do
 		hold_end "$name" || true
 	done
 	machines_end
 }
 
-# hold_end NAME: what was held goes on.
+# hold_end NAME: lets the process go on that waits.
 hold_end()
 {
 	on_host sh -c 'kill $(cat "/tmp/$1.holder"); rm "/tmp/$1.holder"' '' \
@@ -96,7 +98,7 @@ supervisor_of()
 	on_host cat "/tmp/$1.supervisor"
 }
 
-# A process has ended, although its parent may not know yet.
+# True if a process has ended, even if it is a zombie.
 has_ended()
 {
 	on_host sh -c '! grep -q "^State:.[^ZX]" "/proc/$1/status"' '' "$1" \
@@ -113,8 +115,8 @@ log_has()
 	on_host grep -qx "$2" "/tmp/$1.log"
 }
 
-# start_held KIND NAME [OPTION]...: a machine that has no PID 1, since its
-# systemd-nspawn waits for a file: in the middle of a copy with -x.
+# start_held KIND NAME [OPTION]...: starts a machine that has no PID 1, since
+# its systemd-nspawn waits for a file: with -x it is in the middle of the copy.
 start_held()
 {
 	local file=etc/machine-id
@@ -126,7 +128,7 @@ start_held()
 	run ! on_host grep -q up "/tmp/$2.log"
 }
 
-# start_between KIND NAME: one that reboots and is between two starts.
+# start_between KIND NAME: starts one that reboots and is between two starts.
 start_between()
 {
 	local pid
@@ -140,7 +142,7 @@ start_between()
 	until_true asked "$2"
 }
 
-# Waits until the job waits: it sleeps, and no program that it has started runs.
+# Waits until the job sleeps and no program runs that it has started.
 job_await_wait()
 {
 	until_true on_host sh -c '! kill -0 "$1" 2>/dev/null ||
@@ -149,8 +151,8 @@ job_await_wait()
 	lives "$job_inner" || { cat "$job_log"; return 1; }
 }
 
-# start_row KIND: sets name, of a machine without PID 1; KIND is how it is
-# started, and -x that it is copied or "between" that it reboots.
+# start_row KIND WAY: starts a machine without PID 1 and sets name; the way is
+# -x, which copies it, "between", which reboots it, or "plain".
 start_row()
 {
 	local kind=$1 way=$2
@@ -164,14 +166,15 @@ start_row()
 	esac
 }
 
-# rows FUNCTION: with each way and kind.
+# rows FUNCTION: calls it with a machine of each way and kind.
 rows()
 {
 	local kind way
 
 	for way in plain -x between; do
 		for kind in $KINDS; do
-			# Its unit has to start again what reboots.
+			# A machine that reboots in a unit would need the unit
+			# to start it again.
 			[ "$way$kind" != betweenunit ] || continue
 			start_row "$kind" "$way"
 			echo "row: $name"
@@ -187,6 +190,7 @@ time_is_up()
 
 	for option in --timeout=0.2 '--quiet --strict --timeout=0.2' \
 	    --timeout=0; do
+		echo "case: $option"
 		# shellcheck disable=SC2086 # to be split into words
 		run -1 stop $option "$name"
 		echo "$output"
@@ -204,7 +208,7 @@ time_is_up()
 	run ! log_has "$name" stopped
 }
 
-@test "a machine without PID 1 is said to be starting, once time is up" {
+@test "a machine without PID 1 is reported as starting once the time is up" {
 	rows time_is_up
 }
 
@@ -241,7 +245,7 @@ ends_by_itself()
 	rows ends_by_itself
 }
 
-# What it calls with the numbers of a seed, so that it can be repeated.
+# What it does depends on the numbers of a seed, so that it can be repeated.
 REBOOTS='import os, random, signal, subprocess, sys, time
 stop, seed = sys.argv[1], int(sys.argv[2])
 random.seed(seed)
@@ -264,7 +268,7 @@ for row in range(30):
         time.sleep(random.random() / 4)
         done = subprocess.run([stop, "--timeout", "10", "loop"],
             stderr=subprocess.PIPE, text=True)
-        # The state at that moment; a zombie is reaped now.
+        # The state at this moment; a zombie is reaped now.
         ended = nspawn.poll() is not None
         status, said = done.returncode, done.stderr
         count[status] = count.get(status, 0) + 1
@@ -282,7 +286,7 @@ for row in range(30):
         print("row %d: not stopped in order" % row)
 print("counts", count, file=sys.stderr)'
 
-@test "who reboots all the time is never said not to run, and is stopped" {
+@test "a machine that reboots all the time counts as running, and is stopped" {
 	on_host sh -c 'cp -a /usr/lib/nspawn-tools/skeleton \
 	    /var/lib/machines/loop; mkdir -p /var/lib/machines/loop/etc
 	    echo ID=x >/var/lib/machines/loop/etc/os-release'
@@ -296,7 +300,7 @@ print("counts", count, file=sys.stderr)'
 	[ "$output" = '' ]
 }
 
-@test "a systemd that waits for a service is given 90 s, which is said" {
+@test "the message says that a systemd inside may wait 90 s for a service" {
 	host_script <<-'END'
 	cd /var/lib/machines
 	mkdir -p sd .sd/upper .sd/work
@@ -319,7 +323,7 @@ print("counts", count, file=sys.stderr)'
 	[[ "$output" == *'90 s'* ]]
 	machine_file_is sd told ''
 	run ! has_ended "$(supervisor_of sd)"
-	# An init that is none of these has no such patience.
+	# For another init the message does not say so.
 	machine_sh web "trap '' TERM; $WAITS"
 	run -124 stop --timeout 0.2 web
 	[[ "$output" != *'90 s'* ]]

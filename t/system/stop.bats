@@ -2,25 +2,26 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # bats file_tags=kernel
 #
-# What nspawn-stop says and waits for, in real machines.
+# What nspawn-stop prints and waits for, in real machines.
 
 load ../common
 load ../machines
 
-# Whether PID 1 of a machine is in that state.
+# True if PID 1 of a machine is in that state.
 leader_state_is()
 {
 	on_host grep -q "^State:.$2" "/proc/$(leader "$1")/status"
 }
 
-# Starts nspawn-stop on those machines, and goes on once the signal has come.
+# Starts nspawn-stop on those machines, and returns once the signal has been
+# sent.
 stop_start()
 {
 	job_start "$BIN/nspawn-stop" --verbose "$@"
 	until_true grep -q 'sent SIG' "$job_log"
 }
 
-# machine_perl NAME PROGRAM: a machine whose PID 1 is that.
+# machine_perl NAME PROGRAM: a machine whose PID 1 is that program.
 machine_perl()
 {
 	machine scope "$1" --bind-ro=/usr --bind-ro=/usr/lib64:/lib64 -- \
@@ -41,8 +42,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "${lines[1]}" == *'is still running'* ]]
 }
 
-@test "a signal that PID 1 awaits is not said to be lost" {
-	# That of rt_sigtimedwait(2), which waits for USR1 here.
+@test "a signal that PID 1 awaits is not reported as lost" {
+	# It awaits USR1 by rt_sigtimedwait(2), whose number this is.
 	case $(uname -m) in
 	x86_64) number=128 ;;
 	aarch64 | riscv64) number=137 ;;
@@ -101,7 +102,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 # bats test_tags=unified
 @test "a frozen machine is named, and goes on to stop when it is thawed" {
 	machine_sh web "trap 'echo stopped >/stopped; exit 0' TERM; $WAITS"
-	# Releases differ in what they call it.
+	# Releases of systemd differ in the name of the scope.
 	scope=$(on_host sed -n 's,^0::.*/\([^/]*\.scope\)/payload.*,\1,p' \
 	    "/proc/$(leader web)/cgroup")
 	on_host systemctl freeze "$scope"
@@ -115,24 +116,25 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_file_is web stopped stopped
 }
 
-@test "what still runs at the end of the time is listed, ten at most" {
+@test "processes that still run at the end are listed, ten at most" {
 	machine_sh web 'trap "" TERM
 	    for n in 1 2 3 4 5 6 7 8 9 10 11; do sleep 600 & done; '"$WAITS"
 	pid=$(leader web)
-	# Eleven, one that is waited for, and PID 1.
+	# Eleven processes, the one that is waited for, and PID 1.
 	until_true on_host sh -c "[ \$(pgrep -c -P $pid) = 12 ]"
 	run -124 stop --signal none --timeout 0.2 web
 	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
  time is up; its leader is $pid" ]
 	[ "${lines[1]}" = "nspawn-stop: web: $pid (1 inside) sh, in state S" ]
 	for n in 2 3 4 5 6 7 8 9 10; do
+		echo "case: $n"
 		[[ "${lines[n]}" == *' inside) sleep, in state S' ]]
 	done
 	[ "${lines[11]}" = 'nspawn-stop: web: and 3 more' ]
 	[ "${#lines[@]}" = 12 ]
 }
 
-@test "what a machine calls its processes is printable in the list" {
+@test "the names of a machine's processes are made printable in the list" {
 	machine_sh web '{ printf "a\033[31mb" >/proc/self/comm
 	    sleep 600; :; } & '"$WAITS"
 	run -124 stop --timeout 0.2 web
@@ -171,8 +173,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	lives "$pid"
 }
 
-@test "a machine that has just been started hears the signal" {
-	# What it is sent before the exec of PID 1, and before its trap, is lost.
+@test "a machine that has just been started gets the signal" {
+	# A signal before the exec of PID 1, or before its trap, would be lost.
 	on_host sh -c 'cat >/tmp/early' <<-'END'
 	cp -a /usr/lib/nspawn-tools/skeleton /var/lib/machines/early
 	mkdir -p /var/lib/machines/early/etc
@@ -195,7 +197,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	    sh /tmp/early "$BIN/nspawn-stop"
 }
 
-@test "a machine that reboots instead is a failure, said at once" {
+@test "a machine that reboots instead is an error, reported at once" {
 	machine_sh web "trap 'reboot -f' TERM; $WAITS"
 	pid=$(leader web)
 	run -1 stop web
@@ -206,7 +208,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	on_host kill -KILL "$(supervisor web)"
 }
 
-# A unit of a machine that reboots when it is told to stop.
+# Starts a unit whose machine reboots when it is told to stop.
 reboot_unit()
 {
 	host_script "$BIN" <<-'END'
@@ -233,7 +235,7 @@ reboot_unit()
 	until_true on_host test -e /var/lib/machines/again/ready
 }
 
-@test "a unit whose machine reboots is stopped by its own command alone" {
+@test "a unit whose machine reboots is stopped only by its own ExecStop=" {
 	reboot_unit
 	if [ "$(on_host uname -r | cut -d . -f 1)" -ge 7 ] ||
 	    on_host sh -c 'uname -r | grep -qE "^6\.(1[5-9]|[2-9][0-9])"'; then
@@ -253,6 +255,7 @@ reboot_unit()
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
 	for signal in 1 2 3 15; do
+		echo "case: $signal"
 		stop_start web
 		on_host kill "-$signal" "$job_inner"
 		job_end
@@ -287,15 +290,17 @@ reboot_unit()
 	run ! grep -q waiting "$BATS_TEST_TMPDIR/typed"
 }
 
-# Prints what comes to a datagram socket, once its listener is up.
+# Prints the datagrams that a socket receives, once it has printed that it is
+# up.
 LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     bind(S, pack_sockaddr_un($ARGV[0] =~ s/^\@/\0/r)) or die; print "up\n";
     while (defined(recv(S, $m, 9999, 0))) { print "$m" }'
 
 # bats test_tags=timing
-@test "systemd is told what is waited for, by a path or an abstract name" {
+@test "systemd is told about the wait, by a socket with a path or without" {
 	machine_sh web "trap '' TERM; $WAITS"
 	for name in /run/of-test @of-test; do
+		echo "case: $name"
 		job_start perl -e "$LISTENS" "$name"
 		until_true grep -q up "$job_log"
 		run -124 on_host env NOTIFY_SOCKET="$name" "$BIN/nspawn-stop" \

@@ -3,8 +3,7 @@
 # bats file_tags=releases
 #
 # nspawn-enter's terminal, in machines that all tests share: of busybox and of
-# the host's own Debian, with and without a user namespace.  The same tests run
-# once for each release of systemd in the names of the links to this file.
+# the host's own Debian, with and without a user namespace.
 
 load ../common
 load ../machines
@@ -16,7 +15,7 @@ setup_file()
 	host_start_debian
 }
 
-# Runs a command line of the host's shell at a terminal, where nobody types.
+# Runs a command line of the host's shell at a terminal where nothing is typed.
 at_terminal()
 {
 	[ -p "$BATS_TEST_TMPDIR/keys" ] || mkfifo "$BATS_TEST_TMPDIR/keys"
@@ -27,6 +26,7 @@ at_terminal()
 
 @test "a person at a terminal notices nothing" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 timeout 120 expect "$TOP/t/terminal.exp" "$TOP/t/host" \
 		    run "$HOST" "$BIN/nspawn-enter" "$machine" 3>&-
 		[[ "$output" == *'status: 7' ]]
@@ -34,8 +34,8 @@ at_terminal()
 	done
 }
 
-# Prints in a line what a command in the machine has, for each of the 125 mixes
-# of terminal, pipe, file, null and closed, and what came out of it.
+# Prints one line for each of the 125 mixes of terminal, pipe, file, null and
+# closed: what a command in the machine has, and what came out of it.
 mixes()
 {
 	on_host sh -c 'cat >/tmp/mixes' <<-'END'
@@ -108,7 +108,7 @@ mixes()
 	on_host cat /tmp/result
 }
 
-# What each line has to be: a missing descriptor becomes /dev/null.
+# Prints what each line has to be: a missing descriptor becomes /dev/null.
 mixes_expected()
 {
 	local i o e has text
@@ -124,8 +124,9 @@ mixes_expected()
 	done; done; done
 }
 
-@test "each descriptor is a terminal of the machine's, or as it was" {
+@test "each descriptor is a terminal of the machine, or the caller's own" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		mixes "$machine" >"$BATS_TEST_TMPDIR/has"
 		diff <(mixes_expected) "$BATS_TEST_TMPDIR/has"
 		# 25 of 125 mixes have a terminal as output, 25 for errors.
@@ -136,10 +137,12 @@ mixes_expected()
 
 @test "output is complete to its last byte, short or long, at once or slowly" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 at_terminal "for i in \$(seq 300); do
 		    $BIN/nspawn-enter $machine echo line \$i; done"
 		[ "$output" = "$(seq 300 | sed 's/^/line /')" ]
 		for round in 1 2 3 4 5; do
+			echo "case: $machine $round"
 			at_terminal "$BIN/nspawn-enter $machine seq 250000" |
 			    cmp - <(seq 250000)
 		done
@@ -148,9 +151,10 @@ mixes_expected()
 	    { while read -r line; do echo "$line"; done; } | cmp - <(seq 50000)
 }
 
-@test "what was typed ahead is not lost" {
+@test "keys that were typed ahead are not lost" {
 	mkfifo "$BATS_TEST_TMPDIR/keys"
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		exec 9<>"$BATS_TEST_TMPDIR/keys"
 		printf 'one\ntwo\n' >&9
 		run -0 at_terminal "read -r line; $BIN/nspawn-enter $machine \
@@ -160,25 +164,26 @@ mixes_expected()
 	done
 }
 
-# Prints what a command has typed into the terminal at which it was run.
+# Prints what a command has typed into the terminal at which it runs.
 typed_by()
 {
 	at_terminal "stty -echo; $1; stty -icanon min 0 time 0; cat"
 }
 
-@test "nobody in a machine types into the caller's terminal" {
+@test "no process in a machine can type into the caller's terminal" {
 	on_host sh -c 'cat >/var/lib/machines/deb/type;
 	    cp /var/lib/machines/deb/type /var/lib/machines/debu/' <<-'END'
 	open(my $tty, "+<", "/dev/tty");
 	ioctl($_, 0x5412, my $byte = "X")
 	    for STDIN, STDOUT, STDERR, $tty ? $tty : ();
 	END
-	# The kernel lets it be typed where the terminal is the caller's own.
+	# The kernel allows a process to type into its own terminal.
 	run -0 typed_by 'perl /var/lib/machines/deb/type'
 	[[ "$output" == *X* ]]
 	for machine in deb debu; do
 		for to in '' '</dev/null' '>/dev/null' '2>/dev/null' \
 		    '</dev/null >/dev/null' '</dev/null >/dev/null 2>&1'; do
+			echo "case: $machine $to"
 			run -0 typed_by "$BIN/nspawn-enter $machine \
 			    perl /type $to"
 			[ "$output" = '' ]
@@ -197,7 +202,7 @@ typed_by()
 	[ -z "$pid" ] || on_host kill "$pid"
 }
 
-@test "a terminal is made where it is asked for, and not where it is not" {
+@test "a terminal is made only where it is asked for" {
 	run -0 enter -t web tty </dev/null
 	[[ "$output" == */dev/pts/[0-9]*$'\r' ]]
 	run -0 enter -t web cat <<<hello
@@ -210,8 +215,9 @@ typed_by()
 	[ "$output" = in ]
 }
 
-@test "the terminal is the user's" {
+@test "the terminal belongs to the user of the command" {
 	for machine in $MACHINES; do
+		echo "case: $machine"
 		run -0 at_terminal "$BIN/nspawn-enter -u joe $machine sh -c \
 		    \"stat -c %U \\\$(tty); : </dev/tty; : <\\\$(tty)\""
 		[ "$output" = joe ]
@@ -223,6 +229,7 @@ typed_by()
 	for trick in 'umount /dev/ptmx /dev/pts 2>/dev/null; umount /dev/pts' \
 	    'mount -t tmpfs none /dev/pts; mkfifo /dev/pts/ptmx' \
 	    'umount /dev/pts; rmdir /dev/pts; ln -s /proc/1/root /dev/pts'; do
+		echo "case: $trick"
 		enter -q bare sh -c "$trick" 2>/dev/null || true
 		[ "$(enter -q bare stat -f -c %T /dev/pts)" != devpts ]
 		run -0 at_terminal "$BIN/nspawn-enter bare sh -c \
@@ -237,6 +244,7 @@ typed_by()
 
 @test "a machine stops while nspawn-enter is stopped at its terminal" {
 	for name in stopped stoppedu; do
+		echo "case: $name"
 		machine scope "$name" "--private-users=$(
 		    [ "$name" = stopped ] && echo no || echo pick)"
 		on_host sh -c 'cat >/tmp/job' <<-END
@@ -258,8 +266,8 @@ typed_by()
 	done
 }
 
-# kill_at SIGNAL MACHINE: kills nspawn-enter, whose command then is gone and whose
-# terminal is as it was; prints its status.
+# kill_at SIGNAL MACHINE: sends that signal to nspawn-enter; checks that the
+# command is gone and the terminal as it was; prints the status.
 kill_at()
 {
 	local pid
@@ -284,18 +292,20 @@ kill_at()
 	on_host cat /tmp/back
 }
 
-@test "whatever signal ends it, the terminal is as it was and nothing is left" {
+@test "any signal that ends it leaves the terminal as it was, and no process" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL ALRM; do
+			echo "case: $machine $name"
 			run -0 kill_at "$name" "$machine"
 			[ "$output" = $((128 + $(kill -l "$name"))) ]
 		done
 	done
 }
 
-@test "whatever signal ends it without a terminal, nothing is left" {
+@test "any signal that ends it leaves no process, without a terminal" {
 	for machine in $MACHINES; do
 		for name in HUP INT QUIT TERM KILL; do
+			echo "case: $machine $name"
 			job_start "$BIN/nspawn-enter" "$machine" /bin/sleep 4332
 			until_true runs_in_host '/bin/sleep 4332'
 			on_host kill "-$name" "$job_inner"

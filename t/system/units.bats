@@ -1,12 +1,14 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# nspawn-stop as ExecStop= of units, as README shows it, and for very many.
+# nspawn-stop as ExecStop= of units, as README shows it, and for very many
+# machines.
 
 load ../common
 load ../machines
 
-# PID 1 takes so many seconds to stop, and says so last; USR1 ends it at once.
+# PID 1 takes that many seconds to stop, and writes a file last; USR1 ends it at
+# once.
 SLOW='trap "sleep $(cat /slow); echo stopped >/stopped; exit 0" TERM
     trap "exit 0" USR1; echo >/ready; while :; do sleep 600 & wait $!; done'
 
@@ -22,8 +24,8 @@ setup_file()
 	END
 }
 
-# unit SECONDS [LINE]...: starts the unit of README, with those lines too, and a
-# PID 1 that takes so long to stop.
+# unit SECONDS [LINE]...: starts the unit of README with these additional lines,
+# and a PID 1 that takes that long to stop.
 unit()
 {
 	host_script "$BIN" "$@" <<-'END'
@@ -48,7 +50,7 @@ unit()
 	until_true on_host test -e /var/lib/machines/box/ready
 }
 
-# The unit has ended as it should, with its machine clean.
+# Checks that the unit has ended as it should, with a clean stop of its machine.
 unit_is_clean()
 {
 	[ "$(on_host systemctl show -p ActiveState -p Result -p SubState \
@@ -61,6 +63,7 @@ unit_is_clean()
 
 @test "a stop is clean with each KillMode that waits for the machine" {
 	for mode in mixed control-group process none; do
+		echo "case: $mode"
 		unit 1 "KillMode=$mode"
 		on_host systemctl stop box.service
 		unit_is_clean
@@ -69,11 +72,13 @@ unit_is_clean()
 
 @test "a stop that takes longer than TimeoutStopSec= is not cut short" {
 	for access in exec all; do
+		echo "case: $access"
 		unit 6 TimeoutStopSec=2 "NotifyAccess=$access"
 		on_host systemctl stop box.service
 		unit_is_clean
 	done
-	# Without leave to speak it is: so it was that which helped.
+	# If nspawn-stop may not notify systemd, the stop is cut short: so the
+	# notices made the difference.
 	unit 6 TimeoutStopSec=2 NotifyAccess=main
 	on_host systemctl stop box.service || true
 	run ! machine_file_is box stopped stopped
@@ -101,6 +106,7 @@ unit_ended()
 
 @test "a machine that ends by itself leaves no failed unit" {
 	for type in notify simple; do
+		echo "case: $type"
 		unit 0 "Type=$type"
 		on_host kill -USR1 "$(on_host sh -c \
 		    'machinectl show -p Leader --value box')"
@@ -141,7 +147,7 @@ unit_ended()
 	unit 1
 	bus=$(on_host systemctl show -p MainPID --value dbus)
 	on_host kill -STOP "$bus"
-	# systemctl itself speaks with systemd, not over the bus, as root.
+	# As root, systemctl speaks with systemd itself, not over the bus.
 	on_host systemctl stop box.service
 	on_host kill -CONT "$bus"
 	machine_file_is box stopped stopped
@@ -150,6 +156,7 @@ unit_ended()
 @test "a host that is shut down lets its machines finish" {
 	other=$HOST-other
 	for after in 'After=dbus.service systemd-machined.service' ''; do
+		echo "case: $after"
 		host boot "$other" bookworm
 		host run "$other" sh -eu -s "$BIN" "$after" <<-'END'
 		tree=/var/lib/machines/box
@@ -175,8 +182,8 @@ unit_ended()
 	done
 }
 
-# Powers the host off, and sees what its machine said last: by a descriptor,
-# since the file goes with the host.
+# Powers the host off, and reads what its machine wrote last; it opens the file
+# before, since the file ends with the host.
 off_said()
 {
 	local root
@@ -217,10 +224,11 @@ off_said()
 	esac
 }
 
-@test "who waits sleeps until something happens" {
+@test "nspawn-stop sleeps while it waits, until something happens" {
 	machine scope web
 	job_start "$BIN/nspawn-stop" --signal none web
-	# Its last look is after the second in which a signal should be heard.
+	# nspawn-stop checks once more after the second in which a signal should
+	# be handled.
 	until_true rests
 	run -0 stop web
 	job_end
@@ -232,7 +240,7 @@ switches()
 	on_host grep ctxt "/proc/$job_inner/status"
 }
 
-# Whether it has not run for three seconds.
+# True if it has not run for three seconds.
 rests()
 {
 	local now

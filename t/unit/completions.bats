@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What bash, zsh and fish offer, asked of the shells themselves.  machinectl, and
-# what lists the machines, are the tests' own.
+# What bash, zsh and fish offer; the shells themselves are asked.  machinectl,
+# and the program that lists machines, are made up by the tests.
 
 load ../common
 load ../library
@@ -29,14 +29,15 @@ setup()
 	END
 }
 
-# Puts a nspawn-enter of that text before the real one.
+# Puts the script on stdin as nspawn-enter before the real one.
 lister_make()
 {
 	cat >"$BATS_TEST_TMPDIR/bin/nspawn-enter"
 	chmod +x "$BATS_TEST_TMPDIR/bin/nspawn-enter"
 }
 
-# offers SHELL LINE [CANDIDATE]...: these, and no others, for the line's end
+# offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
+# end of the line.
 offers()
 {
 	local shell=$1 line=$2
@@ -57,6 +58,7 @@ options_of_help()
 @test "each shell offers the options that --help lists" {
 	for program in nspawn-enter nspawn-stop; do
 		for shell in "${SHELLS[@]}"; do
+			echo "case: $program $shell"
 			run -0 "$TOP/t/candidates" "$shell" "$program -" 3>&-
 			diff <(options_of_help "$program") \
 			    <(tr -d = <<<"$output" | LC_ALL=C sort)
@@ -67,6 +69,7 @@ options_of_help()
 
 @test "each shell knows which options take an argument" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 "$TOP/t/candidates" bash "$program -" 3>&-
 		diff <("$BUILD/$program" --help |
 		    grep -oE '^ .{5}--[a-z-]+=' | grep -o -- '--.*' |
@@ -74,6 +77,7 @@ options_of_help()
 		mapfile -t options < <(grep '=$' <<<"$output")
 		for option in "${options[@]}"; do
 			for shell in "${SHELLS[@]}"; do
+				echo "case: $program $option $shell"
 				run -0 "$TOP/t/candidates" "$shell" \
 				    "$program ${option%=} x --fo" 3>&-
 				[ "$output" = --foreign ]
@@ -85,8 +89,9 @@ options_of_help()
 	done
 }
 
-@test "machines are offered, but for those that have no name" {
+@test "machines are offered, except those that have no name" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-stop ' my-box web
 		offers "$shell" 'nspawn-stop -t 5 w' web
 		offers "$shell" 'nspawn-stop web --verbose m' my-box
@@ -98,6 +103,7 @@ options_of_help()
 
 @test "signals and namespaces are offered" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-stop web -s RT' RTMIN+3 RTMIN+4
 		offers "$shell" 'nspawn-stop --signal T' TERM
 	done
@@ -106,8 +112,9 @@ options_of_help()
 	offers fish 'nspawn-enter --only=uts,n' --only=uts,network
 }
 
-@test "behind the machine its own programs are offered" {
+@test "after the machine its own programs are offered" {
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
 		offers "$shell" 'nspawn-enter -q web my' mysql
 		offers "$shell" 'nspawn-enter my-box m'
@@ -116,16 +123,18 @@ options_of_help()
 	done
 }
 
-@test "a program's name that is not plain gets on no command line" {
+@test "a program's name with special characters gets on no command line" {
 	touch "$tree/sbin/m;ls" "$tree/sbin/m x" "$tree/sbin/m"$'\e[2J' \
 	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
 	for shell in "${SHELLS[@]}"; do
-		# What is in one of its lines alone is a plain name again.
+		echo "case: $shell"
+		# A name with a line break looks like plain names, one for each
+		# line.
 		offers "$shell" 'nspawn-enter web m' m mdev mount.x mysql
 	done
 }
 
-@test "who fails to list machines offers nothing and is not heard" {
+@test "a list of machines that fails offers nothing and prints nothing" {
 	machinectl_make <<-'END'
 	#!/bin/sh
 	echo 'Failed to connect to bus' >&2
@@ -133,6 +142,7 @@ options_of_help()
 	END
 	lister_make <"$BATS_TEST_TMPDIR/bin/machinectl"
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		export SCREEN=$BATS_TEST_TMPDIR/screen
 		offers "$shell" 'nspawn-stop w'
 		offers "$shell" 'nspawn-enter web m'
@@ -140,12 +150,13 @@ options_of_help()
 	done
 }
 
-@test "who hangs is not waited for" {
+@test "a list of machines that hangs is not waited for" {
 	lister_make <<-'END'
 	#!/bin/sh
 	exec sleep 60
 	END
 	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		SECONDS=0
 		offers "$shell" 'nspawn-stop w'
 		[ "$SECONDS" -lt 15 ]

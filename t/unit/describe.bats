@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# A program of three pages that has nothing but common.h to go by.
+# A short program that is built only on common.h.
 
 load ../common
 load ../library
@@ -23,7 +23,7 @@ describe()
 	"$BUILD/describe" --proc="$proc" --cgroup="$cgroups" "$@"
 }
 
-# machine NAME EXE [OPTION]...: its $leader and its $nspawn
+# machine NAME EXE [OPTION]...: makes a machine; sets leader and nspawn.
 machine()
 {
 	local name=$1 exe=$2
@@ -50,7 +50,7 @@ machine()
 	[[ "${lines[1]}" == "db: leader $leader init busybox init stop SIGPWR"* ]]
 }
 
-@test "what cannot be described is said, and the others are described" {
+@test "a machine that cannot be described is reported, the others are shown" {
 	machine web /usr/bin/server
 	run -1 --separate-stderr describe other web
 	[[ "$output" == "web: leader $leader init unknown stop SIGTERM"* ]]
@@ -61,12 +61,12 @@ machine()
 	[ "$output" != '' ]
 }
 
-@test "the host's own directories are looked at without options" {
+@test "without options the host's own directories are used" {
 	run -1 "$BUILD/describe" no-such-machine
 	[ "$output" = 'describe: no-such-machine: no such machine is running' ]
 }
 
-@test "its help lists its options" {
+@test "the help of the program lists its options" {
 	run -0 describe --help
 	[[ "$output" == *'--proc=DIR'*'--cgroup=DIR'*'--help'* ]]
 }

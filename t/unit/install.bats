@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What make puts where: programs, installed files, tarballs.  It does so in
-# copies of the sources, so that nothing of the caller's is touched.
+# What make puts where: programs, installed files, tarballs.  It runs in copies
+# of the sources, so that it does not touch the caller's.
 
 load ../common
 
@@ -14,7 +14,7 @@ copy()
 	    completions t .ci .gitignore "$1")
 }
 
-# The same, under git; the time of the commit is always the same.
+# The same copy, in git; the time of its commit is always the same.
 copy_under_git()
 {
 	copy "$1"
@@ -29,7 +29,7 @@ make()
 	command make --silent --no-print-directory "$@" 3>&-
 }
 
-# Says whether a program needs no other file to run, at any address.
+# True if a program needs no other file to run, and runs at any address.
 static_pie()
 {
 	local headers
@@ -50,9 +50,10 @@ setup()
 	root=$BATS_TEST_TMPDIR/root
 }
 
-@test "flags of the caller do not lose what the sources need" {
+@test "flags of the caller do not replace those that the sources need" {
 	copy "$copy"
 	for flags in CFLAGS= CFLAGS=-O0 'CFLAGS=-std=gnu99 -g' LDFLAGS=-s; do
+		echo "case: $flags"
 		run -0 make -B -C "$copy" "$flags"
 		[ "$output" = '' ]
 		run -0 "$copy/nspawn-stop" --version
@@ -60,7 +61,7 @@ setup()
 		[ "$output" = '' ]
 		static_pie "$copy/build/static/nspawn-stop"
 	done
-	# As packagers give them.
+	# Packagers set variables like these.
 	run -0 env CFLAGS=-DGIVEN CPPFLAGS=-DTOO LDFLAGS=-Wl,-z,now \
 	    make --no-print-directory -B -n -C "$copy"
 	[[ "$output" == *-DTOO*-DGIVEN*-Wl,-z,now*-std=c11* ]]
@@ -71,6 +72,7 @@ setup()
 	make -C "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		static_pie "$copy/$program"
 		static_pie "$copy/build/static/$program"
 	done
@@ -84,16 +86,19 @@ setup()
 	copy "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		[ "$(stat -c %s "$copy/build/static/$program")" -lt 100000 ]
 	done
 }
 
 @test "static programs are the same from two folders" {
 	for folder in "$copy" "$copy-of-another-name"; do
+		echo "case: $folder"
 		copy "$folder"
 		make -C "$folder" static
 	done
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		cmp "$copy/build/static/$program" \
 		    "$copy-of-another-name/build/static/$program"
 	done
@@ -123,7 +128,7 @@ setup()
 	make -C "$copy" uninstall DESTDIR="$root"
 }
 
-@test "each kind of file has a folder of its own to be put into" {
+@test "each kind of file can be installed into a folder of its own" {
 	copy "$copy"
 	folders=(BINDIR=/b SBINDIR=/s MANDIR=/m BASHCOMPDIR=/bash
 	    ZSHCOMPDIR=/zsh FISHCOMPDIR=/fish)
@@ -151,11 +156,12 @@ setup()
 	[ ! -e "$copy/nspawn-stop" ]
 }
 
-@test "what is installed completes in the shells" {
+@test "the completions work in the shells once they are installed" {
 	copy "$copy"
 	make -C "$copy" install PREFIX="$root"
 	PATH=$root/bin:$root/sbin:$PATH
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		# shellcheck disable=SC2016 # variables of the shells
 		run -0 bash -c '. "$1" && complete -p "$2"' bash \
 		    "$root/share/bash-completion/completions/$program" \
@@ -178,6 +184,7 @@ setup()
 	chmod -R go-rwx "$copy-of-another-name"
 	touch "$copy-of-another-name/common.c" "$copy/not-tracked"
 	for folder in "$copy" "$copy-of-another-name"; do
+		echo "case: $folder"
 		make -C "$folder" dist
 		sums+=("$(cd "$folder/build/release" && sha256sum ./*)")
 	done
@@ -188,7 +195,7 @@ setup()
 	[ "${sums[0]}" = "${sums[2]}" ]
 }
 
-@test "the sources' tarball has all that is tracked, and builds" {
+@test "the sources' tarball has all tracked files, and builds" {
 	copy_under_git "$copy"
 	touch "$copy/not-tracked"
 	make -C "$copy" dist
@@ -219,6 +226,7 @@ setup()
 	nspawn-tools-$version.tar.gz
 	END
 	for tarball in nspawn-tools-"$version"-*; do
+		echo "case: $tarball"
 		name=${tarball%.tar.gz}
 		tar -xzf "$tarball"
 		diff - <(files "$name") <<-'END'
@@ -233,6 +241,7 @@ setup()
 		./nspawn-stop
 		END
 		for program in nspawn-enter nspawn-stop; do
+			echo "case: $tarball $program"
 			machine_is "${name##*-}" "$name/$program"
 		done
 	done
@@ -250,7 +259,7 @@ machine_is()
 	run -0 readelf --wide --file-header --program-headers "$2"
 	[[ "$output" == *"Machine: "*"${machines[$1]}"* ]]
 	[[ "$output" != *INTERP* ]]
-	# glibc has no start-up code for this on each.
+	# glibc does not have the start-up code for this on each architecture.
 	musl=("${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl/${1/v7/}"-*)
 	[ ! -e "${musl[0]}" ] || static_pie "$2"
 }

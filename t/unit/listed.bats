@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# How the machines of a made-up proc directory are listed: by which name, and
-# with what beside it.
+# How the machines of a made-up proc directory are listed: under which name, and
+# what is listed with it.
 
 load ../common
 load ../library
@@ -19,8 +19,8 @@ teardown()
 	idles_end
 }
 
-# unit_names CGROUP NAME: the machine in that one, whose supervisor was killed,
-# has that name.
+# unit_names CGROUP NAME: checks that a machine in that cgroup without a
+# supervisor is listed under that name.
 unit_names()
 {
 	idle_start
@@ -31,8 +31,8 @@ unit_names()
 	rm -r "${proc:?}/$idle"
 }
 
-# words_name NAME WORD...: a machine whose supervisor has those words has that
-# name, whatever its unit.
+# words_name NAME WORD...: checks that a machine whose supervisor has those
+# arguments is listed under that name, whatever its unit is.
 words_name()
 {
 	local expected=$1
@@ -48,12 +48,12 @@ words_name()
 	rm -r "${proc:?}/$nspawn" "${proc:?}/$leader"
 }
 
-@test "no process is no line" {
+@test "without processes nothing is listed" {
 	run -0 library list "$proc"
 	[ "$output" = '' ]
 }
 
-@test "a unit's name is the machine's" {
+@test "the name of a unit gives that of the machine" {
 	unit_names /machine.slice/machine-web.scope/payload web
 	unit_names /machine.slice/web.scope/payload/init.scope web
 	unit_names /machine-web.scope/payload web
@@ -65,7 +65,7 @@ words_name()
 	unit_names /machine.slice/a.scope.scope/payload a.scope
 }
 
-@test "what systemd has escaped in it is read" {
+@test "characters that systemd has escaped in a unit's name are read" {
 	unit_names '/machine.slice/machine-my\x2dbox.x.scope/payload' my-box.x
 	unit_names '/machine.slice/machine-a\x2db\x2dc.scope/payload' a-b-c
 	unit_names \
@@ -76,7 +76,7 @@ words_name()
 	    machine-x
 }
 
-@test "without a supervisor a unit that is named after no machine is none's" {
+@test "without a supervisor a unit of any other name gives no machine" {
 	for unit in own.service web.service 'machine-a\x5fb.scope' \
 	    'machine-a\x2.scope' 'machine-a\.scope' 'a\x2d.scope' \
 	    'machine-a_b.scope' machine-.scope -.scope .scope web.slice.x \
@@ -84,6 +84,7 @@ words_name()
 	    'machine-a b.scope' "machine-$(printf %065d 1).scope" \
 	    "machine-$(printf %0200d 1).scope" __memory.scope \
 	    $'machine-a\tb.scope' $'machine-\303\244.scope' x; do
+		echo "case: $unit"
 		idle_start
 		proc_leader "$idle" 1 "0::/machine.slice/$unit/payload"
 		run -0 library list "$proc"
@@ -92,7 +93,7 @@ words_name()
 	done
 }
 
-@test "a name may be as long as machined lets it" {
+@test "a name may be as long as machined allows" {
 	long=$(printf %064d 1)
 	unit_names "/machine.slice/machine-$long.scope/payload" "$long"
 	unit_names "/machine.slice/$long.scope/payload" "$long"
@@ -101,9 +102,10 @@ words_name()
 	words_name - -M "$long$long"
 }
 
-@test "what is in no unit's payload has no unit" {
+@test "a leader that is in no unit's payload is listed without a unit" {
 	for cgroup in 0::/ 0::/user.slice 0::/machine.slice/machine-web.scope \
 	    '' nonsense; do
+		echo "case: $cgroup"
 		idle_start; nspawn=$idle
 		idle_start; leader=$idle
 		proc_supervisor "$nspawn" 0 -M web
@@ -114,7 +116,7 @@ words_name()
 	done
 }
 
-@test "a supervisor's words name the machine before its unit does" {
+@test "a supervisor's arguments name the machine before its unit does" {
 	words_name web -M web
 	words_name web -Mweb
 	words_name web -qbMweb -D /x/other
@@ -130,7 +132,7 @@ words_name()
 	[ "$output" = "machine-web $leader $nspawn machine-web.scope 0" ]
 }
 
-@test "without a name in them the folder or the image gives it" {
+@test "without a name in the arguments the folder or the image gives it" {
 	words_name web -D /var/lib/machines/web
 	words_name web -D /var/lib/machines/web/ -b
 	words_name web --directory=web
@@ -144,7 +146,7 @@ words_name()
 	words_name here
 }
 
-@test "words without a name give none" {
+@test "arguments without a name give none" {
 	words_name - -D /
 	words_name - -M a_b
 	words_name - -M ../web
@@ -155,7 +157,7 @@ words_name()
 	words_name - -D /x/___
 }
 
-@test "a copy's random name is the one of its unit" {
+@test "the random name of an ephemeral copy is the one of its unit" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -x -D /x/web
@@ -169,6 +171,7 @@ words_name()
 @test "several machines of one name are several lines" {
 	expected=
 	for uid in 0 0 4711; do
+		echo "case: $uid"
 		idle_start; nspawn=$idle
 		proc_supervisor "$nspawn" "$uid" -M web
 		idle_start
@@ -195,7 +198,7 @@ words_name()
 	[ "$output" = "web $leader $nspawn machine-web.scope 0" ]
 }
 
-@test "what a stranger calls a machine is believed to be his" {
+@test "another user's supervisor may name a machine, which is listed as his" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 4711 -M web
@@ -205,7 +208,7 @@ words_name()
 	[ "$output" = "web $leader $nspawn user@4711.service 4711" ]
 }
 
-@test "a pid namespace in no unit and without a supervisor is no machine" {
+@test "a pid namespace without a unit and without a supervisor is no machine" {
 	idle_start
 	proc_leader "$idle" 1 '0::/user.slice/sandbox.scope'
 	run -0 library list "$proc"

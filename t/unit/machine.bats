@@ -22,7 +22,7 @@ in_machine()
 	[ "$output" = "$3" ]
 }
 
-@test "a cgroup is the machine's when its unit's payload follows the slices" {
+@test "a cgroup is the machine's if its unit's payload follows the slices" {
 	in_machine web '0::/machine.slice/machine-web.scope/payload' yes
 	in_machine web '0::/machine.slice/machine-web.scope/payload/init' yes
 	in_machine web '0::/machine.slice/web.scope/payload' yes
@@ -38,7 +38,7 @@ in_machine()
 	in_machine memory '0::/machine.slice/_memory.scope/payload' yes
 }
 
-@test "a hybrid host shows it in one hierarchy among others" {
+@test "a hybrid host shows the machine's cgroup in one hierarchy among others" {
 	in_machine web \
 	    $'9:name=systemd:/machine.slice/web.scope/payload\n0::/' yes
 	in_machine web $'4:memory:/machine.slice/web.scope/payload\n0::/' no
@@ -106,7 +106,7 @@ names()
 	names web 'it kill-signal=' -x -M web -D /x/other
 }
 
-@test "a command line that does not say gives no name" {
+@test "a command line without any name gives none" {
 	names web 'none kill-signal='
 	names web 'none kill-signal=' -b
 	names web 'none kill-signal=' -D .
@@ -116,7 +116,7 @@ names()
 	names web 'none kill-signal=' -M
 }
 
-@test "the payload's own words are not read" {
+@test "the payload's own arguments are not read" {
 	names web 'none kill-signal=' -b /bin/sh -M web
 	names web 'none kill-signal=' -- -M web
 	names web 'none kill-signal=' -q --bind -M web
@@ -161,7 +161,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "a supervisor's program that was replaced still is one" {
+@test "a supervisor whose program was replaced still is one" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -M web
@@ -171,7 +171,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "what only calls itself systemd-nspawn is no supervisor" {
+@test "a process that only calls itself systemd-nspawn is no supervisor" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -M web
@@ -206,7 +206,7 @@ names()
 	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
 }
 
-@test "a stranger's machine is told from ours, and never in its way" {
+@test "another user's machine is told from ours, and never hides it" {
 	idle_start; theirs=$idle
 	proc_supervisor "$theirs" 4711 -M web
 	idle_start; leader=$idle
@@ -222,7 +222,7 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "a unit whose supervisor names another machine is another's" {
+@test "a unit whose supervisor names another machine belongs to that machine" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 --register=no -M machine-web
@@ -234,15 +234,17 @@ names()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-# Finds a machine with the hierarchy $cgroups, and notes what was listed.
+# Finds a machine with the hierarchy $cgroups, and writes down which directories
+# are listed.
 find_listed()
 {
-	# The search for leaks cannot be made under strace.
+	# The search for leaks does not work under strace.
 	ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/listed" -y -e trace=getdents64 \
 	    "$BUILD/library" find "$proc" "$1" "$cgroups"
 }
 
-# found_by_cgroup NAME UNIT PLACE: without a look at all processes
+# found_by_cgroup NAME UNIT PLACE: it is found without a search of all
+# processes.
 found_by_cgroup()
 {
 	idle_start; nspawn=$idle
@@ -256,7 +258,7 @@ found_by_cgroup()
 	run ! grep -F "<$proc>" "$BATS_TEST_TMPDIR/listed"
 }
 
-@test "the hierarchy of cgroups leads to the unit without a look at all" {
+@test "the hierarchy of cgroups leads to the unit without a full search" {
 	mkdir -p "$cgroups/system.slice/web.service" "$cgroups/init.scope"
 	found_by_cgroup web machine.slice/machine-web.scope payload
 	found_by_cgroup late machine.slice/late.scope payload/init.scope
@@ -276,6 +278,7 @@ found_by_cgroup()
 	echo called >>"$0.calls"
 	END
 	for unit in machine.slice/own.service system.slice/mine.service; do
+		echo "case: $unit"
 		idle_start; nspawn=$idle
 		idle_start; leader=$idle
 		proc_supervisor "$nspawn" 0 -M "${unit##*/}"
@@ -293,7 +296,7 @@ found_by_cgroup()
 	proc_supervisor "$idle" 0 -M web
 	run -1 library find "$proc" web "$cgroups"
 	[ "${lines[0]}" = EAGAIN ]
-	# What it makes to prepare a leader is not one more.
+	# A process that prepares a leader does not count as one.
 	supervisor=$idle
 	idle_start
 	proc_supervisor "$idle" 0 -M web
@@ -304,7 +307,7 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "a leader is found behind the others of a payload, however many" {
+@test "a leader is found among the processes of a payload, however many" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	unit=machine.slice/web.scope/payload
@@ -321,7 +324,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "what the hierarchy shows is believed only if proc says the same" {
+@test "the hierarchy is believed only if proc says the same" {
 	idle_start; nspawn=$idle
 	proc_supervisor "$nspawn" 0 -M other
 	idle_start; other=$idle
@@ -337,6 +340,7 @@ found_by_cgroup()
 	namespace_share "$ours" pid self
 	for pid in "$other" "$inner" "$deep" "$ours" "$nspawn" 0 1 \
 	    4194304 99999999999 -1 x ''; do
+		echo "case: $pid"
 		cgroup_put machine.slice/web.scope/payload "$pid"
 		run -1 library find "$proc" web "$cgroups"
 		[ "${lines[0]}" = ESRCH ]
@@ -351,10 +355,12 @@ found_by_cgroup()
 	cgroup_put machine.slice/web.scope/payload "$one"
 	for unit in machine.slice/machine-web.scope a.slice/a-b.slice/web.scope \
 	    web.scope 'system.slice/systemd-nspawn@web.service'; do
+		echo "case: $unit"
 		idle_start; two=$idle
 		proc_leader "$two" "$nspawn" "0::/$unit/payload"
-		# Wherever in its payload the other one has gone.
+		# The other leader may be anywhere in its payload.
 		for place in payload payload/init.scope payload/elsewhere; do
+			echo "case: $unit $place"
 			cgroup_put "$unit/payload"
 			cgroup_put "$unit/$place" "$two"
 			run -1 library find "$proc" web "$cgroups"
@@ -372,6 +378,7 @@ found_by_cgroup()
 	idle_start; nspawn=$idle
 	proc_supervisor "$nspawn" 0 -M web
 	for unit in one.service two.service; do
+		echo "case: $unit"
 		idle_start
 		proc_leader "$idle" "$nspawn" "0::/system.slice/$unit/payload"
 		cgroup_put "system.slice/$unit/payload" "$idle"
@@ -399,7 +406,7 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "what a user's own manager has made is not the host's unit" {
+@test "a unit of a user's own manager is not taken for one of the host" {
 	unit=user.slice/user-1.slice/user@1.service/a.slice/web.scope/payload
 	idle_start; theirs=$idle
 	proc_supervisor "$theirs" 4711 -M x
@@ -422,7 +429,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	run -0 library find "$proc" web /nonexistent
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
-	# And what its supervisor can no longer tell.
+	# And that of which its supervisor can no longer tell the name.
 	ln -sfn /usr/bin/python3 "$proc/$nspawn/exe"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor 0 owner 0 ours" ]
@@ -441,7 +448,7 @@ found_by_cgroup()
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	[ ! -e "$BATS_TEST_TMPDIR/calls" ]
-	# What the kernel says of its own /proc: a link for each process.
+	# The kernel's own /proc has one link for each process.
 	mkdir "$proc"/x{1..1000}
 	[ "$(stat -c %h "$proc")" -gt 1000 ] ||
 	    cannot 'the file system does not count the links of a directory'
@@ -450,8 +457,9 @@ found_by_cgroup()
 	[ -e "$BATS_TEST_TMPDIR/calls" ]
 }
 
-@test "strangers stand in nobody's way, however many they are" {
+@test "other users' machines hide none of ours, however many they are" {
 	for uid in 4711 4712; do
+		echo "case: $uid"
 		idle_start; theirs=$idle
 		proc_supervisor "$theirs" "$uid" -M web
 		idle_start
@@ -472,7 +480,7 @@ found_by_cgroup()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-@test "machinectl is asked for what no unit shows" {
+@test "machinectl is asked for a machine that no unit shows" {
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0
@@ -487,8 +495,9 @@ found_by_cgroup()
 	[ "${lines[0]}" = ESRCH ]
 }
 
-@test "an answer of machinectl that is none is not believed" {
+@test "an invalid answer of machinectl is not believed" {
 	for answer in '' 0 1 -1 x '12 34' 99999999999999999999; do
+		echo "case: $answer"
 		machinectl_make <<-END
 		#!/bin/sh
 		echo '$answer'
@@ -528,7 +537,7 @@ found_by_cgroup()
 	[[ "${lines[1]}" == *"$idle"* ]]
 }
 
-# A machine web, with its $leader and its $nspawn.
+# Makes a machine web; sets leader and nspawn.
 web_make()
 {
 	idle_start; nspawn=$idle
@@ -538,13 +547,14 @@ web_make()
 	cgroup_put "machine.slice/${1:-web.scope}/payload" "$leader"
 }
 
-@test "what cannot be read is no answer" {
-	# A directory can be opened, and reading it fails.
+@test "a file that cannot be read leaves the question open" {
+	# A directory stands for a file that can be opened and not read.
 	web_make
 	for file in "$proc/$leader/status" "$proc/$leader/cgroup" \
 	    "$proc/$nspawn/cmdline" \
 	    "$proc/$nspawn/status" \
 	    "$cgroups/machine.slice/web.scope/payload/cgroup.procs"; do
+		echo "case: $file"
 		mv "$file" "$BATS_TEST_TMPDIR/kept"
 		mkdir "$file"
 		run -1 library find "$proc" web "$cgroups"
@@ -557,25 +567,27 @@ web_make()
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 }
 
-# Whether qemu-user runs the library, which wants descriptors and a PATH of its
-# own.
+# True if qemu-user runs the library: it needs more descriptors, and a PATH of
+# its own.
 is_emulated()
 {
 	[ -n "${EMULATED-}" ] || return
 	echo "# qemu-user for $EMULATED takes part itself" >&3
 }
 
-@test "too few descriptors are no answer, by whatever way it is found" {
+@test "too few descriptors leave the question open, on every way of finding" {
 	! is_emulated || return 0
 	for unit in web.scope own.service elsewhere; do
+		echo "case: $unit"
 		web_make "$unit"
 		[ "$unit" != elsewhere ] || rm -r "${cgroups:?}/machine.slice"
 		for limit in {3..18}; do
+			echo "case: $unit $limit"
 			run env ASAN_OPTIONS=detect_leaks=0 bash -c \
 			    'ulimit -n "$0"; "$@" || exit 1' "$limit" \
 			    timeout 10 "$BUILD/library" find "$proc" web \
 			    "$cgroups"
-			# A dynamic program needs some before it starts.
+			# A dynamic program needs some of them before it starts.
 			[ "$status" = 0 ] || [ "${lines[0]}" = EMFILE ] ||
 			    [[ "$output" == *'rror while loading'* ]]
 		done
@@ -585,12 +597,14 @@ is_emulated()
 	done
 }
 
-@test "a machinectl that cannot be run is no answer, unless there is none" {
+@test "a machinectl that cannot be run leaves it open, a missing one does not" {
 	for text in '' nonsense; do
+		echo "case: $text"
 		machinectl_make <<<"$text"
 		run -1 library find "$proc" web
-		# glibc has a shell run it, which then has no answer; nor has a
-		# child that cannot say why, for an emulator's vfork(2).
+		# glibc has a shell run it, which then gives no answer; and a
+		# child in an emulator, whose vfork(2) differs, cannot report
+		# why it failed.
 		if [ -n "${EMULATED-}" ] || [[ $BUILD == */sanitized ]]; then
 			[[ "${lines[0]}" =~ ^(ENOEXEC|ESRCH)$ ]]
 		else
@@ -603,7 +617,7 @@ is_emulated()
 	[ "${lines[0]}" = EACCES ]
 	PATH=/nowhere run -1 "$BUILD/library" find "$proc" web
 	[ "${lines[0]}" = ESRCH ]
-	# Nor one that is killed.
+	# Nor is one that is killed an answer.
 	machinectl_make <<-'END'
 	#!/bin/sh
 	kill -KILL $$
@@ -612,22 +626,22 @@ is_emulated()
 	[ "${lines[0]}" = ETIMEDOUT ]
 }
 
-@test "a machine is its supervisor's user's, whoever made its user namespace" {
+@test "a machine belongs to its supervisor's user, whoever made its namespace" {
 	web_make
-	# It cannot be asked who made this one.
+	# The owner of this made-up namespace cannot be asked for.
 	namespace_make "$leader" user
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 0 ours" ]
 	called=systemd-nspawn status_write "$proc/$nspawn/status" 1 4711 "$nspawn"
 	run -0 library find "$proc" web "$cgroups"
 	[ "$output" = "leader $leader supervisor $nspawn owner 4711 foreign" ]
-	# Without it nothing else tells.
+	# Without a supervisor nothing else tells the owner.
 	ln -sfn /usr/bin/python3 "$proc/$nspawn/exe"
 	run -1 library find "$proc" web "$cgroups"
 	[ "${lines[0]}" != ESRCH ]
 }
 
-@test "a namespace that only the leader lacks is not one that nobody has" {
+@test "a namespace that only the leader lacks is known to the kernel" {
 	web_make
 	run -0 library namespaces "$proc" "$leader"
 	[ "$output" = 'pid ' ]
@@ -644,15 +658,16 @@ is_emulated()
 	[ "$output" = ESRCH ]
 }
 
-@test "of each process every file is read once" {
+@test "each file of each process is read only once" {
 	for unit in web.scope own.service; do
+		echo "case: $unit"
 		web_make "$unit"
 		ASAN_OPTIONS=detect_leaks=0 strace -o "$BATS_TEST_TMPDIR/opened" \
 		    -e trace=open,openat "$BUILD/library" find "$proc" web \
 		    "$cgroups"
 		run -0 sed -nE "s,.*\"($leader|$nspawn)/([a-z]*)\".*,\2,p" \
 		    "$BATS_TEST_TMPDIR/opened"
-		# Whose child a leader is, only once its parent is held.
+		# The parent of a leader is read again once the parent is held.
 		expected=$'status\ncgroup\ncmdline\nstatus\nstatus'
 		[ "$(sort <<<"$output")" = "$(sort <<<"$expected")" ]
 		rm -rf "${proc:?}/$leader" "${proc:?}/$nspawn" \
@@ -719,7 +734,7 @@ fate_is()
 	[ "$output" = "$1" ]
 }
 
-@test "what becomes of a signal follows from what PID 1 does with it" {
+@test "the fate of a signal follows from what PID 1 does with it" {
 	idle_start
 	mkdir -p "$proc/$idle/fdinfo"
 	fate_is handled 15 "$((1 << 14))"
@@ -731,7 +746,7 @@ fate_is()
 	fate_is 'blocked awaited' 15 0 "$((1 << 14))"
 	fate_is 'blocked awaited' 38 0 "$((1 << 37))"
 	fate_is blocked 16 0 "$((1 << 15))"
-	# As x86-64 has it, and riscv64.
+	# The names on x86-64 and riscv64.
 	for place in do_sigtimedwait __riscv_sys_rt_sigtimedwait; do
 		printf %s "$place" >"$proc/$idle/wchan"
 		fate_is 'unknown awaited' 15
@@ -740,7 +755,7 @@ fate_is()
 		printf %s "$place" >"$proc/$idle/wchan"
 		fate_is 'discarded awaited' 15
 	done
-	# That of 32 bits with times of 64; 4096 is nobody's.
+	# The call of 32-bit systems with 64-bit times; no system has 4096.
 	echo '421 0x0 0x0' >"$proc/$idle/syscall"
 	fate_is 'unknown awaited' 15
 	echo '4096 0x0 0x0' >"$proc/$idle/syscall"
@@ -755,10 +770,12 @@ fate_is()
 @test "a namespace has our name and the kernel's" {
 	for pair in mount:mnt uts:uts ipc:ipc network:net pid:pid \
 	    cgroup:cgroup user:user time:time mnt:mnt net:net; do
+		echo "case: $pair"
 		run -0 library namespace "${pair%:*}"
 		[ "$output" = "${pair#*:}" ]
 	done
 	for name in '' moun mounts netw all; do
+		echo "case: $name"
 		run -0 library namespace "$name"
 		[ "$output" = none ]
 	done
@@ -776,6 +793,7 @@ fate_is()
 	run -0 library user 0 < <(printf r:x:0:0::/h:)
 	[ "$output" = '0:0 r /h ' ]
 	for who in 9 root: rootx roo ''; do
+		echo "case: $who"
 		run -1 library user "$who" <<<"$passwd"
 		[ "$output" = ENOENT ]
 	done
@@ -786,10 +804,11 @@ fate_is()
 	    'root:x:-0:0::/:/bin/sh' "root:x:0:0::/$(printf 'a%.0s' {1..999}):" \
 	    'root:x:4294967296:0::/:/bin/sh' 'root:x:0:4294967295::/:/bin/sh' \
 	    'root:x:0:0::home:/bin/sh' 'root:x:0:0::/:sh'; do
+		echo "case: $text"
 		run -1 library user 0 <<<"$text"
 		[ "$output" = ENOENT ]
 	done
-	# The number that means "leave it as it is" to setresuid(2).
+	# For setresuid(2) this number means "leave it unchanged".
 	run -1 library user 4294967295 <<<'x:x:4294967295:0::/:/bin/sh'
 	[ "$output" = ENOENT ]
 }
@@ -803,10 +822,11 @@ fate_is()
 	run -0 library group 44 nobody <<<"$group"
 	[ "$output" = '44:' ]
 	for name in x '' 4294967295 4294967296; do
+		echo "case: $name"
 		run -1 library group "$name" joe <<<"$group"
 		[ "$output" = ENOENT ]
 	done
-	# As many as Linux takes, and lines of any length.
+	# As many members as Linux takes, and lines of any length.
 	run -0 library group last u < <(seq -f 'g:x:%.0f:u' 2 65536
 	    printf 'last:x:1:%s,u\n' "$(printf 'm%.0s,' {1..9999})")
 	[ "$(wc -w <<<"$output")" = 65537 ]
@@ -814,13 +834,15 @@ fate_is()
 	[ "$output" = E2BIG ]
 }
 
-@test "an id of a user namespace has one outside, or none" {
+@test "an id of a user namespace is mapped to one outside, or to none" {
 	map=$'         0     100000      65536\n     70000          5         1'
 	for pair in 0:100000 65535:165535 70000:5; do
+		echo "case: $pair"
 		run -0 library outside "${pair%:*}" <<<"$map"
 		[ "$output" = "${pair#*:}" ]
 	done
 	for id in 65536 70001; do
+		echo "case: $id"
 		run -1 library outside "$id" <<<"$map"
 		[ "$output" = ENOENT ]
 	done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# That help, manuals and README say the same: what --help of the built programs
-# lists is what the others are held against.
+# Help, manuals and README have to agree: the others are compared with what
+# --help of the built programs lists.
 
 load ../common
 
@@ -23,8 +23,8 @@ options_of_manual()
 	    sed 's/^/-/; s/ , Fl / -/; s/ Ns = Ns Ar / =/' | sort
 }
 
-# Those in the lines of README's section on the program that are set in, by
-# their long names.
+# The options in the indented lines of README's section on the program, by their
+# long names.
 options_of_readme()
 {
 	awk -v program="$1" '$0 == program { on = 1 } $0 == "" { gap++ }
@@ -45,7 +45,7 @@ section()
 	awk -v name="$2" '/^\.Sh / { on = $0 == ".Sh " name } on' "$TOP/man/$1"
 }
 
-@test "the programs have options to be held against" {
+@test "--help of the programs lists options, to compare the manuals with" {
 	run -0 options_of_help nspawn-enter
 	[ "${#lines[@]}" -gt 15 ]
 	[[ $'\n'$output$'\n' == *$'\n-u --user =USER\n'* ]]
@@ -57,6 +57,7 @@ section()
 
 @test "manual and --help list the same options" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		diff <(options_of_help "${manual%.*}") \
 		    <(options_of_manual "$manual")
 	done
@@ -64,6 +65,7 @@ section()
 
 @test "README and --help list the same options" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		diff <(options_of_help "$program" | long_names) \
 		    <(options_of_readme "$program")
 	done
@@ -72,6 +74,7 @@ section()
 @test "manual and --help list the same kinds of namespaces" {
 	for kind in $("$BUILD/nspawn-enter" --help |
 	    sed -nE "s/.*stay in the caller's (\w+) namespace.*/\1/p"); do
+		echo "case: $kind"
 		kinds+=("$kind")
 		grep -qE "^\\.Cm $kind [,.]\$" "$TOP/man/nspawn-enter.1"
 	done
@@ -84,17 +87,20 @@ section()
 	    sed -nE 's/^\.It ([0-9]+)$/\1/p')
 	for status in $(section nspawn-enter.1 'EXIT STATUS' |
 	    sed -nE 's/^\.It ([0-9]+)$/\1/p'); do
+		echo "case: $status"
 		statuses+=("$status")
 		"$BUILD/nspawn-enter" --help | grep -qw "$status"
 	done
 	[ "${#statuses[@]}" = 3 ]
 }
 
-# Which other manuals this host has says nothing about ours.
+# Other manuals need not be installed here.
 @test "mandoc finds nothing in the manuals" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		run mandoc -T lint "$TOP/man/$manual"
 		for line in "${lines[@]}"; do
+			echo "case: $manual $line"
 			[[ "$line" == *'referenced manual not found'* ||
 			    "$line" == *'outdated mandoc.db'* ]]
 		done
@@ -106,6 +112,7 @@ section()
 		for name in NAME SYNOPSIS DESCRIPTION ENVIRONMENT FILES \
 		    'EXIT STATUS' EXAMPLES 'HOW IT WORKS' SECURITY \
 		    'SEE ALSO'; do
+			echo "case: $manual $name"
 			[ "$(section "$manual" "$name" | wc -l)" -gt 1 ]
 		done
 	done
@@ -113,9 +120,11 @@ section()
 
 @test "lines of the manuals have room in 80 columns" {
 	for manual in "${MANUALS[@]}"; do
+		echo "case: $manual"
 		run -0 mandoc -T ascii -O width=79 "$TOP/man/$manual"
 		run -0 col -bx <<<"$output"
 		for line in "${lines[@]}"; do
+			echo "case: $manual $line"
 			[ "${#line}" -le 80 ]
 		done
 	done

@@ -1,11 +1,12 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# What the command lines take and refuse, before anything is looked for.
+# What the command lines accept and refuse, before any machine is searched for.
 
 load ../common
 
-# refused PROGRAM TEXT WORD...: one line that says TEXT, then where to look
+# refused PROGRAM TEXT WORD...: checks for one line that has TEXT, and one that
+# says where to look.
 refused()
 {
 	local program=$1 text=$2
@@ -27,8 +28,9 @@ as_nobody()
 	fi
 }
 
-@test "help goes to stdout, and asking for it is no mistake" {
+@test "--help prints to standard output, with status 0" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 --separate-stderr "$BUILD/$program" --help
 		[[ "${lines[0]}" == "Usage: $program "* ]]
 		[ "$stderr" = '' ]
@@ -44,13 +46,15 @@ as_nobody()
 	version=$(sed -n 's/^VERSION = //p' "$TOP/Makefile")
 	[ -n "$version" ]
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		run -0 "$BUILD/$program" --version
 		[ "$output" = "$program $version" ]
 	done
 }
 
-@test "without a machine there is nothing to do" {
+@test "a call that names no machine is refused" {
 	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
 		refused "$program" 'no machine is named'
 		refused "$program" 'no machine is named' --
 	done
@@ -59,6 +63,7 @@ as_nobody()
 @test "a name that no machine can have is refused" {
 	for name in ../x a_b .host '' "$(printf 'a%.0s' {1..65})"; do
 		for program in nspawn-enter nspawn-stop; do
+			echo "case: $name $program"
 			refused "$program" "'$name' cannot be the name" "$name"
 			refused "$program" "'$name' cannot be the name" \
 			    -- "$name"
@@ -70,25 +75,26 @@ as_nobody()
 	refused nspawn-stop "'a_b' cannot be the name" web a_b other
 }
 
-@test "what other programs take is answered by what to give here" {
+@test "options of other programs are answered with what to give here" {
 	run -125 "$BUILD/nspawn-enter" root@web true
 	[[ "${lines[0]}" == *"'root@web' cannot be the name of a machine"* ]]
 	[ "${lines[1]}" = \
 	    'nspawn-enter: the user of the machine is given by -u USER' ]
 	[ "${lines[2]}" = "Try 'nspawn-enter --help'." ]
 	for words in '-it web sh' '-i web' '-ti web sh'; do
+		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -125 "$BUILD/nspawn-enter" $words
 		[ "${lines[-2]}" = 'nspawn-enter: no -i is needed: the command'\
 " always has the caller's standard input" ]
 		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
 	done
-	# Elsewhere they are but wrong.
+	# Elsewhere they are only invalid.
 	refused nspawn-stop 'cannot be the name of a machine' root@web
 	refused nspawn-stop i -i web
 }
 
-@test "an option that there is not is refused" {
+@test "an unknown option is refused" {
 	refused nspawn-enter 'nonsense' --nonsense web
 	refused nspawn-enter 'nonsense' web --nonsense true
 	refused nspawn-stop 'nonsense' web --nonsense
@@ -96,7 +102,7 @@ as_nobody()
 	refused nspawn-stop 'timeout' web --timeout
 }
 
-@test "a time, a signal and a list that are none are refused" {
+@test "an invalid time, signal or list is refused" {
 	refused nspawn-stop "'5x' is no time" web --timeout 5x
 	refused nspawn-stop "'' is no time" web -t ''
 	refused nspawn-stop 'too long' web -t 99999999999
@@ -106,14 +112,15 @@ as_nobody()
 	refused nspawn-enter "'' is no kind of namespace" --only= web
 	refused nspawn-enter "'' is no kind of namespace" --only=uts, web
 	for user in '' : joe: :users; do
+		echo "case: $user"
 		refused nspawn-enter 'a user is USER or USER:GROUP' -u "$user" web
 	done
 	refused nspawn-enter 'a variable needs a name' -e =x web
 	refused nspawn-enter "'tmp' is no absolute path" -w tmp web
 }
 
-@test "who is not root is told so, and nothing is done" {
-	# Where the programs are, perhaps only root can go.
+@test "a caller who is not root is told so, and nothing is done" {
+	# The folder of the programs may be open to root only.
 	seen=$(mktemp -d /tmp/nspawn-tools.XXXXXX)
 	cp -L "$BUILD"/nspawn-* "$seen"
 	chmod -R a+rX "$seen"

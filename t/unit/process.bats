@@ -14,8 +14,8 @@ teardown()
 	idles_end
 }
 
-# emulator_lacks WHAT OUTPUT WORD...: whether it is qemu-user that runs the
-# library, and gives just that output for want of what it cannot do.
+# emulator_lacks WHAT OUTPUT WORD...: true if qemu-user runs the library and
+# gives exactly that output, since it does not support it.
 emulator_lacks()
 {
 	local what=$1 output=$2
@@ -25,7 +25,7 @@ emulator_lacks()
 	echo "# qemu-user for $EMULATED cannot do $what" >&3
 }
 
-@test "a deadline passes, and may never come" {
+@test "a deadline passes, or never comes" {
 	run -0 library deadline 60000
 	[ "$output" = left ]
 	run -0 library deadline 0
@@ -60,14 +60,17 @@ emulator_lacks()
 	emulator_lacks 'openat2(2)' 'errno 38' in-root "$root" /etc/passwd &&
 	    return
 	for path in /etc/passwd /etc/link /../../etc/passwd /etc/absolute; do
+		echo "case: $path"
 		run -0 library in-root "$root" "$path"
 		[ "$output" = inside ]
 	done
 	for path in /etc/up /etc/proc /etc/none; do
+		echo "case: $path"
 		run -1 library in-root "$root" "$path"
 		[ "$output" = ENOENT ]
 	done
 	for path in /etc/fifo /etc; do
+		echo "case: $path"
 		run -1 library in-root "$root" "$path"
 		[ "$output" = EINVAL ]
 	done
@@ -89,7 +92,7 @@ emulator_lacks()
 }
 
 @test "a helper that is not there is said to be missing" {
-	# By that, the child says why it could not execute.
+	# The child reports by this why it could not execute.
 	emulator_lacks 'vfork(2), but a fork(2)' '1 ' run 20000 no-such-helper &&
 	    return
 	run -0 library run 20000 no-such-helper
@@ -117,7 +120,7 @@ emulator_lacks()
 	[ "$output" = ESRCH ]
 }
 
-# A status of /proc, with any of its lines replaced by those of the arguments.
+# Prints a status of /proc; each argument replaces the line of that name.
 status()
 {
 	local line
@@ -143,7 +146,7 @@ status()
 	[ "$output" = 'PPid:	9 T ppid 7 tracer 12 uid 1000 depth 2 inner 1 '\
 'pending 1 blocked 8000000000000000 caught 200000a002 bounding 1ffffffffff '\
 'no_new_privs filtered' ]
-	# A kernel may have no filters.
+	# A kernel may be built without filters.
 	run -0 library status < <(status Seccomp:)
 	[[ "$output" == *' bounding 0' ]]
 }
@@ -159,6 +162,7 @@ status()
 	    SigCgt: CapBnd: NoNewPrivs: Seccomp:$'\tx' PPid:$'\tx' PPid:$'\t99999999999' NSpid:$'\t' \
 	    TracerPid:$'\t-1' Uid:$'\t4294967296' SigCgt:$'\t0' \
 	    SigBlk:$'\t000000000000000' ShdPnd:$'\t000000000000000g'; do
+		echo "case: $line"
 		run -1 library status < <(status "$line")
 		[ "$output" = EINVAL ]
 	done
@@ -169,7 +173,8 @@ status()
 	proc=$BATS_TEST_TMPDIR/proc
 	mkdir -p "$proc/7"
 	for some in "$groups" '0 7 4294967295' 5 ''; do
-		# Before NSpid, as the kernel has it.
+		echo "case: ${some:0:40}"
+		# The kernel prints the groups before NSpid.
 		{
 			printf 'Name:\tx\nGroups:\t%s \n' "$some"
 			status | sed 1d
@@ -202,10 +207,12 @@ status()
 	} >"$proc/7/cgroup"
 	for pair in :/u memory:/m cpu:/c:d cpuacct:/c:d cpu,cpuacct:/c:d \
 	    cpuset:/s name=systemd:/x.slice/y "name=n7:$deep"; do
+		echo "case: ${pair:0:40}"
 		run -0 library path "$proc" 7 "${pair%%:*}" 4096
 		[ "$output" = "${pair#*:}" ]
 	done
 	for name in mem acct cpus systemd name=n 'cpu,'; do
+		echo "case: $name"
 		run -1 library path "$proc" 7 "$name" 4096
 		[ "$output" = ENOENT ]
 	done
@@ -214,8 +221,9 @@ status()
 	[ "$output" = ENAMETOOLONG ]
 	run -1 library path "$proc" 8 memory 4096
 	[ "$output" = ENOENT ]
-	# What the kernel may have cut.
+	# The kernel may have cut a path of this length.
 	for length in 4094 4095 5000; do
+		echo "case: $length"
 		printf '6:memory:/m\n0::/%s\n' \
 		    "$(printf "%0$((length - 1))d" 0)" >"$proc/7/cgroup"
 		run library path "$proc" 7 '' 4096
@@ -226,7 +234,8 @@ status()
 	done
 }
 
-# label OWN THEIRS [MODULE]: what that is as the label of the next exec
+# label OWN THEIRS [MODULE]: prints the text that makes that the label of the
+# next exec.
 label()
 {
 	mkdir -p "$proc/self/attr/$3" "$proc/7/attr/$3"
@@ -240,7 +249,7 @@ label()
 	mkdir -p "$proc/7"
 	run -0 library label "$proc" 7
 	[ "$output" = '' ]
-	# AppArmor, which may be first or beside another module.
+	# AppArmor may be the first module, or be used beside another one.
 	label $'unconfined\n' $'bar-jail (enforce)\n' ''
 	[ "$output" = 'exec bar-jail' ]
 	label $'a (b)//&c (complain)\n' $'unconfined\n' ''
@@ -253,7 +262,7 @@ label()
 	# SELinux.
 	label $'u:r:unconfined_t:s0\0' $'u:r:container_t:s0:c1,c2\0' ''
 	[ "$output" = u:r:container_t:s0:c1,c2 ]
-	# That of a process that has ended is nobody's.
+	# A process that has ended has no label.
 	rm -r "$proc/7"
 	run -0 library label "$proc" 7
 	[ "$output" = '' ]

@@ -13,19 +13,21 @@ expect()
 @test "a machine's name is made of labels" {
 	call=(name)
 	for name in web my-box.x memory 1 A a.b.c "$(printf 'a%.0s' {1..64})"; do
+		echo "case: $name"
 		expect "$name" yes
 	done
 }
 
-@test "what is no machine's name is refused" {
+@test "an invalid name of a machine is refused" {
 	call=(name)
 	for name in '' .host -x x- a..b .a a. a_b ../x a/b a@b 'a b' a.-b a-.b \
 	    $'a\n' ä "$(printf 'a%.0s' {1..65})"; do
+		echo "case: $name"
 		expect "$name" no
 	done
 }
 
-@test "a unit's name escapes what units do not have" {
+@test "the name of a unit has escapes for characters that units cannot have" {
 	call=(escape)
 	expect web web
 	expect my-box.x 'my\x2dbox.x'
@@ -48,11 +50,12 @@ expect()
 	number 18446744073709551616 18446744073709551615 ERANGE 1
 	number 5 3 ERANGE 1
 	for text in '' -1 +1 ' 1' '1 ' 0x1 1a; do
+		echo "case: $text"
 		number "$text" 100 EINVAL 1
 	done
 }
 
-# Times as systemd.time(7) has them, and what is none.
+# Times as systemd.time(7) has them, and invalid ones.
 TIMES=(0 5 00005 1.5 .5 0.0001 1.23456789 0.9999ms 2.0001ms 0.0000001 1.1us
     5s 5sec 5second 5seconds 5m 5min 5minute 5minutes 5M 5month 5months 1y
     1year 1years 1w 1week 2weeks 1d 1day 3days 1h 1hr 2hour 2hours 500ms
@@ -64,7 +67,7 @@ TIMES=(0 5 00005 1.5 .5 0.0001 1.23456789 0.9999ms 2.0001ms 0.0000001 1.1us
     INFINITY 'infinity 1s' '1s infinity' infinity1s 18446744073709 584542y
     99999999999999999999 week s ms 5ss '' ' ' $'5\ts' $'5\n')
 
-# What systemd makes of a time: microseconds, or nothing.
+# span TEXT: prints what systemd makes of a time, in microseconds, or nothing.
 span()
 {
 	LC_ALL=C.UTF-8 systemd-analyze timespan -- "$1" 2>/dev/null |
@@ -77,6 +80,7 @@ span()
 	command -v systemd-analyze >/dev/null ||
 	    cannot 'what systemd makes of a time is not known'
 	for text in "${TIMES[@]}"; do
+		echo "case: $text"
 		right=$(span "$text")
 		case $right in
 		18446744073709551615) right=9223372036854775807 ;;
@@ -98,9 +102,11 @@ span()
 	expect 1000000000 1000000000000
 	for text in 99999999999 99999999999999999999999999 1000000000h \
 	    584541y; do
+		echo "case: $text"
 		expect "$text" ERANGE 1
 	done
 	for text in '' -1 s 5. inf; do
+		echo "case: $text"
 		expect "$text" EINVAL 1
 	done
 }
@@ -108,6 +114,7 @@ span()
 @test "a signal has a name, a number, or is relative to the real-time ones" {
 	call=(signal)
 	for text in TERM SIGTERM term sigTerm 15; do
+		echo "case: $text"
 		expect "$text" '15 SIGTERM'
 	done
 	expect RTMIN '34 SIGRTMIN'
@@ -119,22 +126,24 @@ span()
 	expect 32 '32 32'
 }
 
-@test "what is no signal is refused" {
+@test "an invalid signal is refused" {
 	call=(signal)
 	for text in '' 0 65 -1 SIG FOO RTMIN+31 RTMAX-31 RTMIN-1 RTMAX+1 RTMIN+ \
 	    RTMIN3 'TERM ' SIGSIGTERM; do
+		echo "case: $text"
 		expect "$text" '-1 '
 	done
 }
 
-@test "a signal of its own number is not another one's name" {
+@test "the number of each signal gives its own name" {
 	for n in $(seq 1 31); do
+		echo "case: $n"
 		run -0 library signal "$n"
 		[ "$output" = "$n SIG$(kill -l "$n" | sed 's/^SIG//;s/^POLL$/IO/')" ]
 	done
 }
 
-@test "what a container says is printable before it is shown" {
+@test "text from a container is made printable before it is shown" {
 	run -0 library printable $'a\e[31m\x7f\\é' 64
 	[ "$output" = 'a\x1b[31m\x7f\x5c\xc3\xa9' ]
 }
