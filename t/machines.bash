@@ -138,7 +138,7 @@ job_start()
 	job_log=$BATS_TEST_TMPDIR/job
 	rm -f "$job_log"
 	# A shell script's jobs in the background ignore these signals.
-	on_host sh -c 'echo $$; exec env --default-signal=INT,QUIT "$@"' \
+	on_host sh -c 'echo $$; exec env --default-signal=HUP,INT,QUIT "$@"' \
 	    job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
 	until_true test -s "$job_log"

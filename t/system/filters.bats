@@ -146,7 +146,6 @@ calls_under_filters()
 	[ ! -s "$BATS_TEST_TMPDIR/new" ]
 }
 
-# bats test_tags=kernel
 @test "a filter for calls that nobody makes changes nothing" {
 	for options in '' --drop-capability=all -U; do
 		echo "case: $options"

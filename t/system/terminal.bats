@@ -274,7 +274,7 @@ kill_at()
 
 	on_host sh -c 'cat >/tmp/killed && rm -f /tmp/back' <<-END
 	before=\$(stty -g)
-	env --default-signal=INT,QUIT $BIN/nspawn-enter $2 /bin/sleep 4331
+	env --default-signal=HUP,INT,QUIT $BIN/nspawn-enter $2 /bin/sleep 4331
 	status=\$?
 	until [ "\$(stty -g)" = "\$before" ]; do :; done
 	echo \$status >/tmp/back
