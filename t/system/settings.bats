@@ -688,8 +688,9 @@ signals()
 	END
 }
 
-# The unit that systemd ships has --boot and --settings=override.  With README's
-# drop-in it stops as it does without, if nspawn is told how.
+# The unit that systemd ships has --boot and --settings=override.  With the
+# drop-in of nspawn-stop.8 it stops as it does without, where nspawn is told
+# how.
 @test "a unit of the template stops as its settings file says" {
 	for told in QUIT RTMIN+5 USR2; do
 		for line in '' "ExecStop=$BIN/nspawn-stop --timeout 60 %i"; do

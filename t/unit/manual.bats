@@ -39,6 +39,23 @@ long_names()
 	grep -oE -- '--[a-z-]+' | sort
 }
 
+# messages SOURCE CALL: the fixed parts of two words or more, one a line, of the
+# texts that are arguments of calls whose names match
+messages()
+{
+	CALL=$2 perl -0777 -ne 's{/\*.*?\*/}{}gs;
+	while (/\b(?:$ENV{CALL})\(((?:[^;"]|"(?:\\.|[^"\\])*")*);/g) {
+		my $arguments = $1;
+		while ($arguments =~ /((?:"(?:\\.|[^"\\])*"\s*)+)/g) {
+			my $text = $1 =~ s/"\s*"//gr =~ s/^"|"\s*$//gr;
+			for (split /%[-.*]*z?[a-z]|\\n/, $text) {
+				s/^[\s:;,(\x27\]]+|[\s:;,(\x27]+$//g;
+				print "$_\n" if length >= 12 && / /;
+			}
+		}
+	}' "$TOP/$1" | sort -u
+}
+
 # section FILE NAME: the text of a manual's section, as mdoc
 section()
 {
@@ -94,7 +111,27 @@ section()
 	[ "${#statuses[@]}" = 3 ]
 }
 
-# Other manuals need not be installed here.
+# messages_explained SOURCE CALL MANUAL COUNT: so many at least, each is there
+messages_explained()
+{
+	mapfile -t lines < <(messages "$1" "$2")
+	[ "${#lines[@]}" -ge "$4" ]
+	for line in "${lines[@]}"; do
+		section "$3" DIAGNOSTICS | grep '^\.It ' |
+		    grep -qF -e "$line" ||
+		    { echo "$3 does not explain: $line"; return 1; }
+	done
+}
+
+@test "each manual explains the messages of its program" {
+	messages_explained nspawn-enter.c 'say|say_errno|fail|fail_errno' \
+	    nspawn-enter.1 40
+	messages_explained nspawn-stop.c 'say|say_error|fail' nspawn-stop.8 40
+	messages_explained common.c 'text_format|command_fail' \
+	    nspawn-enter.1 20
+}
+
+# Which other manuals this host has says nothing about ours.
 @test "mandoc finds nothing in the manuals" {
 	for manual in "${MANUALS[@]}"; do
 		echo "case: $manual"
