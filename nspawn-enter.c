@@ -106,26 +106,27 @@ enum {
 
 #define OWN_OPTIONS	14
 
+/* All options but those that namespaces add. */
 static const struct option_spec own_options[OWN_OPTIONS] = {
-	{ "only", KEY_ONLY, "LIST", "join only those, separated by commas:"
-	    " mount, uts, ..." },
-	{ "user", 'u', "USER", "be that user of the machine, or USER:GROUP" },
-	{ "chdir", 'w', "DIR", "start in that directory of the machine" },
-	{ "setenv", 'e', "VAR", "set VAR=VALUE, or the caller's VAR; may be"
-	    " repeated" },
+	{ "user", 'u', "USER", "run as USER of the machine, or as USER:GROUP" },
+	{ "chdir", 'w', "DIR", "start in the directory DIR of the machine" },
+	{ "setenv", 'e', "VAR", "set VAR=VALUE, or copy the caller's VAR;"
+	    " repeatable" },
+	{ "tty", 't', NULL, "always give the command a terminal" },
+	{ "no-tty", 'T', NULL, "give the command pipes, never a terminal" },
 	{ "preserve-env", KEY_PRESERVE, NULL, "keep the caller's environment" },
-	{ "tty", 't', NULL, "make a terminal, whatever the caller has" },
-	{ "no-tty", 'T', NULL, "make none, and use pipes in its place" },
-	{ "privileged", KEY_PRIVILEGED, NULL, "keep the caller's capabilities,"
-	    " cgroups and limits, no filters" },
-	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "leave out the machine's system"
-	    " call filters" },
-	{ "quiet", 'q', NULL, "no warnings" },
-	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
+	{ "quiet", 'q', NULL, "print no warnings" },
+	{ "list", KEY_LIST, NULL, "list the running machines, and exit" },
+	{ "foreign", KEY_FOREIGN, NULL, "allow a machine that belongs to"
 	    " another user" },
-	{ "list", KEY_LIST, NULL, "list the running machines, and enter none" },
-	{ "help", 'h', NULL, "show this text" },
+	{ "privileged", KEY_PRIVILEGED, NULL, "do not confine the command as"
+	    " PID 1 is confined" },
+	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "do not apply the machine's"
+	    " system call filters" },
+	{ "help", 'h', NULL, "show this help" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
+	{ "only", KEY_ONLY, "LIST", "join only these namespaces, like"
+	    " mount,network,pid" },
 };
 
 /* Signals that are meant for the command. */
@@ -231,12 +232,14 @@ namespace_key(int namespace)
 	}
 }
 
-/* Puts the options of all namespaces before our own. */
+/* Fills in all options: our own, then one for each kind of namespace. */
 static void
-options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
+options_fill(struct option_spec options[OWN_OPTIONS + NAMESPACES + 1])
 {
 	static char names[NAMESPACES][16], helps[NAMESPACES][48];
 
+	memcpy(options, own_options, sizeof(own_options));
+	options += OWN_OPTIONS;
 	for (int i = 0; i < NAMESPACES; i++) {
 		const char *name = namespace_kinds[i].name;
 
@@ -246,8 +249,7 @@ options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
 		options[i] = (struct option_spec){ .name = names[i],
 		    .key = namespace_key(i), .help = helps[i] };
 	}
-	memcpy(options + NAMESPACES, own_options, sizeof(own_options));
-	options[NAMESPACES + OWN_OPTIONS] = (struct option_spec){ 0 };
+	options[NAMESPACES] = (struct option_spec){ 0 };
 }
 
 static void
@@ -256,14 +258,17 @@ help(const struct option_spec *options)
 	print("Usage: nspawn-enter [OPTION]... MACHINE [OPTION]..."
 	    " [--] [COMMAND [ARGUMENT]...]\n"
 	    "       nspawn-enter --list\n\n"
-	    "Runs a command in a running systemd-nspawn machine, in all of its"
-	    " namespaces;\nwithout a command the user's login shell.\n\n"
-	    "Options:\n");
+	    "Runs COMMAND in a running systemd-nspawn machine, in all of its"
+	    " namespaces.\nWithout COMMAND it runs the login shell of the"
+	    " user, who is root by default.\n\n"
+	    "Options, before or after the machine name:\n");
 	option_help(stdout, options);
-	print("\nExit status: the command's; 128 + n if signal n ended it;"
-	    " 127 if it was not\nfound, 126 if it could not be executed, 125"
-	    " for a mistake in the call or a\nfailure of nspawn-enter"
-	    " itself.\n");
+	print("\nExit status:\n"
+	    "  125    a usage error, or nspawn-enter itself failed\n"
+	    "  126    the command could not be executed\n"
+	    "  127    the command was not found\n"
+	    "  128+n  signal n ended the command\n"
+	    "  else   the exit status of the command\n");
 }
 
 static _Noreturn void
@@ -279,11 +284,10 @@ set_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say("'%s' cannot be the name of a machine: it is made of 1 to"
-		    " %d letters, digits, '-' and '.'",
-		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		say(MACHINE_NAME_INVALID, printable(name, clean,
+		    sizeof(clean)), MACHINE_NAME_MAX);
 		if (strchr(clean, '@') != NULL)
-			say("the user of the machine is given by -u USER");
+			say("use -u USER to choose a user of the machine");
 		try_help();
 	}
 	settings->name = name;
@@ -298,7 +302,8 @@ set_only(struct settings *settings, const char *list)
 		int number = namespace_number(list, length);
 
 		if (number == -1) {
-			say("'%.*s' is no kind of namespace",
+			say("invalid namespace '%.*s': use mount, uts, ipc,"
+			    " network, pid, cgroup, time or user",
 			    (int)length, list);
 			try_help();
 		}
@@ -313,14 +318,16 @@ set_user(struct settings *settings, char *text)
 {
 	char *colon = strchr(text, ':');
 
+	if (*text == '\0' || colon == text ||
+	    (colon != NULL && colon[1] == '\0')) {
+		say("invalid user '%s': give USER or USER:GROUP, by name or"
+		    " number", text);
+		try_help();
+	}
 	if (colon != NULL)
 		*colon = '\0';
 	settings->user = text;
 	settings->group = colon == NULL ? NULL : colon + 1;
-	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
-		return;
-	say("a user is USER or USER:GROUP, by name or number");
-	try_help();
 }
 
 /* Finds the caller's variable of that name, as NAME=VALUE; NULL: none. */
@@ -343,7 +350,7 @@ set_variable(struct settings *settings, char *text)
 	    variable_find(text, length);
 
 	if (length == 0) {
-		say("a variable needs a name: give NAME=VALUE or NAME");
+		say("invalid variable '%s': give NAME=VALUE or NAME", text);
 		try_help();
 	}
 	if (variable != NULL)
@@ -354,7 +361,7 @@ static void
 set_directory(struct settings *settings, const char *text)
 {
 	if (*text != '/') {
-		say("'%s' is no absolute path of a directory", text);
+		say("invalid directory '%s': give an absolute path", text);
 		try_help();
 	}
 	settings->directory = text;
@@ -427,7 +434,7 @@ set_option(struct settings *settings, const struct option_spec *options,
 		leave();
 	default:
 		if (optopt == 'i')
-			say("no -i is needed: the command always has the"
+			say("-i is not needed: the command always has the"
 			    " caller's standard input");
 		try_help();
 	}
@@ -436,7 +443,7 @@ set_option(struct settings *settings, const struct option_spec *options,
 static void
 parse_options(int argc, char **argv, struct settings *settings)
 {
-	struct option_spec options[NAMESPACES + OWN_OPTIONS + 1];
+	struct option_spec options[OWN_OPTIONS + NAMESPACES + 1];
 	int key;
 
 	/* There are fewer of them than words that have been read. */
@@ -456,8 +463,8 @@ parse_options(int argc, char **argv, struct settings *settings)
 	if (settings->name == NULL && optind < argc)
 		set_name(settings, argv[optind++]);
 	if (settings->list != (settings->name == NULL)) {
-		say(settings->list ? "--list takes no machine" :
-		    "no machine is named; --list shows those that run");
+		say(settings->list ? "--list does not take a machine name" :
+		    "no machine name given; --list shows the running ones");
 		try_help();
 	}
 	if (settings->list)
@@ -465,8 +472,7 @@ parse_options(int argc, char **argv, struct settings *settings)
 	settings->variables[settings->variable_count] = NULL;
 	settings->command = argv + optind;
 	if (geteuid() != 0)
-		fail("only root may enter a machine; try"
-		    " it with sudo");
+		fail("only root can enter a machine; try sudo");
 }
 
 /* ---- the machine --------------------------------------------------- */
@@ -531,10 +537,10 @@ list_machines(const struct host *host)
 	int n = machines_list(host, deadline_in(ENTRY_TIME), list_take, &list);
 
 	if (n == -1)
-		fail_errno("cannot look at all processes");
+		fail_errno("cannot list all processes");
 	if (n == 1 && geteuid() == 0)	/* others need not see all */
-		say_errno("warning: a machine may be missing, since a process"
-		    " could not be read");
+		say_errno("warning: a machine may be missing, because a"
+		    " process could not be read");
 	if (list.count > 0)
 		qsort(list.lines, list.count, sizeof(*list.lines),
 		    list_compare);
@@ -569,8 +575,8 @@ find(const struct settings *settings, const struct host *host,
 		    wanted_hint(&wanted, hint, sizeof(hint)));
 	*machine = wanted.machine;
 	if (machine_foreign(machine) && !settings->foreign)
-		fail("%s: belongs to the user %u, not to root; --foreign enters"
-		    " it all the same", settings->name, machine->owner);
+		fail("%s: belongs to user %u, not to root; use --foreign to"
+		    " enter it anyway", settings->name, machine->owner);
 }
 
 /* True if the machine has a user namespace of its own. */
@@ -600,21 +606,22 @@ warn_dangers(const struct context *context)
 
 	if (settings->privileged)
 		say("%s: warning: the command has the caller's capabilities,"
-		    " which root of the machine can take over", settings->name);
+		    " and root of the machine can take it over",
+		    settings->name);
 	else if (settings->no_seccomp)
 		say("%s: warning: the command may make system calls that the"
 		    " machine's filters forbid", settings->name);
 	if (!mount && pid)
-		say("%s: warning: the command has the host's files, which"
-		    " root of the machine can reach through it",
+		say("%s: warning: the command has the host's files, and root"
+		    " of the machine can reach them through it",
 		    settings->name);
 	if (mount && !pid && !(user && own))
-		say("%s: warning: the command has the host's processes, which"
-		    " root of the machine can reach through it",
+		say("%s: warning: the command has the host's processes, and"
+		    " root of the machine can reach them through it",
 		    settings->name);
 	if (!user && own)
-		say("%s: warning: the command is a user of the host, and root"
-		    " of the machine can choose what it executes",
+		say("%s: warning: the command runs as a user of the host, but"
+		    " root of the machine can choose what it executes",
 		    settings->name);
 }
 
@@ -629,15 +636,15 @@ warn_surprises(const struct context *context)
 	if (settings->quiet)
 		return;
 	if (machine_foreign(machine))
-		say("%s: warning: is the user %u's, whose processes see the"
-		    " command", settings->name, machine->owner);
+		say("%s: warning: belongs to user %u, whose processes can see"
+		    " the command", settings->name, machine->owner);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_PID))
-		say("%s: warning: outside of its pid namespace the command"
-		    " has no /proc/self, and does not end with the machine",
-		    settings->name);
+		say("%s: warning: outside the machine's PID namespace the"
+		    " command has no /proc/self, and does not end with the"
+		    " machine", settings->name);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
-		say("%s: warning: in our network namespace the command can"
-		    " reach the host's sockets", settings->name);
+		say("%s: warning: in the host's network namespace the command"
+		    " can reach the host's sockets", settings->name);
 	warn_dangers(context);
 }
 
@@ -707,14 +714,14 @@ hint(const struct context *context, const struct entry_report *report,
 
 	switch (entry_lacks(report)) {
 	case ENTRY_LACKS_FILTERS:
-		return "; --no-seccomp leaves them out";
+		return "; use --no-seccomp to enter without them";
 	case ENTRY_LACKS_CGROUPS:
-		return "; --privileged leaves them out";
+		return "; use --privileged to enter without them";
 	case ENTRY_LACKS_PROCESSES:
 		if (!machine_full(&context->host, &context->machine, path))
-			return ": RLIMIT_NPROC of its leader, or"
+			return "; raise RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
-		text_format(text, size, ": TasksMax= (pids.max) of %s",
+		text_format(text, size, "; raise TasksMax= (pids.max) of %s",
 		    printable(path, clean, sizeof(clean)));
 		return text;
 	default:
@@ -732,7 +739,7 @@ command_failed(const struct context *context,
 
 	/* A machine that is ending is in the way in many ways. */
 	if (poll(&leader, 1, ENDING_TIME) == 1)
-		fail("%s: its leader has ended meanwhile",
+		fail("%s: its leader has just ended",
 		    context->settings.name);
 	fail("%s: %s%s", context->settings.name,
 	    entry_strerror(report, &context->command, text, sizeof(text)),
@@ -744,14 +751,14 @@ static _Noreturn void
 monitor_failed(const struct settings *settings)
 {
 	if (errno == EAGAIN)
-		fail("%s: cannot make a process for the"
-		    " monitor, since a limit of the caller's is reached:"
-		    " RLIMIT_NPROC, or TasksMax= of its unit", settings->name);
+		fail("%s: cannot start the monitor: the caller's limit on"
+		    " processes is reached; raise RLIMIT_NPROC, or TasksMax="
+		    " of the caller's unit", settings->name);
 	if (errno == EACCES || errno == EPERM || errno == ENOENT)
-		fail_errno("%s: cannot start a monitor from a"
-		    " sealed copy in memory; do /proc/self/exe and"
-		    " vm.memfd_noexec allow it?", settings->name);
-	fail_errno("%s: cannot start a monitor", settings->name);
+		fail_errno("%s: cannot start the monitor from a sealed copy"
+		    " in memory; check /proc/self/exe and vm.memfd_noexec",
+		    settings->name);
+	fail_errno("%s: cannot start the monitor", settings->name);
 }
 
 /* Opens all that is needed of the leader, and has the command run. */
@@ -814,7 +821,7 @@ terminal_pipe(struct terminal *terminal, int fd)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 ||
 	    fcntl(ends[mine], F_SETFL, O_NONBLOCK) == -1)
-		fail_errno("cannot make a pipe for the command");
+		fail_errno("cannot create a pipe for the command");
 	terminal->own[fd] = ends[mine];
 	terminal->inner[fd] = ends[1 - mine];
 	terminal->pipes |= 1u << fd;
@@ -903,7 +910,7 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 		return;
 	if (ioctl(fd, TIOCGWINSZ, &terminal->size) == -1 || tcgetattr(
 	    terminal->keys != -1 ? terminal->keys : fd, &modes) == -1)
-		fail_errno("cannot look at the terminal");
+		fail_errno("cannot read the settings of the terminal");
 	terminal_derive(terminal, &modes);
 }
 
@@ -974,8 +981,8 @@ guard_start(struct guard *guard, int keys)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1) {
 		/* The command runs, and most ends need none. */
-		say_errno("cannot make a guard for the terminal; if"
-		    " nspawn-enter is killed, reset it by reset(1)");
+		say_errno("warning: cannot start the guard of the terminal; if"
+		    " nspawn-enter is killed, run reset(1)");
 		fd_close(&ends[0]);
 		fd_close(&ends[1]);
 		guard->pid = -1;
@@ -1582,8 +1589,8 @@ relay_pty_ready(struct relay *relay, const struct entry_report *report, int fd)
 	const struct settings *settings = &relay->context->settings;
 
 	if (report->foreign && !settings->quiet)
-		say("%s: warning: its /dev/pts gives no terminal; the command"
-		    " has one of the host's", settings->name);
+		say("%s: warning: its /dev/pts has no terminals, so the"
+		    " command gets a terminal of the host", settings->name);
 	pty_connect(relay, fd);
 }
 
@@ -1734,7 +1741,8 @@ relay_make(struct relay *relay, struct context *context, int signals)
 		modes = mmap(NULL, sizeof(*modes), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (modes == MAP_FAILED)
-		fail_errno("cannot allocate memory for the terminal's modes");
+		fail_errno("cannot allocate memory for the terminal's"
+		    " settings");
 	*relay = (struct relay){ .context = context,
 	    .terminal = &context->terminal, .signals = signals, .master = -1,
 	    .slave = -1, .guard = { .modes = modes, .alive = -1 },
@@ -1782,15 +1790,15 @@ enter(struct context *context)
 	struct entry_report report;
 
 	if (signals == -1)
-		fail_errno("cannot take signals as events");
+		fail_errno("cannot open a descriptor for signals");
 	command_start(context);
 	relay_make(&relay, context, signals);
 	n = relay_run(&relay, &report);
 	error = errno;
 	relay_end(&relay);
 	if (n == -1 && error == ECONNRESET)
-		fail("%s: the monitor of the command has"
-		    " ended", context->settings.name);
+		fail("%s: the monitor of the command has ended, so its status"
+		    " is not known", context->settings.name);
 	errno = error;
 	if (n == -1)	/* who is not waited for is hung up */
 		fail_errno("%s: cannot wait for the command",
@@ -1851,8 +1859,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &context.settings);
 	prepare(&context.settings);
 	if (host_open("/proc", NULL, &context.host) == -1)
-		fail("cannot open /proc or the cgroups of"
-		    " the host: %s", host_strerror(errno));
+		fail("cannot open /proc or the host's cgroups: %s",
+		    host_strerror(errno));
 	if (context.settings.list)
 		list_machines(&context.host);
 	find(&context.settings, &context.host, &context.machine);

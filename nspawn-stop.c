@@ -60,6 +60,11 @@ enum {
 #define LINE_SIZE	1024	/* of what is told of all machines at once */
 #define SAID_SIZE	16384	/* of what could not be said yet */
 
+/* Messages that stand in more than one place. */
+static const char no_memory[] = "cannot allocate memory for the machines";
+static const char cannot_wait[] = "cannot wait for the machines";
+static const char at_timeout[] = "at the timeout";
+
 enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
 
 /* How a machine is told to stop. */
@@ -123,19 +128,18 @@ enum {
 };
 
 static const struct option_spec options[] = {
-	{ "timeout", 't', "TIME", "wait: seconds, or a time like 1min30s, or"
-	    " infinity (" TIMEOUT_DEFAULT ")" },
-	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
-	    " only waits" },
-	{ "strict", KEY_STRICT, NULL, "a machine that is not running is a"
-	    " failure" },
-	{ "dry-run", KEY_DRY_RUN, NULL, "say what would be done, and do"
+	{ "timeout", 't', "TIME", "wait this long: 90, 1min30s or infinity"
+	    " (default " TIMEOUT_DEFAULT ")" },
+	{ "signal", 's', "SIGNAL", "send SIGNAL, a name or number; none only"
+	    " waits" },
+	{ "strict", KEY_STRICT, NULL, "fail if a machine is not running" },
+	{ "dry-run", KEY_DRY_RUN, NULL, "show what would be done, and do"
 	    " nothing" },
-	{ "foreign", KEY_FOREIGN, NULL, "also stop a machine that belongs to"
+	{ "foreign", KEY_FOREIGN, NULL, "allow a machine that belongs to"
 	    " another user" },
-	{ "verbose", 'v', NULL, "say each step" },
-	{ "quiet", 'q', NULL, "say nothing but errors" },
-	{ "help", 'h', NULL, "show this text" },
+	{ "verbose", 'v', NULL, "report each step" },
+	{ "quiet", 'q', NULL, "report only errors" },
+	{ "help", 'h', NULL, "show this help" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 	{ NULL, 0, NULL, NULL },
 };
@@ -272,21 +276,22 @@ static void
 help(void)
 {
 	fputs("Usage: nspawn-stop [OPTION]... MACHINE...\n\n"
-	    "Tells the leader (PID 1) of each systemd-nspawn machine to stop"
-	    " and waits until\nthe machine has ended.  Kills nothing when"
-	    " time is up.\n\nOptions, before or after the names:\n", stdout);
+	    "Stops systemd-nspawn machines cleanly, and waits until they have"
+	    " ended.\nIt never kills a machine, even after the timeout.\n\n"
+	    "Options, before or after the machine names:\n", stdout);
 	option_help(stdout, options);
-	fputs("\nWithout --signal: the one that systemd-nspawn was told by"
-	    " --kill-signal= or\nKillSignal=, or that stops the init in order"
-	    " (RTMIN+4 for systemd, USR2 for\nbusybox, ...), or TERM.  An init"
-	    " that only a command stops in order has that\nrun: init 0.\n"
+	fputs("\nWithout --signal it sends the signal that systemd-nspawn was"
+	    " given by\n--kill-signal= or KillSignal=, else the one that the"
+	    " init stops on (RTMIN+4 for\nsystemd, USR2 for busybox, ...),"
+	    " else TERM.  Where the init stops only on a\ncommand, it runs"
+	    " init 0.\n"
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
-	    "  1      one could not be told to stop, rebooted, is still"
-	    " starting, or is no\n         container; or it cannot be told"
-	    " whether it is running\n"
-	    "  124    one is still running, now that the time is up\n"
-	    "  125    a mistake in the call, or nspawn-stop itself failed;"
+	    "  1      a machine could not be stopped, rebooted, is still"
+	    " starting, is not a\n         container, or could not be looked"
+	    " up\n"
+	    "  124    a machine is still running at the timeout\n"
+	    "  125    a usage error, or nspawn-stop itself failed;"
 	    " nothing was sent\n"
 	    "  128+n  signal n ended the wait\n", stdout);
 }
@@ -304,9 +309,8 @@ add_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say("'%s' cannot be the name of a machine: it is made of 1 to"
-		    " %d letters, digits, '-' and '.'",
-		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		say(MACHINE_NAME_INVALID, printable(name, clean,
+		    sizeof(clean)), MACHINE_NAME_MAX);
 		try_help();
 	}
 	for (size_t i = 0; i < settings->count; i++)
@@ -326,10 +330,10 @@ set_timeout(struct settings *settings, const char *text)
 	if (time_parse(text, &settings->timeout) == 0)
 		return;
 	if (errno == ERANGE)
-		say("the time '%s' is too long; there is infinity", text);
+		say("invalid time '%s': too long; use infinity", text);
 	else
-		say("'%s' is no time: give seconds, or a time like 90s, 1min30s"
-		    " or 2h, or infinity", text);
+		say("invalid time '%s': give seconds, a time like 1min30s or"
+		    " 2h, or infinity", text);
 	try_help();
 }
 
@@ -340,7 +344,7 @@ set_signal(struct settings *settings, const char *text)
 	    signal_number(text);
 	if (settings->signal != -1)
 		return;
-	say("'%s' is no signal: give a name like TERM or RTMIN+3, a number"
+	say("invalid signal '%s': give a name like TERM or RTMIN+3, a number"
 	    " from 1 to %d, or none", text, SIGNAL_RTMAX);
 	try_help();
 }
@@ -393,19 +397,18 @@ parse_options(int argc, char **argv, struct settings *settings)
 	settings->targets = memory_map((size_t)argc * sizeof(struct target));
 	settings->wanted = memory_map((size_t)argc * sizeof(struct wanted));
 	if (settings->targets == NULL || settings->wanted == NULL)
-		fail(STATUS_USAGE, "cannot hold the machines' names");
+		fail(STATUS_USAGE, no_memory);
 	set_timeout(settings, TIMEOUT_DEFAULT);
 	while ((key = option_next(argc, argv, options)) != -1)
 		set_option(settings, key);
 	while (optind < argc)
 		add_name(settings, argv[optind++]);
 	if (settings->count == 0) {
-		say("no machine is named");
+		say("no machine name given");
 		try_help();
 	}
 	if (geteuid() != 0) {
-		say("only root may signal the leader of a machine; try it with"
-		    " sudo");
+		say("only root can stop a machine; try sudo");
 		leave(STATUS_USAGE);
 	}
 }
@@ -490,9 +493,9 @@ descriptors_short(const struct target *target)
 	struct rlimit limit = { 0, 0 };
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	say("%s: cannot be held while it stops, since there may be no more than"
-	    " %zu open files: see LimitNOFILE= of a unit, or ulimit -n",
-	    target->name, (size_t)limit.rlim_cur);
+	say("%s: cannot watch it: the limit of %zu open files is too low;"
+	    " raise LimitNOFILE= of the unit, or ulimit -n", target->name,
+	    (size_t)limit.rlim_cur);
 }
 
 /* Says that a machine has not been found, and why. */
@@ -500,17 +503,15 @@ static void
 report_not_found(const struct settings *settings, struct target *target,
     const struct wanted *wanted)
 {
-	char text[256];
+	char text[160], hint[256];
 
 	target->failed = wanted->error != ESRCH || settings->strict;
 	if (wanted->error == EMFILE)
 		descriptors_short(target);
-	else if (wanted->error != ESRCH)
-		say("%s: %s", target->name, machine_strerror(wanted->error,
-		    wanted->pids, text, sizeof(text)));
-	else if (settings->strict || !settings->quiet)
-		say("%s: is not running%s", target->name,
-		    wanted_hint(wanted, text, sizeof(text)));
+	else if (target->failed || !settings->quiet)
+		say("%s: %s%s", target->name, machine_strerror(wanted->error,
+		    wanted->pids, text, sizeof(text)),
+		    wanted_hint(wanted, hint, sizeof(hint)));
 	if (wanted->error == ENOSYS)
 		leave(STATUS_USAGE);
 }
@@ -522,8 +523,8 @@ target_take(const struct settings *settings, const struct host *host,
 {
 	if (machine_foreign(&wanted->machine) && !settings->foreign) {
 		target->failed = true;
-		say("%s: belongs to the user %u, not to root; --foreign stops"
-		    " it all the same", target->name, wanted->machine.owner);
+		say("%s: belongs to user %u, not to root; use --foreign to"
+		    " stop it anyway", target->name, wanted->machine.owner);
 		machine_close(&wanted->machine);
 		return;
 	}
@@ -535,8 +536,8 @@ target_take(const struct settings *settings, const struct host *host,
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
-		say_error(errno, "%s: cannot find its scope, which is not"
-		    " waited for", target->name);
+		say_error(errno, "%s: cannot wait for its scope, which cannot"
+		    " be found", target->name);
 		target->failed = true;
 		target->scope[0] = '\0';
 	}
@@ -679,7 +680,7 @@ units_ask(const struct settings *settings, int proc, struct machined *machined)
 	char *output = memory_map(size);
 
 	if (argv == NULL || output == NULL)
-		fail(STATUS_USAGE, "cannot ask for the units of machines");
+		fail(STATUS_USAGE, no_memory);
 	memcpy(argv, words, sizeof(words));
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
@@ -708,7 +709,7 @@ machined_ask(const struct settings *settings, struct machined *machined)
 	size_t count = 0;
 
 	if (names == NULL || leaders == NULL)
-		fail(STATUS_USAGE, "cannot ask for the leaders of machines");
+		fail(STATUS_USAGE, no_memory);
 	for (size_t i = 0; i < settings->count; i++)
 		if (settings->targets[i].state == STATE_LEADER &&
 		    machined_may_know(settings->targets[i].name))
@@ -865,10 +866,10 @@ hint_text(const struct plan *plan, char *words, size_t size)
 	if (plan->init == NULL || plan->init->method == STOP_UNCLEAN)
 		return words;
 	if (plan->init->method == STOP_BY_COMMAND)
-		text_format(words, size, "; without --signal it is stopped in"
-		    " order");
+		text_format(words, size, "; without --signal it stops"
+		    " cleanly");
 	else if (plan->init->signal != plan->signal)
-		text_format(words, size, "; it stops on %s: --signal %s",
+		text_format(words, size, "; it stops on %s: use --signal %s",
 		    signal_name(plan->init->signal, name), name + 3);
 	return words;
 }
@@ -883,11 +884,10 @@ warn_unclean(int proc, const struct target *target)
 	char leader[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
 	if (plan->refused)
-		say("%s: what its systemd-nspawn was told by --kill-signal= or"
-		    " KillSignal= stops no machine in order and is ignored",
-		    target->name);
+		say("%s: ignoring its --kill-signal= or KillSignal=: that"
+		    " signal cannot stop a machine cleanly", target->name);
 	if (plan->method == STOP_UNCLEAN)
-		say("%s: %s: nothing stops it cleanly; %s ends it, and its"
+		say("%s: %s: no signal stops it cleanly; %s ends it, and its"
 		    " services are killed", target->name, leader_text(proc,
 		    target, leader, sizeof(leader)),
 		    signal_name(plan->signal, name));
@@ -905,15 +905,15 @@ warn_dropped(int proc, const struct target *target, const char *what)
 	signal_name(plan->signal, name);
 	process_status_read(proc, target->machine.leader.pid, &status);
 	if (plan->starting)
-		say("%s: its init has not been started yet; what stops it"
-		    " %s", target->name, what);
+		say("%s: its init has not started yet; the stop signal %s",
+		    target->name, what);
 	else if (plan->init == NULL && (status.caught | status.blocked) == 0)
-		say("%s: %s: nothing stops it cleanly; it has no handler for"
-		    " %s or any other signal, and the kernel drops them; with"
-		    " systemd-nspawn --as-pid2 it would have an init; %s %s",
+		say("%s: %s: no signal stops it cleanly: it has no handler for"
+		    " %s or any other signal, so the kernel discards them;"
+		    " systemd-nspawn --as-pid2 gives it an init; %s %s",
 		    target->name, leader, name, name, what);
 	else
-		say("%s: %s: it has no handler for %s, and the kernel drops"
+		say("%s: %s: it has no handler for %s, so the kernel discards"
 		    " it%s; %s %s", target->name, leader, name,
 		    hint_text(plan, hint, sizeof(hint)), name, what);
 }
@@ -981,11 +981,11 @@ command_reported(const struct context *context,
 	}
 	target->command_pending = false;
 	if (report->event == ENTRY_ENDED && was_not_executed(report->status)) {
-		say("%s: cannot run init 0 in it: there is no init that can"
-		    " be executed", target->name);
+		say("%s: cannot run init 0 in it: it has no executable init",
+		    target->name);
 		target_fail(target);
 	} else if (context->settings->verbose)
-		say("%s: has run init 0 in it", target->name);
+		say("%s: ran init 0 in it", target->name);
 }
 
 /* Takes the reports that there are. */
@@ -1033,8 +1033,8 @@ command_start(struct context *context, size_t id)
 	    deadline_in(context->entry_time + SLACK_TIME);
 	if (context->null == -1 ||
 	    monitor_order(&context->monitor, (int)id, &entry, &command) == -1) {
-		say_error(errno, "%s: cannot have a monitor run init 0 in it",
-		    target->name);
+		say_error(errno, "%s: cannot start a monitor to run init 0"
+		    " in it", target->name);
 		target->command_pending = false;
 		target_fail(target);
 	}
@@ -1049,7 +1049,7 @@ command_check(struct target *target)
 	    deadline_left(target->command_deadline) != 0)
 		return;
 	target->command_pending = false;
-	say("%s: cannot tell whether init 0 runs in it: its monitor does not"
+	say("%s: cannot tell whether init 0 runs in it: the monitor does not"
 	    " answer", target->name);
 	target_fail(target);
 }
@@ -1072,7 +1072,7 @@ send_signal(struct context *context, struct target *target)
 	error = errno;
 	if (n == -1 && error == ETIMEDOUT) {
 		/* It may yet come: it is never sent twice. */
-		say("%s: machinectl does not say whether it has sent %s",
+		say("%s: machinectl did not report whether it sent %s",
 		    target->name, name);
 		target->failed = settings->timeout == 0;
 		return;
@@ -1113,7 +1113,7 @@ plan_execute(struct context *context, size_t id)
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	if (plan_is_held(target->plan))
-		warn_dropped(proc, target, "is sent all the same");
+		warn_dropped(proc, target, "is sent anyway");
 	send_signal(context, target);
 }
 
@@ -1124,7 +1124,7 @@ plan_failed(struct target *target, int error)
 	if (error == EMFILE)
 		descriptors_short(target);
 	else
-		say_error(error, "%s: cannot find out how it is stopped",
+		say_error(error, "%s: cannot find out how to stop it",
 		    target->name);
 	target_fail(target);
 }
@@ -1257,7 +1257,7 @@ target_stop(struct context *context, size_t id)
 	if (age < START_TIME || target->warned || context->settings->quiet)
 		return;
 	target->warned = true;
-	warn_dropped(proc, target, "is held back");
+	warn_dropped(proc, target, "is not sent yet");
 }
 
 /* Says when the next look at a machine is due that is not told. */
@@ -1273,11 +1273,10 @@ static void
 describe(int proc, const struct target *target)
 {
 	static const char *const fates[] = {
-		[FATE_HANDLED] = "it has a handler",
-		[FATE_BLOCKED] = "it is blocked there, and waits to be read",
-		[FATE_UNKNOWN] = "what becomes of that is not known",
-		[FATE_DISCARDED] = ("the kernel would drop it, so it would be"
-		    " held back"),
+		[FATE_HANDLED] = ": PID 1 has a handler for it",
+		[FATE_BLOCKED] = ": PID 1 blocks it, and may read it later",
+		[FATE_UNKNOWN] = ": its effect on PID 1 is not known",
+		[FATE_DISCARDED] = " later: the kernel would discard it now",
 	};
 	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
@@ -1286,23 +1285,22 @@ describe(int proc, const struct target *target)
 	    leader_text(proc, target, words, sizeof(words)));
 
 	used += supervisor == 0 ? text_format(line + used, sizeof(line) - used,
-	    "its supervisor is gone; ") : text_format(line + used,
-	    sizeof(line) - used, "its supervisor is %d; ", supervisor);
-
+	    "its systemd-nspawn has ended; ") : text_format(line + used,
+	    sizeof(line) - used, "its systemd-nspawn is %d; ", supervisor);
 	if (plan->signal == SIGNAL_NONE)
 		text_format(line + used, sizeof(line) - used,
-		    "it would only be waited for\n");
+		    "no signal would be sent\n");
 	else if (plan->method == STOP_BY_COMMAND)
 		text_format(line + used, sizeof(line) - used,
-		    "the command init 0 would be run in it\n");
+		    "init 0 would be run in it\n");
 	else
 		text_format(line + used, sizeof(line) - used,
-		    "%s would be sent: %s%s\n",
+		    "%s would be sent%s%s\n",
 		    signal_name(plan->signal, name),
 		    plan->fate == FATE_BLOCKED && plan->awaited == 1 ?
-		    "it reads it" : fates[plan->fate],
+		    ": PID 1 reads it" : fates[plan->fate],
 		    plan->method == STOP_UNCLEAN ?
-		    "; nothing stops it cleanly" : "");
+		    "; no signal stops it cleanly" : "");
 	fputs(line, stdout);
 }
 
@@ -1520,24 +1518,24 @@ explain(const struct wait *wait, const struct target *target)
 	hint_text(plan, hint, sizeof(hint));
 	signal_name(plan->signal, name);
 	if (machine_frozen(wait->host, machine))
-		say("%s: is frozen, and hears nothing until it is thawed:"
-		    " systemctl thaw, with its unit", target->name);
+		say("%s: is frozen, and cannot react until it is thawed;"
+		    " run systemctl thaw with its unit", target->name);
 	else if (status.state == 'T')
-		say("%s: %s: it is stopped, and hears nothing until it is"
-		    " continued: kill -CONT %d", target->name, words,
+		say("%s: %s: it is stopped, and cannot react until it is"
+		    " continued; run kill -CONT %d", target->name, words,
 		    leader->pid);
 	else if (!signal_in(status.pending, plan->signal))
 		return;
 	else if (status.state == 't')
-		say("%s: %s: its tracer %d holds it", target->name, words,
-		    status.tracer);
+		say("%s: %s: process %d traces and stops it", target->name,
+		    words, status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
 	    plan->awaited == 0)
-		say("%s: %s: %s is blocked and never read%s", target->name,
+		say("%s: %s: it blocks %s and never reads it%s", target->name,
 		    words, name, hint);
 	else
-		say("%s: %s: %s is still pending%s", target->name, words,
-		    name, hint);
+		say("%s: %s: it has not handled %s yet%s", target->name,
+		    words, name, hint);
 }
 
 /* Says what the wait is for. */
@@ -1752,7 +1750,7 @@ scopes_take(const struct wait *wait)
 	ssize_t n = read(wait->scopes, events, sizeof(events));
 
 	if (n == -1)
-		fail(STATUS_FAILED, "cannot read what became of the scopes");
+		fail(STATUS_FAILED, cannot_wait);
 	for (end = events + n; next < end;
 	    next += sizeof(*event) + event->len) {
 		event = (const void *)next;
@@ -1778,14 +1776,14 @@ wait_event(struct wait *wait)
 	count = events_fill(wait);
 	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
 	    errno != EINTR)
-		fail(STATUS_FAILED, "cannot wait");
+		fail(STATUS_FAILED, cannot_wait);
 	events_take(wait);
 	if (fds[EVENT_SCOPE].revents != 0)
 		scopes_take(wait);
 	if (fds[EVENT_SIGNAL].revents == 0)
 		return 0;
 	if (read(wait->signals, &info, sizeof(info)) == -1)
-		fail(STATUS_FAILED, "cannot read which signal came");
+		fail(STATUS_FAILED, cannot_wait);
 	return (int)info.ssi_signo;
 }
 
@@ -1823,7 +1821,7 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	wait->signals = signals_open();
 	if (wait->fds == NULL || wait->machines == NULL ||
 	    wait->scopes == -1 || wait->signals == -1)
-		fail(STATUS_FAILED, "cannot wait");
+		fail(STATUS_FAILED, cannot_wait);
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))
@@ -1916,16 +1914,16 @@ list_process(int proc, const struct target *target, pid_t pid)
 	parent = stopped_parent(proc, &status, parent_name,
 	    sizeof(parent_name));
 	if (parent != 0)
-		say("%s: %d (%d inside) %s, which has ended, but its parent %d"
-		    " (%s) is stopped and holds it: kill -CONT %d, or end it",
-		    target->name, pid, status.inner, name, parent, parent_name,
-		    parent);
+		say("%s: process %d (%d inside), %s, has ended, but its parent"
+		    " %d (%s) is stopped and does not reap it; run kill -CONT"
+		    " %d, or end the parent", target->name, pid, status.inner,
+		    name, parent, parent_name, parent);
 	else if (status.state == 'D' && wchan[0] != '\0')
-		say("%s: %d (%d inside) %s, in state D in %s", target->name,
-		    pid, status.inner, name, wchan);
+		say("%s: process %d (%d inside), %s, is in state D in %s",
+		    target->name, pid, status.inner, name, wchan);
 	else
-		say("%s: %d (%d inside) %s, in state %c", target->name, pid,
-		    status.inner, name, status.state);
+		say("%s: process %d (%d inside), %s, is in state %c",
+		    target->name, pid, status.inner, name, status.state);
 }
 
 /* Lists what still runs in a machine. */
@@ -1976,11 +1974,11 @@ report_supervisor(int proc, const struct target *target, const char *when)
 	if (process_status_read(proc, pid, &status) == 0 &&
 	    status.state == 'T')
 		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " stopped, %s: kill -CONT %d", target->name, pid, when,
+		    " stopped %s; run kill -CONT %d", target->name, pid, when,
 		    pid);
 	else
 		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " still running, %s", target->name, pid, when);
+		    " still running %s", target->name, pid, when);
 }
 
 /* Says what is left of a machine. */
@@ -1991,10 +1989,10 @@ report_unstopped(int proc, const struct target *target, const char *when)
 	char name[SIGNAL_NAME_SIZE];
 
 	if (target->state == STATE_LEADER) {
-		say("%s: is still running, %s; its leader is %d", target->name,
+		say("%s: is still running %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
 		if (!target->signalled && plan->signal == SIGNAL_NONE)
-			say("%s: it was never told to stop", target->name);
+			say("%s: was never told to stop", target->name);
 		else if (!target->signalled && target->warned)
 			say("%s: %s was never sent", target->name,
 			    signal_name(plan->signal, name));
@@ -2002,14 +2000,14 @@ report_unstopped(int proc, const struct target *target, const char *when)
 			warn_dropped(proc, target, "was never sent");
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
-			say("%s: systemd gives a service of its own %d s to"
-			    " stop; --timeout %d is longer", target->name,
+			say("%s: its systemd gives each service %d s to stop;"
+			    " use --timeout %d", target->name,
 			    SERVICE_TIME, SERVICE_TIME + 10);
 	} else if (target->state == STATE_SUPERVISOR)
 		report_supervisor(proc, target, when);
 	else
-		say("%s: has ended, but systemd has not dropped its scope, %s;"
-		    " see systemctl status %s", target->name, when,
+		say("%s: has ended, but systemd still keeps its scope %s; see"
+		    " systemctl status %s", target->name, when,
 		    scope_name(target));
 	list_processes(proc, target);
 }
@@ -2023,7 +2021,7 @@ report_starting(int proc, const struct target *target)
 
 	if (process_status_read(proc, target->machine.supervisor.pid,
 	    &status) == 0 && status.state == 'T')
-		report_supervisor(proc, target, "now that the time is up");
+		report_supervisor(proc, target, at_timeout);
 	else
 		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
 		    text, sizeof(text)));
@@ -2034,8 +2032,8 @@ static void
 report_stopped(const struct settings *settings, const struct target *target)
 {
 	if (target->restarted && !settings->quiet)
-		say("%s: has stopped, and Restart= of its unit starts it"
-		    " again: systemctl stop %s keeps it stopped",
+		say("%s: has stopped, but Restart= of its unit starts it"
+		    " again; run systemctl stop %s to keep it stopped",
 		    target->name, target->service);
 	else if (settings->verbose && (target->machine.leader.pid != 0 ||
 	    target->machine.supervisor.pid != 0))
@@ -2056,7 +2054,7 @@ report(const struct settings *settings, int proc, const struct target *target)
 		return target->failed || target_unsignalled(target) ?
 		    STATUS_FAILED : STATUS_STOPPED;
 	if (target->state != STATE_DONE)
-		report_unstopped(proc, target, "now that the time is up");
+		report_unstopped(proc, target, at_timeout);
 	if (target->failed)
 		return STATUS_FAILED;
 	if (target->state != STATE_DONE) {
@@ -2066,7 +2064,7 @@ report(const struct settings *settings, int proc, const struct target *target)
 	}
 	if (supervisor_restarts(target)) {
 		say("%s: has rebooted instead of stopping: its systemd-nspawn"
-		    " ended with status %d, for its unit to start it again",
+		    " ended with status %d, so its unit starts it again",
 		    target->name, NSPAWN_REBOOT);
 		return STATUS_FAILED;
 	}
@@ -2096,7 +2094,7 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 {
 	char name[SIGNAL_NAME_SIZE], when[SIGNAL_NAME_SIZE + 16];
 
-	text_format(when, sizeof(when), "now that %s came",
+	text_format(when, sizeof(when), "when %s came",
 	    signal_name(signal, name));
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
@@ -2146,7 +2144,7 @@ prepare(struct settings *settings)
 	struct plan *plans = memory_map(settings->count * sizeof(*plans));
 
 	if (plans == NULL)
-		fail(STATUS_USAGE, "cannot share memory with children");
+		fail(STATUS_USAGE, no_memory);
 	limit_raise();
 	/* What is executed would speak to systemd in our place. */
 	settings->notify_socket = getenv("NOTIFY_SOCKET");
@@ -2188,7 +2186,7 @@ main(int argc, char **argv)
 	    settings.timeout / 2 : SLACK_TIME);
 	prepare(&settings);
 	if (host_open("/proc", NULL, &host) == -1) {
-		say("cannot open /proc or the cgroups of the host: %s",
+		say("cannot open /proc or the host's cgroups: %s",
 		    host_strerror(errno));
 		leave(STATUS_USAGE);
 	}

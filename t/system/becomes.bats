@@ -122,7 +122,7 @@ init_fault()
 
 	text=$(said_of "$name")
 	[[ "$text" == *"PID 1 is $init ("* ]] || echo "is not known as $init"
-	[ "$(grep -c -e '^sent ' -e '^has run ' <<<"$text")" = 1 ] ||
+	[ "$(grep -c -e '^sent ' -e '^ran ' <<<"$text")" = 1 ] ||
 	    echo 'is not told once'
 	[[ "$text" == *"$way"* ]] || echo "should be: $way"
 	[[ "$text" == *'has stopped'* ]] || echo 'has not stopped'
@@ -130,7 +130,7 @@ init_fault()
 
 held_back()
 {
-	[ "$(on_host grep -c 'is held back' /tmp/inits.said)" = "$1" ]
+	[ "$(on_host grep -c 'is not sent yet' /tmp/inits.said)" = "$1" ]
 }
 
 @test "an init that a script becomes is stopped as that init, told once" {
@@ -197,7 +197,7 @@ fields()
 		says() { [ "$(grep -c "$1" "$said")" = 0 ] || echo yes; }
 		echo "$name status $(cat "/tmp/$name.status")"
 		echo "$name told $(paste -s -d , "/tmp/$name.told")"
-		echo "$name held $(says 'is held back')"
+		echo "$name held $(says 'is not sent yet')"
 		echo "$name never $(says 'was never sent')"
 		echo "$name started $(count "$tree/started")"
 		echo "$name finished $(count "$tree/finished")"
