@@ -142,7 +142,7 @@ held_back()
 	job_start sh /tmp/tell inits "$BIN/nspawn-stop" --verbose \
 	    --timeout 30 "${names[@]}"
 	until_true held_back 15 || on_host cat /tmp/inits.said
-	run ! on_host grep -e 'sent SIG' -e 'has run' /tmp/inits.said
+	run ! on_host grep -e 'sent SIG' -e 'ran init 0' /tmp/inits.said
 	on_host sh -c 'cd /var/lib/machines; for name; do : >"$name/go"; done' \
 	    sh "${names[@]}"
 	job_end
