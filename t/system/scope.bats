@@ -285,7 +285,7 @@ other: has stopped' ]
 	echo "$output"
 	[ "$status" = 0 ]
 	[ "${lines[0]}" = 'status 124' ]
-	[[ "$output" == *'systemd has not dropped its scope'* ]]
+	[[ "$output" == *'systemd still keeps its scope'* ]]
 }
 
 # PID 1 begins as the child of a child of systemd-nspawn, which is the same
