@@ -98,9 +98,9 @@ struct target {
 	struct plan	*plan;		/* shared with its maker */
 	struct process	 child;
 	int64_t		 child_deadline;
-	uint64_t	 fingerprint;		/* of its leader, then */
-	int		 checks;		/* with the signal blocked */
-	int		 plans;		/* in a row, each changed */
+	uint64_t	 fingerprint;	/* of its leader when planned */
+	int		 checks;	/* that found the signal blocked */
+	int		 plans;		/* in a row, as PID 1 changed */
 	bool		 warned;	/* that the signal is not sent yet */
 	bool		 signalled;
 	bool		 command_pending;	/* not known to run yet */
@@ -1534,8 +1534,8 @@ explain(const struct wait *wait, const struct target *target)
 	else if (!signal_in(status.pending, plan->signal))
 		return;
 	else if (status.state == 't')
-		say("%s: %s: process %d traces and stops it", target->name,
-		    words, status.tracer);
+		say("%s: %s: its tracer %d has stopped it; end the tracer",
+		    target->name, words, status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
 	    plan->awaited == 0)
 		say("%s: %s: it blocks %s and never reads it%s", target->name,
