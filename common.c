@@ -2051,8 +2051,8 @@ host_open(const char *proc, const char *cgroup, struct host *host)
 const char *
 host_strerror(int error)
 {
-	return error == EXDEV ? "that /proc is of another pid namespace than"
-	    " ours" : strerror(error);
+	return error == EXDEV ? "this /proc belongs to another PID namespace" :
+	    strerror(error);
 }
 
 void
@@ -3702,30 +3702,30 @@ machine_strerror(int error, const pid_t pids[2], char *text, size_t size)
 {
 	switch (error) {
 	case ESRCH:
-		text_format(text, size, "no such machine is running");
+		text_format(text, size, "is not running");
 		break;
 	case EAGAIN:
-		text_format(text, size, "is starting, or between two starts, or"
-		    " ending: it has a systemd-nspawn, and no leader");
+		text_format(text, size, "is starting, restarting or ending: it"
+		    " has a systemd-nspawn, but no leader");
 		break;
 	case ETIME:
 		text_format(text, size, "cannot tell whether it is running: "
-		    "there was no time to look at all processes");
+		    "no time was left to read all processes");
 		break;
 	case ETIMEDOUT:
 		text_format(text, size, "cannot tell whether it is running: "
 		    "/proc does not show it, and machinectl did not answer");
 		break;
 	case ENOTUNIQ:
-		text_format(text, size, "two machines have that name: "
+		text_format(text, size, "two machines have this name: "
 		    "their leaders are %d and %d", pids[0], pids[1]);
 		break;
 	case ENOTSUP:
-		text_format(text, size, "is no container: its leader %d is in "
-		    "our own pid namespace", pids[0]);
+		text_format(text, size, "is not a container: its leader %d is "
+		    "in the host's PID namespace", pids[0]);
 		break;
 	case ENOSYS:
-		text_format(text, size, "cannot hold on to its leader: "
+		text_format(text, size, "cannot open its leader: "
 		    "pidfd_open(2) needs Linux 5.3 or later");
 		break;
 	default:
@@ -5287,7 +5287,7 @@ static const struct {
 	int	(*read)(const struct host *host, const struct command *command,
 		    struct entry *entry);
 } readings[] = {
-	{ "see whether it has started", false,
+	{ "check whether it has started", false,
 	    entry_read_start },
 	{ "open the namespaces of its leader", false,
 	    entry_read_namespaces },
@@ -5295,7 +5295,7 @@ static const struct {
 	    entry_read_root },
 	{ "read the user ids of its leader", false,
 	    entry_read_ids },
-	{ "read what confines its leader", true,
+	{ "read the confinement of its leader", true,
 	    entry_read_confinement },
 	{ "read the groups of its leader", true,
 	    entry_read_groups },
@@ -5884,7 +5884,7 @@ command_main(const struct intermediate *i)
 
 	setsid();
 	if (i->tty != -1 && ioctl(i->tty, TIOCSCTTY, 0) == -1)
-		command_fail(i, "take the terminal", "", ENTRY_STATUS_FAILED);
+		command_fail(i, "use the terminal", "", ENTRY_STATUS_FAILED);
 	/* Whoever kills even the monitor does not want the command to go on. */
 	if (!command->detached)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -6639,28 +6639,28 @@ static const struct {
 	int	(*apply)(struct intermediate *i);
 	bool	 confining;
 } steps[] = {
-	{ "make a process for the way in", NULL, false },
+	{ "create a process to enter it", NULL, false },
 	{ "leave the caller's session", session_leave, false },
 	{ "join the cgroups of its leader", cgroups_join, true },
 	{ "raise its OOM score", oom_score_raise, true },
 	{ "leave the caller's session keyring", keyring_leave, true },
 	{ "reset the caller's securebits", securebits_reset, true },
-	{ "take over its leader's security label", label_apply, true },
-	{ "copy the filters of its leader", filters_fetch, true },
-	{ "make sure of what confines its leader", leader_verify, true },
+	{ "apply its leader's security label", label_apply, true },
+	{ "copy its system call filters", filters_fetch, true },
+	{ "check the confinement of its leader", leader_verify, true },
 	{ "read its /etc/passwd", account_find, false },
 	{ "read its /etc/group", group_find, false },
 	{ "find the groups of the user", groups_find, false },
-	{ "make a terminal", terminal_make, false },
-	{ "open a null device", null_replace, false },
-	{ "place the command's descriptors", descriptors_place, false },
+	{ "create a terminal", terminal_make, false },
+	{ "open its null device", null_replace, false },
+	{ "set up the command's descriptors", descriptors_place, false },
 	{ "give the terminal to the user", terminal_own, false },
-	{ "make the command's environment", environment_apply, false },
-	{ "take over its leader's scheduling", scheduling_apply, true },
-	{ "take over its leader's limits", limits_apply, true },
+	{ "set the command's environment", environment_apply, false },
+	{ "apply its leader's scheduling", scheduling_apply, true },
+	{ "apply its leader's limits", limits_apply, true },
 	{ "leave the caller's groups", groups_apply, false },
 	{ "join its namespaces", namespaces_join_first, false },
-	{ "take over its leader's OOM score", oom_score_apply, true },
+	{ "apply its leader's OOM score", oom_score_apply, true },
 	{ "join its user namespace", user_namespace_join, false },
 	{ "change to its root directory", root_change, false },
 	{ "become its root", root_become, false },
@@ -6669,10 +6669,10 @@ static const struct {
 	{ "become its user", account_apply, false },
 	{ "drop the capabilities its leader lacks",
 	    capabilities_apply, true },
-	{ "leave the host's descriptors", process_seal, false },
+	{ "close the host's descriptors", process_seal, false },
 	/* From here on all that the kernel says may be the machine's word. */
-	{ "apply the filters of its leader", filters_apply, true },
-	{ "make a process in it", command_make, false },
+	{ "apply its system call filters", filters_apply, true },
+	{ "create a process in it", command_make, false },
 	{ "execute the command", NULL, false },
 };
 
@@ -7408,23 +7408,24 @@ static void
 filters_words(const struct entry_report *report, char *text, size_t size)
 {
 	static const char cannot[] =
-	    "cannot copy the filters of its leader";
+	    "cannot copy its system call filters";
 
 	if (report->tracer != 0)
-		text_format(text, size, "%s, which the process %d traces; it"
-		    " can be entered when that has ended", cannot,
+		text_format(text, size, "%s: process %d traces its leader; try"
+		    " again when that process has ended", cannot,
 		    report->tracer);
 	else if (report->error == EACCES && prctl(PR_GET_SECCOMP) != 0)
-		text_format(text, size, "%s: the caller has filters of its own"
+		text_format(text, size, "%s: the caller has filters itself"
 		    " (as in a unit with SystemCallFilter=, RestrictNamespaces="
-		    " and the like), and the kernel then shows no others; enter"
-		    " from outside of that unit", cannot);
+		    " or the like), so the kernel does not show others; enter"
+		    " from outside that unit", cannot);
 	else if (report->error == EACCES)
-		text_format(text, size, "%s: they are shown only to the host's"
-		    " CAP_SYS_ADMIN", cannot);
+		text_format(text, size, "%s: only CAP_SYS_ADMIN of the host can"
+		    " read them", cannot);
 	else if (report->error == EPERM)
-		text_format(text, size, "%s: %s; does a process outside of our"
-		    " pid namespace trace it?", cannot, strerror(EPERM));
+		text_format(text, size, "%s: %s; a process of another PID"
+		    " namespace may trace its leader", cannot,
+		    strerror(EPERM));
 	else
 		text_format(text, size, "%s: %s", cannot,
 		    strerror(report->error));
@@ -7440,12 +7441,12 @@ account_words(const char *who, const char *kind, const char *file, char *text,
 
 	printable(who, clean, sizeof(clean));
 	if (number_parse(who, ACCOUNT_ID_MAX, &id) == 0)
-		text_format(text, size, "has no %s %s in its %s; with a group,"
-		    " as in %s:GROUP, the number will do", kind, clean, file,
+		text_format(text, size, "its %s has no %s %s; to use a number"
+		    " that is not there, give %s:GROUP", file, kind, clean,
 		    clean);
 	else
-		text_format(text, size, "has no %s '%s' in its %s", kind, clean,
-		    file);
+		text_format(text, size, "its %s has no %s '%s'", file, kind,
+		    clean);
 }
 
 enum entry_lack
@@ -7485,17 +7486,17 @@ step_explain(const struct entry_report *report, const struct command *command,
 		account_words(command->group, "group", "/etc/group", text,
 		    size);
 	else if (apply == terminal_own && error == ENOENT)
-		text_format(text, size, "its user namespace does not have the"
+		text_format(text, size, "its user namespace has no such"
 		    " user");
 	else if (apply == command_make && error == ENOMEM)
-		text_format(text, size, "cannot make a process in it: no"
-		    " memory, or it is just ending");
+		text_format(text, size, "cannot create a process in it: no"
+		    " memory, or the machine is ending");
 	else if (entry_lacks(report) == ENTRY_LACKS_PROCESSES)
-		text_format(text, size, "cannot make a process in it: a limit"
+		text_format(text, size, "cannot create a process in it: a limit"
 		    " on processes is reached");
 	else if (apply == account_apply && error == EINVAL)
-		text_format(text, size, "its user namespace does not have the"
-		    " user, or a group of it");
+		text_format(text, size, "its user namespace has no such user,"
+		    " or lacks a group of the user");
 	else
 		return false;
 	return true;
@@ -7510,31 +7511,31 @@ entry_strerror(const struct entry_report *report,
 
 	if (report->event == ENTRY_HELD)
 		text_format(text, size, "the command has ended, but a tracer in"
-		    " the machine holds it, and nobody knows its status");
+		    " the machine keeps its status");
 	else if (report->event == ENTRY_LATE)
-		text_format(text, size, "was not entered within %d s; something"
-		    " in it hangs: cannot %s",
+		text_format(text, size, "was not entered within %d s, because"
+		    " something in it hangs: cannot %s",
 		    (int)((command->time + SECOND - 1) / SECOND), words);
 	else if (report->step < READINGS && report->error == ESRCH)
-		text_format(text, size, "its leader has ended meanwhile");
+		text_format(text, size, "its leader has just ended");
 	else if (report->step < READINGS && report->error == EAGAIN)
-		text_format(text, size, "is just starting: its leader still is"
-		    " systemd-nspawn itself");
+		text_format(text, size, "is still starting: systemd-nspawn has"
+		    " not executed its init yet");
 	else if (report->step < READINGS && report->error == EBUSY)
-		text_format(text, size, "is frozen: nothing in it runs until it"
-		    " is thawed, see systemctl thaw");
+		text_format(text, size, "is frozen, and runs nothing until it"
+		    " is thawed; run systemctl thaw with its unit");
 	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
-		text_format(text, size, "cannot %s: not all hierarchies are"
-		    " mounted here", words);
+		text_format(text, size, "cannot %s: this host has not mounted"
+		    " all cgroup hierarchies", words);
 	else if (report->error == ESTALE)
-		text_format(text, size, "its leader has changed what confines"
-		    " it meanwhile; try again");
+		text_format(text, size, "the confinement of its leader has just"
+		    " changed; try again");
 	else if (report->error == EOWNERDEAD)
 		text_format(text, size, "cannot be entered: the first thread of"
 		    " its leader has ended");
 	else if (report->error == 0)
-		text_format(text, size, "cannot %s: ended by %s", words,
+		text_format(text, size, "cannot %s: killed by %s", words,
 		    signal_name(WTERMSIG(report->status), name));
 	else if (!step_explain(report, command, text, size))
 		text_format(text, size, "cannot %s: %s", words,

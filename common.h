@@ -35,6 +35,10 @@ struct winsize;
 #define MACHINE_NAME_MAX	64	/* bytes, without the final NUL */
 #define UNIT_NAME_MAX		(4 * MACHINE_NAME_MAX + 32)
 
+/* Says of a name, and MACHINE_NAME_MAX, that it is not valid. */
+#define MACHINE_NAME_INVALID	"invalid machine name '%s': give a host name" \
+				" of at most %d letters, digits, '-' and '.'"
+
 /* The kernel's real-time signals, which systemd means on every libc. */
 #define SIGNAL_RTMIN		34
 #define SIGNAL_RTMAX		64

@@ -3,21 +3,21 @@
  * Runs a command in a systemd-nspawn machine.
  *
  * What keeps it right: this program finds the machine and opens what is needed,
- * but never enters.  Its monitor does: a fresh image of it, which stays on the
- * host as well.  Whatever becomes of nspawn-enter (it may be stopped, or
- * killed), the monitor reaps the command, so that the machine's PID 1 never
- * waits for it.  See "the way in" of common.c.
+ * but never enters it.  Its monitor does, which is a fresh image of this
+ * program and stays on the host as well.  Even if nspawn-enter is stopped or
+ * killed, the monitor reaps the command, so that the machine's PID 1 never has
+ * to wait for nspawn-enter.  See the sections on entry of common.c.
  *
- * The caller's terminal never gets into the machine: the command has a pty, or
- * with --no-tty pipes, in its place, and nspawn-enter carries the bytes.  What
- * is typed may be somebody else's: the shell's, or that of another program of
- * the same pipeline.  So keys are read only in the foreground, only while the
- * terminal's modes are those that we know, and mostly only when the command has
- * read those before; and modes are changed only where they are those.
+ * The caller's terminal never gets into the machine: the command has a pty
+ * instead, or with --no-tty pipes, and nspawn-enter copies the bytes.  Keys may
+ * be meant for others: for the shell, or for another program of the same
+ * pipeline.  So keys are read only in the foreground, only while the terminal
+ * has the modes that we know, and mostly only after the command has read all
+ * keys before them.  Modes are changed only while they are those that we know.
  *
- * Sections: saying; options; the machine; the command; the caller's terminals;
- * the modes of the caller's terminal; flows of bytes; the pty; the relay;
- * nspawn-enter.
+ * Sections: messages; options; the machine; the command; the caller's
+ * terminals; the modes of the caller's terminal; flows of bytes; the pty; the
+ * relay; nspawn-enter.
  */
 #include "common.h"
 
@@ -37,66 +37,65 @@
 #include <unistd.h>
 
 #define MACHINED_TIME	5000	/* ms, for machinectl */
-#define ENTRY_TIME	10000	/* ms, for the way into the machine */
-#define ENDING_TIME	100	/* ms, for a leader that is just ending */
+#define ENTRY_TIME	10000	/* ms, to enter the machine */
+#define ENDING_TIME	100	/* ms, for a leader that is about to end */
 #define LIST_ROOM	64	/* machines, at first */
-#define START_TIME	10	/* ms, between looks at one that is starting, */
-#define START_TIME_MAX	160	/* at first and later */
+#define START_TIME	10	/* ms, between checks of a starting machine; */
+#define START_TIME_MAX	160	/* it doubles up to this */
 
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
 struct settings {
 	const char	*name;
 	char		**command;	/* ends with NULL; empty: a shell */
-	unsigned	 namespaces;	/* a set, as for namespaces_open() */
+	unsigned	 namespaces;	/* a set, see namespaces_open() */
 	const char	*user;		/* name or number; NULL: root */
-	const char	*group;		/* the same; NULL: the user's own */
+	const char	*group;		/* the same; NULL: of the user */
 	const char	*directory;	/* NULL: the user's home, or / */
 	char		**variables;	/* NAME=VALUE; ends with NULL */
 	size_t		 variable_count;
 	enum tty	 tty;
-	bool		 preserve;	/* the caller's environment */
+	bool		 preserve;	/* keep the caller's environment */
 	bool		 privileged;
 	bool		 no_seccomp;
 	bool		 foreign;
 	bool		 quiet;
-	bool		 list;		/* the machines, and enter none */
+	bool		 list;		/* list the machines, enter none */
 };
 
-/* Where a pty's input comes from, and who edits it. */
+/* Where a pty's input comes from, and who edits lines. */
 enum source {
-	SOURCE_NONE,		/* there is no pty */
+	SOURCE_NONE,		/* no pty */
 	SOURCE_RAW,		/* keys; the pty edits, our terminal is raw */
-	SOURCE_LINES,		/* keys; our terminal edits, as the pty's modes
-				   ask for */
-	SOURCE_STREAM,		/* standard input, which is no terminal */
+	SOURCE_LINES,		/* keys; our terminal edits lines */
+	SOURCE_STREAM,		/* standard input, which is not a terminal */
 };
 
-/* The caller's terminals, and what takes their place. */
+/* The caller's terminals, and what the command gets instead. */
 struct terminal {
-	int		tty[STANDARD];	/* each opened again; -1: no terminal */
-	int		keys;		/* of those: what keys are read from */
-	int		screen;		/* and what shows a pty's output */
-	unsigned	pty;		/* a set: those that a pty replaces */
-	unsigned	pipes;		/* and those that pipes do */
-	bool		same;		/* the two are one terminal */
+	int		tty[STANDARD];	/* opened again; -1: no terminal */
+	int		keys;		/* of these: where keys are read */
+	int		screen;		/* of these: gets a pty's output */
+	unsigned	pty;		/* a set: those replaced by a pty */
+	unsigned	pipes;		/* a set: those replaced by pipes */
+	bool		same;		/* keys and screen are one terminal */
 	enum source	source;
-	struct termios	modes;		/* that the pty was given */
+	struct termios	modes;		/* of the new pty */
 	struct winsize	size;
-	int		inner[STANDARD];	/* pipes' ends, its */
-	int		own[STANDARD];		/* and ours */
+	int		inner[STANDARD];	/* the command's ends */
+	int		own[STANDARD];		/* our ends of the pipes */
 };
 
-/* All that there is to one call. */
+/* Everything about one call. */
 struct context {
 	struct settings	 settings;
 	struct host	 host;
 	struct machine	 machine;
 	struct terminal	 terminal;
-	char		**defaults;	/* of the command's environment */
+	char		**defaults;	/* for the command's environment */
 	struct command	 command;
 	struct monitor	 monitor;
-	bool		 interrupted;	/* by the keys that were typed last */
+	bool		 interrupted;	/* the last keys would interrupt it */
 };
 
 enum {
@@ -106,38 +105,39 @@ enum {
 
 #define OWN_OPTIONS	14
 
+/* All options except those for namespaces. */
 static const struct option_spec own_options[OWN_OPTIONS] = {
-	{ "only", KEY_ONLY, "LIST", "join only those, separated by commas:"
-	    " mount, uts, ..." },
-	{ "user", 'u', "USER", "be that user of the machine, or USER:GROUP" },
-	{ "chdir", 'w', "DIR", "start in that directory of the machine" },
-	{ "setenv", 'e', "VAR", "set VAR=VALUE, or the caller's VAR; may be"
-	    " repeated" },
+	{ "user", 'u', "USER", "run as USER of the machine, or as USER:GROUP" },
+	{ "chdir", 'w', "DIR", "start in the directory DIR of the machine" },
+	{ "setenv", 'e', "VAR", "set VAR=VALUE, or copy the caller's VAR;"
+	    " repeatable" },
+	{ "tty", 't', NULL, "always give the command a terminal" },
+	{ "no-tty", 'T', NULL, "give the command pipes, never a terminal" },
 	{ "preserve-env", KEY_PRESERVE, NULL, "keep the caller's environment" },
-	{ "tty", 't', NULL, "make a terminal, whatever the caller has" },
-	{ "no-tty", 'T', NULL, "make none, and use pipes in its place" },
-	{ "privileged", KEY_PRIVILEGED, NULL, "keep the caller's capabilities,"
-	    " cgroups and limits, no filters" },
-	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "leave out the machine's system"
-	    " call filters" },
-	{ "quiet", 'q', NULL, "no warnings" },
-	{ "foreign", KEY_FOREIGN, NULL, "also enter a machine that belongs to"
+	{ "quiet", 'q', NULL, "print no warnings" },
+	{ "list", KEY_LIST, NULL, "list the running machines, and exit" },
+	{ "foreign", KEY_FOREIGN, NULL, "allow a machine that belongs to"
 	    " another user" },
-	{ "list", KEY_LIST, NULL, "list the running machines, and enter none" },
-	{ "help", 'h', NULL, "show this text" },
+	{ "privileged", KEY_PRIVILEGED, NULL, "do not confine the command as"
+	    " PID 1 is confined" },
+	{ "no-seccomp", KEY_NO_SECCOMP, NULL, "do not apply the machine's"
+	    " system call filters" },
+	{ "help", 'h', NULL, "show this help" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
+	{ "only", KEY_ONLY, "LIST", "join only these namespaces, like"
+	    " mount,network,pid" },
 };
 
-/* Signals that are meant for the command. */
+/* Signals that are passed on to the command. */
 static const int passed_signals[] = {
 	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
 };
 
 #define PASSED_SIGNALS	(sizeof(passed_signals) / sizeof(passed_signals[0]))
 
-/* ---- saying -------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------ */
 
-/* printf(3) is a tenth of a static program, see text_format(). */
+/* Not by printf(3), which is large in a static program: see text_format(). */
 static void __attribute__((format(printf, 1, 0)))
 say_line(const char *format, va_list args, const char *reason)
 {
@@ -146,7 +146,7 @@ say_line(const char *format, va_list args, const char *reason)
 	    args, reason);
 
 	if (write(STDERR_FILENO, line, length) == -1)
-		return;		/* there is no other place to say it */
+		return;		/* there is no other place for it */
 }
 
 static void __attribute__((format(printf, 1, 2)))
@@ -159,7 +159,7 @@ say(const char *format, ...)
 	va_end(args);
 }
 
-/* Says that something has failed, and by errno why. */
+/* Reports a failure by errno. */
 static void __attribute__((format(printf, 1, 2)))
 say_errno(const char *format, ...)
 {
@@ -171,7 +171,7 @@ say_errno(const char *format, ...)
 	va_end(args);
 }
 
-/* Says why nothing can go on, and ends. */
+/* Reports why we cannot go on, and exits. */
 static _Noreturn void __attribute__((format(printf, 1, 2)))
 fail(const char *format, ...)
 {
@@ -183,7 +183,7 @@ fail(const char *format, ...)
 	exit(ENTRY_STATUS_FAILED);
 }
 
-/* The same, and by errno why. */
+/* The same, with errno as the reason. */
 static _Noreturn void __attribute__((format(printf, 1, 2)))
 fail_errno(const char *format, ...)
 {
@@ -204,11 +204,11 @@ print(const char *text)
 		fail_errno("cannot write to standard output");
 }
 
-/* Ends, once all that was printed has been written. */
+/* Exits after all that was printed has been written. */
 static _Noreturn void
 leave(void)
 {
-	if (ferror(stdout))	/* which error it was is not known */
+	if (ferror(stdout))	/* stdio has lost the errno */
 		errno = EIO;
 	if (ferror(stdout) || fflush(stdout) == EOF)
 		fail_errno("cannot write to standard output");
@@ -217,7 +217,7 @@ leave(void)
 
 /* ---- options ------------------------------------------------------- */
 
-/* The key of the option that leaves out a namespace. */
+/* Returns the key of the option --no-NAME of a namespace. */
 static int
 namespace_key(int namespace)
 {
@@ -231,12 +231,14 @@ namespace_key(int namespace)
 	}
 }
 
-/* Puts the options of all namespaces before our own. */
+/* Fills in all options: our own, then one for each namespace. */
 static void
-options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
+options_fill(struct option_spec options[OWN_OPTIONS + NAMESPACES + 1])
 {
 	static char names[NAMESPACES][16], helps[NAMESPACES][48];
 
+	memcpy(options, own_options, sizeof(own_options));
+	options += OWN_OPTIONS;
 	for (int i = 0; i < NAMESPACES; i++) {
 		const char *name = namespace_kinds[i].name;
 
@@ -246,8 +248,7 @@ options_fill(struct option_spec options[NAMESPACES + OWN_OPTIONS + 1])
 		options[i] = (struct option_spec){ .name = names[i],
 		    .key = namespace_key(i), .help = helps[i] };
 	}
-	memcpy(options + NAMESPACES, own_options, sizeof(own_options));
-	options[NAMESPACES + OWN_OPTIONS] = (struct option_spec){ 0 };
+	options[NAMESPACES] = (struct option_spec){ 0 };
 }
 
 static void
@@ -256,14 +257,17 @@ help(const struct option_spec *options)
 	print("Usage: nspawn-enter [OPTION]... MACHINE [OPTION]..."
 	    " [--] [COMMAND [ARGUMENT]...]\n"
 	    "       nspawn-enter --list\n\n"
-	    "Runs a command in a running systemd-nspawn machine, in all of its"
-	    " namespaces;\nwithout a command the user's login shell.\n\n"
-	    "Options:\n");
+	    "Runs COMMAND in a running systemd-nspawn machine, in all of its"
+	    " namespaces.\nWithout COMMAND it runs the login shell of the"
+	    " user, who is root by default.\n\n"
+	    "Options, before or after the machine name:\n");
 	option_help(stdout, options);
-	print("\nExit status: the command's; 128 + n if signal n ended it;"
-	    " 127 if it was not\nfound, 126 if it could not be executed, 125"
-	    " for a mistake in the call or a\nfailure of nspawn-enter"
-	    " itself.\n");
+	print("\nExit status:\n"
+	    "  125    a usage error, or nspawn-enter itself failed\n"
+	    "  126    the command could not be executed\n"
+	    "  127    the command was not found\n"
+	    "  128+n  signal n ended the command\n"
+	    "  else   the exit status of the command\n");
 }
 
 static _Noreturn void
@@ -279,11 +283,10 @@ set_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say("'%s' cannot be the name of a machine: it is made of 1 to"
-		    " %d letters, digits, '-' and '.'",
-		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		say(MACHINE_NAME_INVALID, printable(name, clean,
+		    sizeof(clean)), MACHINE_NAME_MAX);
 		if (strchr(clean, '@') != NULL)
-			say("the user of the machine is given by -u USER");
+			say("use -u USER to choose a user of the machine");
 		try_help();
 	}
 	settings->name = name;
@@ -298,7 +301,8 @@ set_only(struct settings *settings, const char *list)
 		int number = namespace_number(list, length);
 
 		if (number == -1) {
-			say("'%.*s' is no kind of namespace",
+			say("invalid namespace '%.*s': use mount, uts, ipc,"
+			    " network, pid, cgroup, time or user",
 			    (int)length, list);
 			try_help();
 		}
@@ -313,17 +317,19 @@ set_user(struct settings *settings, char *text)
 {
 	char *colon = strchr(text, ':');
 
+	if (*text == '\0' || colon == text ||
+	    (colon != NULL && colon[1] == '\0')) {
+		say("invalid user '%s': give USER or USER:GROUP, by name or"
+		    " number", text);
+		try_help();
+	}
 	if (colon != NULL)
 		*colon = '\0';
 	settings->user = text;
 	settings->group = colon == NULL ? NULL : colon + 1;
-	if (*text != '\0' && (colon == NULL || colon[1] != '\0'))
-		return;
-	say("a user is USER or USER:GROUP, by name or number");
-	try_help();
 }
 
-/* Finds the caller's variable of that name, as NAME=VALUE; NULL: none. */
+/* Finds a variable of the caller as NAME=VALUE, or returns NULL. */
 static char *
 variable_find(const char *name, size_t length)
 {
@@ -334,7 +340,7 @@ variable_find(const char *name, size_t length)
 	return NULL;
 }
 
-/* Takes NAME=VALUE, or the caller's value of NAME. */
+/* Takes NAME=VALUE, or NAME with the caller's value. */
 static void
 set_variable(struct settings *settings, char *text)
 {
@@ -343,7 +349,7 @@ set_variable(struct settings *settings, char *text)
 	    variable_find(text, length);
 
 	if (length == 0) {
-		say("a variable needs a name: give NAME=VALUE or NAME");
+		say("invalid variable '%s': give NAME=VALUE or NAME", text);
 		try_help();
 	}
 	if (variable != NULL)
@@ -354,13 +360,13 @@ static void
 set_directory(struct settings *settings, const char *text)
 {
 	if (*text != '/') {
-		say("'%s' is no absolute path of a directory", text);
+		say("invalid directory '%s': give an absolute path", text);
 		try_help();
 	}
 	settings->directory = text;
 }
 
-/* Takes an option without an argument.  False for any other. */
+/* Handles an option without an argument.  False if the key is not one. */
 static bool
 set_flag(struct settings *settings, int key)
 {
@@ -427,7 +433,7 @@ set_option(struct settings *settings, const struct option_spec *options,
 		leave();
 	default:
 		if (optopt == 'i')
-			say("no -i is needed: the command always has the"
+			say("-i is not needed: the command always has the"
 			    " caller's standard input");
 		try_help();
 	}
@@ -436,10 +442,10 @@ set_option(struct settings *settings, const struct option_spec *options,
 static void
 parse_options(int argc, char **argv, struct settings *settings)
 {
-	struct option_spec options[NAMESPACES + OWN_OPTIONS + 1];
+	struct option_spec options[OWN_OPTIONS + NAMESPACES + 1];
 	int key;
 
-	/* There are fewer of them than words that have been read. */
+	/* The words of argv that were read leave room for the variables. */
 	*settings = (struct settings){ .namespaces = NAMESPACES_ALL,
 	    .variables = argv + 1 };
 	options_fill(options);
@@ -456,8 +462,8 @@ parse_options(int argc, char **argv, struct settings *settings)
 	if (settings->name == NULL && optind < argc)
 		set_name(settings, argv[optind++]);
 	if (settings->list != (settings->name == NULL)) {
-		say(settings->list ? "--list takes no machine" :
-		    "no machine is named; --list shows those that run");
+		say(settings->list ? "--list does not take a machine name" :
+		    "no machine name given; --list shows the running ones");
 		try_help();
 	}
 	if (settings->list)
@@ -465,13 +471,12 @@ parse_options(int argc, char **argv, struct settings *settings)
 	settings->variables[settings->variable_count] = NULL;
 	settings->command = argv + optind;
 	if (geteuid() != 0)
-		fail("only root may enter a machine; try"
-		    " it with sudo");
+		fail("only root can enter a machine; try sudo");
 }
 
 /* ---- the machine --------------------------------------------------- */
 
-/* All running machines. */
+/* The running machines. */
 struct list {
 	struct machine_line	*lines;
 	size_t			 count, room;
@@ -508,7 +513,7 @@ list_compare(const void *a, const void *b)
 	return order != 0 ? order : x->leader - y->leader;
 }
 
-/* Prints a machine; '-' stands for what it has not. */
+/* Prints a machine; '-' stands for what is missing or unknown. */
 static void
 list_print(const struct machine_line *line)
 {
@@ -523,7 +528,7 @@ list_print(const struct machine_line *line)
 	print(text);
 }
 
-/* Lists the running machines, and ends. */
+/* Lists the running machines, and exits. */
 static _Noreturn void
 list_machines(const struct host *host)
 {
@@ -531,10 +536,10 @@ list_machines(const struct host *host)
 	int n = machines_list(host, deadline_in(ENTRY_TIME), list_take, &list);
 
 	if (n == -1)
-		fail_errno("cannot look at all processes");
-	if (n == 1 && geteuid() == 0)	/* others need not see all */
-		say_errno("warning: a machine may be missing, since a process"
-		    " could not be read");
+		fail_errno("cannot list all processes");
+	if (n == 1 && geteuid() == 0)	/* others may not see all */
+		say_errno("warning: a machine may be missing, because a"
+		    " process could not be read");
 	if (list.count > 0)
 		qsort(list.lines, list.count, sizeof(*list.lines),
 		    list_compare);
@@ -543,7 +548,7 @@ list_machines(const struct host *host)
 	leave();
 }
 
-/* Takes hold of the machine.  One that is just starting is waited for. */
+/* Finds the machine and opens its leader.  Waits for one that is starting. */
 static void
 find(const struct settings *settings, const struct host *host,
     struct machine *machine)
@@ -569,11 +574,11 @@ find(const struct settings *settings, const struct host *host,
 		    wanted_hint(&wanted, hint, sizeof(hint)));
 	*machine = wanted.machine;
 	if (machine_foreign(machine) && !settings->foreign)
-		fail("%s: belongs to the user %u, not to root; --foreign enters"
-		    " it all the same", settings->name, machine->owner);
+		fail("%s: belongs to user %u, not to root; use --foreign to"
+		    " enter it anyway", settings->name, machine->owner);
 }
 
-/* True if the machine has a user namespace of its own. */
+/* True if the machine has its own user namespace. */
 static bool
 has_user_namespace(const struct context *context)
 {
@@ -588,7 +593,7 @@ has_user_namespace(const struct context *context)
 	return has;
 }
 
-/* Says what root of the machine can make of the command, in a line each. */
+/* Warns of what root of the machine can do with the command, a line each. */
 static void
 warn_dangers(const struct context *context)
 {
@@ -600,25 +605,26 @@ warn_dangers(const struct context *context)
 
 	if (settings->privileged)
 		say("%s: warning: the command has the caller's capabilities,"
-		    " which root of the machine can take over", settings->name);
+		    " and root of the machine can take it over",
+		    settings->name);
 	else if (settings->no_seccomp)
 		say("%s: warning: the command may make system calls that the"
 		    " machine's filters forbid", settings->name);
 	if (!mount && pid)
-		say("%s: warning: the command has the host's files, which"
-		    " root of the machine can reach through it",
+		say("%s: warning: the command has the host's files, and root"
+		    " of the machine can reach them through it",
 		    settings->name);
 	if (mount && !pid && !(user && own))
-		say("%s: warning: the command has the host's processes, which"
-		    " root of the machine can reach through it",
+		say("%s: warning: the command has the host's processes, and"
+		    " root of the machine can reach them through it",
 		    settings->name);
 	if (!user && own)
-		say("%s: warning: the command is a user of the host, and root"
-		    " of the machine can choose what it executes",
+		say("%s: warning: the command runs as a user of the host, but"
+		    " root of the machine can choose what it executes",
 		    settings->name);
 }
 
-/* Says what is likely to surprise, in a line each. */
+/* Warns of what may surprise the caller, a line each. */
 static void
 warn_surprises(const struct context *context)
 {
@@ -629,27 +635,27 @@ warn_surprises(const struct context *context)
 	if (settings->quiet)
 		return;
 	if (machine_foreign(machine))
-		say("%s: warning: is the user %u's, whose processes see the"
-		    " command", settings->name, machine->owner);
+		say("%s: warning: belongs to user %u, whose processes can see"
+		    " the command", settings->name, machine->owner);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_PID))
-		say("%s: warning: outside of its pid namespace the command"
-		    " has no /proc/self, and does not end with the machine",
-		    settings->name);
+		say("%s: warning: outside the machine's PID namespace the"
+		    " command has no /proc/self, and does not end with the"
+		    " machine", settings->name);
 	if (mount && !(settings->namespaces & 1u << NAMESPACE_NETWORK))
-		say("%s: warning: in our network namespace the command can"
-		    " reach the host's sockets", settings->name);
+		say("%s: warning: in the host's network namespace the command"
+		    " can reach the host's sockets", settings->name);
 	warn_dangers(context);
 }
 
 /* ---- the command --------------------------------------------------- */
 
-/* Lists the caller's variables that the command has, too. */
+/* Lists the caller's variables that the command gets. */
 static char **
 defaults_make(const struct settings *settings)
 {
 	static const char kept[][10] = {
 		"TERM", "COLORTERM", "NO_COLOR", "LANG",
-		"PATH",		/* only where the programs are the host's */
+		"PATH",		/* only with the host's programs */
 	};
 	static char *defaults[sizeof(kept) / sizeof(kept[0]) + 1];
 	const size_t count = sizeof(kept) / sizeof(kept[0]) -
@@ -667,7 +673,7 @@ defaults_make(const struct settings *settings)
 	return defaults;
 }
 
-/* Fills in what is to be run, and how. */
+/* Fills in what to run, and how. */
 static void
 command_make(struct context *context)
 {
@@ -698,7 +704,7 @@ command_make(struct context *context)
 	}
 }
 
-/* What would help, to be read after the reason. */
+/* Returns what would help, as the end of a message. */
 static const char *
 hint(const struct context *context, const struct entry_report *report,
     char *text, size_t size)
@@ -707,14 +713,14 @@ hint(const struct context *context, const struct entry_report *report,
 
 	switch (entry_lacks(report)) {
 	case ENTRY_LACKS_FILTERS:
-		return "; --no-seccomp leaves them out";
+		return "; use --no-seccomp to enter without them";
 	case ENTRY_LACKS_CGROUPS:
-		return "; --privileged leaves them out";
+		return "; use --privileged to enter without them";
 	case ENTRY_LACKS_PROCESSES:
 		if (!machine_full(&context->host, &context->machine, path))
-			return ": RLIMIT_NPROC of its leader, or"
+			return "; raise RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
-		text_format(text, size, ": TasksMax= (pids.max) of %s",
+		text_format(text, size, "; raise TasksMax= (pids.max) of %s",
 		    printable(path, clean, sizeof(clean)));
 		return text;
 	default:
@@ -722,7 +728,7 @@ hint(const struct context *context, const struct entry_report *report,
 	}
 }
 
-/* Says why there is no command, and ends. */
+/* Reports why the command was not run, and exits. */
 static _Noreturn void
 command_failed(const struct context *context,
     const struct entry_report *report)
@@ -730,31 +736,31 @@ command_failed(const struct context *context,
 	struct pollfd leader = { context->machine.leader.fd, POLLIN, 0 };
 	char text[1024], more[1024];
 
-	/* A machine that is ending is in the way in many ways. */
+	/* A machine that is ending causes many kinds of errors. */
 	if (poll(&leader, 1, ENDING_TIME) == 1)
-		fail("%s: its leader has ended meanwhile",
+		fail("%s: its leader has just ended",
 		    context->settings.name);
 	fail("%s: %s%s", context->settings.name,
 	    entry_strerror(report, &context->command, text, sizeof(text)),
 	    hint(context, report, more, sizeof(more)));
 }
 
-/* Says why there is no monitor, as errno has it, and ends. */
+/* Reports by errno why there is no monitor, and exits. */
 static _Noreturn void
 monitor_failed(const struct settings *settings)
 {
 	if (errno == EAGAIN)
-		fail("%s: cannot make a process for the"
-		    " monitor, since a limit of the caller's is reached:"
-		    " RLIMIT_NPROC, or TasksMax= of its unit", settings->name);
+		fail("%s: cannot start the monitor: the caller's limit on"
+		    " processes is reached; raise RLIMIT_NPROC, or TasksMax="
+		    " of the caller's unit", settings->name);
 	if (errno == EACCES || errno == EPERM || errno == ENOENT)
-		fail_errno("%s: cannot start a monitor from a"
-		    " sealed copy in memory; do /proc/self/exe and"
-		    " vm.memfd_noexec allow it?", settings->name);
-	fail_errno("%s: cannot start a monitor", settings->name);
+		fail_errno("%s: cannot start the monitor from a sealed copy"
+		    " in memory; check /proc/self/exe and vm.memfd_noexec",
+		    settings->name);
+	fail_errno("%s: cannot start the monitor", settings->name);
 }
 
-/* Opens all that is needed of the leader, and has the command run. */
+/* Opens what is needed of the leader, and has the monitor run the command. */
 static void
 command_start(struct context *context)
 {
@@ -766,7 +772,7 @@ command_start(struct context *context)
 
 	while (entry_read(&context->host, machine, &context->command, &entry,
 	    &report) == -1) {
-		/* A machine that is just starting is waited for. */
+		/* A machine that is still starting is waited for. */
 		if (report.error != EAGAIN || deadline_left(deadline) == 0)
 			command_failed(context, &report);
 		poll(NULL, 0, START_TIME);
@@ -782,7 +788,7 @@ command_start(struct context *context)
 
 /* ---- the caller's terminals ---------------------------------------- */
 
-/* The same terminal, to be read and written without being held up. */
+/* Opens a terminal again, so that O_NONBLOCK is ours alone. */
 static int
 terminal_reopen(int fd)
 {
@@ -794,19 +800,19 @@ terminal_reopen(int fd)
 	return again != -1 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
-/* True if both are descriptors of one terminal, by whatever name. */
+/* True if both descriptors are of the same terminal. */
 static bool
 terminal_same(int a, int b)
 {
 	unsigned numbers[2];
 
-	/* The C libraries do not agree on the type of such a request. */
+	/* The C libraries have different types for the request. */
 	return syscall(SYS_ioctl, a, TIOCGDEV, &numbers[0]) == 0 &&
 	    syscall(SYS_ioctl, b, TIOCGDEV, &numbers[1]) == 0 &&
 	    numbers[0] == numbers[1];
 }
 
-/* Makes a pipe in the place of a standard descriptor; our end never waits. */
+/* Makes a pipe to replace a standard descriptor; our end does not block. */
 static void
 terminal_pipe(struct terminal *terminal, int fd)
 {
@@ -814,20 +820,20 @@ terminal_pipe(struct terminal *terminal, int fd)
 
 	if (pipe2(ends, O_CLOEXEC) == -1 ||
 	    fcntl(ends[mine], F_SETFL, O_NONBLOCK) == -1)
-		fail_errno("cannot make a pipe for the command");
+		fail_errno("cannot create a pipe for the command");
 	terminal->own[fd] = ends[mine];
 	terminal->inner[fd] = ends[1 - mine];
 	terminal->pipes |= 1u << fd;
 }
 
-/* Decides what takes the place of which terminal. */
+/* Decides which terminals a pty replaces, and which of them pipes. */
 static void
 terminal_replace(struct terminal *terminal, enum tty tty)
 {
 	const int *ttys = terminal->tty;
 
 	for (int fd = 0; fd < STANDARD; fd++) {
-		/* A pty's output is shown in one place. */
+		/* The output of a pty goes to one place only. */
 		bool elsewhere = fd == STDERR_FILENO && ttys[1] != -1 &&
 		    !terminal_same(ttys[1], ttys[fd]);
 
@@ -840,7 +846,7 @@ terminal_replace(struct terminal *terminal, enum tty tty)
 	}
 }
 
-/* Decides where keys come from, and where what is written goes. */
+/* Decides where keys are read, and where a pty's output goes. */
 static void
 terminal_decide(struct terminal *terminal, enum tty tty)
 {
@@ -862,11 +868,12 @@ terminal_decide(struct terminal *terminal, enum tty tty)
 }
 
 /*
- * Makes the modes that the pty gets of those of the caller's terminal, which
- * are somebody else's where they are not for lines.
+ * Makes the pty's modes from those of the caller's terminal.  If these are not
+ * for reading lines, another program has set them, so the usual modes are
+ * restored.
  */
 static void
-terminal_derive(struct terminal *terminal, const struct termios *modes)
+terminal_make_modes(struct terminal *terminal, const struct termios *modes)
 {
 	struct termios *m = &terminal->modes;
 
@@ -879,13 +886,13 @@ terminal_derive(struct terminal *terminal, const struct termios *modes)
 	m->c_lflag &= ~(tcflag_t)EXTPROC;
 	if (terminal->source == SOURCE_LINES)
 		m->c_lflag |= EXTPROC;
-	/* What is shown by a terminal that is not raw is processed there. */
+	/* A terminal that is not raw processes the output itself. */
 	if (terminal->screen != -1 &&
 	    (terminal->source != SOURCE_RAW || !terminal->same))
 		m->c_oflag &= ~(tcflag_t)OPOST;
 }
 
-/* Looks at the standard descriptors. */
+/* Finds out which standard descriptors are terminals, and replaces these. */
 static void
 terminal_open(const struct settings *settings, struct terminal *terminal)
 {
@@ -903,28 +910,29 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 		return;
 	if (ioctl(fd, TIOCGWINSZ, &terminal->size) == -1 || tcgetattr(
 	    terminal->keys != -1 ? terminal->keys : fd, &modes) == -1)
-		fail_errno("cannot look at the terminal");
-	terminal_derive(terminal, &modes);
+		fail_errno("cannot read the settings of the terminal");
+	terminal_make_modes(terminal, &modes);
 }
 
 /* ---- the modes of the caller's terminal ---------------------------- */
 
 /*
- * What is known of them, in memory that the guard has, too.  Whoever finds
- * others than the last ones leaves them alone: they are somebody else's.
+ * The modes of the caller's terminal, in memory shared with the guard.  If the
+ * terminal has others than the last ones, another program has set them, and
+ * they are left alone.
  */
 struct modes {
 	bool		known;
-	struct termios	first;		/* to be given back */
+	struct termios	first;		/* to be restored */
 	struct termios	last;		/* as we have set them; or first */
-	struct termios	before;		/* as they are until they are set */
+	struct termios	before;		/* as they were before that */
 };
 
-/* The guard of the modes: it gives them back when we cannot. */
+/* The guard is a process that restores the modes when we cannot. */
 struct guard {
 	struct modes	*modes;
-	pid_t		 pid;		/* 0: it is not needed yet */
-	int		 alive;		/* while it is open the guard waits */
+	pid_t		 pid;		/* 0: not started yet */
+	int		 alive;		/* the guard waits for its end */
 };
 
 static bool
@@ -934,20 +942,17 @@ modes_same(const struct termios *a, const struct termios *b)
 	    a->c_oflag == b->c_oflag;
 }
 
-/* True if a program of this process group may use the terminal. */
+/* True if our process group may use the terminal. */
 static bool
 terminal_foreground(int fd)
 {
 	pid_t group = tcgetpgrp(fd), own = getpgid(0);
 
-	/* Who cannot tell has a terminal that is not its own. */
+	/* It cannot be asked if it is not our controlling terminal. */
 	return group == -1 || own == -1 || group == own;
 }
 
-/*
- * Gives the modes back when nspawn-enter, its parent, has ended by whatever
- * signal.
- */
+/* Restores the modes after the end of nspawn-enter, its parent. */
 static _Noreturn void
 guard_main(const struct modes *modes, int keys, int parent)
 {
@@ -964,8 +969,8 @@ guard_main(const struct modes *modes, int keys, int parent)
 }
 
 /*
- * Starts the guard, in a session of its own: a signal to the whole job does not
- * reach it, and no job control holds it up.
+ * Starts the guard, in its own session, so that neither a signal to the job nor
+ * job control stops it.
  */
 static void
 guard_start(struct guard *guard, int keys)
@@ -973,9 +978,9 @@ guard_start(struct guard *guard, int keys)
 	int ends[2] = { -1, -1 };
 
 	if (pipe2(ends, O_CLOEXEC) == -1 || (guard->pid = fork()) == -1) {
-		/* The command runs, and most ends need none. */
-		say_errno("cannot make a guard for the terminal; if"
-		    " nspawn-enter is killed, reset it by reset(1)");
+		/* The command is run anyway: the guard is seldom needed. */
+		say_errno("warning: cannot start the guard of the terminal; if"
+		    " nspawn-enter is killed, run reset(1)");
 		fd_close(&ends[0]);
 		fd_close(&ends[1]);
 		guard->pid = -1;
@@ -991,7 +996,7 @@ guard_start(struct guard *guard, int keys)
 	guard->alive = ends[1];
 }
 
-/* Sets the modes, where they are the last ones. */
+/* Sets the modes of a terminal that has the last ones. */
 static int
 modes_set(struct guard *guard, int keys, const struct termios *want)
 {
@@ -1004,7 +1009,7 @@ modes_set(struct guard *guard, int keys, const struct termios *want)
 		guard_start(guard, keys);
 	modes->before = modes->last;
 	modes->last = *want;
-	/* Output that needs other modes goes out before they change. */
+	/* Waiting output is written first, if it needs the old modes. */
 	n = tcsetattr(keys, want->c_oflag == modes->before.c_oflag ? TCSANOW :
 	    TCSADRAIN, want);
 	if (n == -1)
@@ -1016,8 +1021,8 @@ modes_set(struct guard *guard, int keys, const struct termios *want)
 }
 
 /*
- * Gives the first modes back, where nobody else has set others.  Fails if that
- * is still to be done.
+ * Restores the first modes, unless another program has set others.  Fails if
+ * they must still be restored.
  */
 static int
 modes_restore(struct guard *guard, int keys)
@@ -1033,7 +1038,7 @@ modes_restore(struct guard *guard, int keys)
 	    modes_set(guard, keys, &modes->first);
 }
 
-/* Gives the modes back, or has the guard do it, and lets that go. */
+/* Restores the modes, by the guard if we cannot, and ends the guard. */
 static void
 guard_end(struct guard *guard, int keys)
 {
@@ -1051,19 +1056,19 @@ guard_end(struct guard *guard, int keys)
 #define CHUNK		4096
 #define DRAIN_MAX	262144	/* bytes: more than a pty holds */
 
-/* Bytes on their way; -1: that end is closed. */
+/* Bytes on their way; an end is -1 when it is closed. */
 struct flow {
 	int	from, to;
-	size_t	start, end;	/* of what was read and is not yet written */
+	size_t	start, end;	/* what was read and not written */
 	char	data[CHUNK];
 };
 
-enum { INPUT, OUTPUT, ERRORS };		/* the flows, as descriptors are */
+enum { INPUT, OUTPUT, ERRORS };		/* the flows, by descriptor */
 
-/* ms, until we look again: whether the command has read what it has got, */
+/* ms, between checks of whether the command has read its input, */
 #define INTERVAL_MIN	10
 #define INTERVAL_MAX	250
-/* and whether the terminal is ours to read. */
+/* and of whether we are in the foreground. */
 #define FOREGROUND_TIME	500
 
 struct relay {
@@ -1072,16 +1077,16 @@ struct relay {
 	int		 signals;
 	int		 master, slave;	/* of the pty; -1: none, or not yet */
 	struct guard	 guard;
-	struct termios	 inside;	/* the pty's modes, now */
-	bool		 input_over;	/* it has ended for good */
-	bool		 unfinished;	/* its last line */
-	bool		 modes_told;	/* of the pty, and nothing else */
+	struct termios	 inside;	/* the pty's modes now */
+	bool		 input_over;	/* the input has ended for good */
+	bool		 unfinished;	/* the last line of input */
+	bool		 modes_told;	/* by a packet without data */
 	int		 interval;	/* ms */
-	int64_t		 end_deadline;	/* none is written before */
+	int64_t		 end_deadline;	/* no end of input before */
 	struct flow	 flows[STANDARD];
 };
 
-/* Signals the command; if the monitor has ended, it has, too. */
+/* Signals the command.  It has ended if the monitor has. */
 static void
 relay_command(const struct relay *relay, int signal)
 {
@@ -1089,9 +1094,9 @@ relay_command(const struct relay *relay, int signal)
 }
 
 /*
- * Writes what goes at once.  Where nobody takes the output any more the command
- * is hung up, as by a terminal that is switched off, unless the caller wants it
- * to outlive that; what it writes then is dropped.
+ * Writes what it can.  If nobody reads the output any more, the command gets
+ * HUP, as from a terminal that was switched off, unless the caller ignores HUP.
+ * Further output is dropped.
  */
 static void
 flow_write(struct relay *relay, struct flow *flow)
@@ -1113,7 +1118,7 @@ flow_write(struct relay *relay, struct flow *flow)
 
 /* ---- the pty ------------------------------------------------------- */
 
-/* Makes the pty as big as the caller's terminal. */
+/* Gives the pty the size of the caller's terminal. */
 static void
 pty_resize(const struct relay *relay)
 {
@@ -1125,7 +1130,7 @@ pty_resize(const struct relay *relay)
 		ioctl(relay->master, TIOCSWINSZ, &size);
 }
 
-/* Takes up the work on the pty that has come. */
+/* Starts to use a pty that was made for the command. */
 static void
 pty_connect(struct relay *relay, int master)
 {
@@ -1133,7 +1138,7 @@ pty_connect(struct relay *relay, int master)
 	int packets = 1;
 
 	relay->master = master;
-	/* To be looked at; and while it is open the master has no end. */
+	/* To ask what is unread; while it is open the master has no end. */
 	relay->slave = pty_peer(master);
 	if (relay->slave == -1 || fcntl(master, F_SETFL, O_NONBLOCK) == -1 ||
 	    (terminal->source == SOURCE_LINES &&
@@ -1148,7 +1153,7 @@ pty_connect(struct relay *relay, int master)
 	pty_resize(relay);
 }
 
-/* True if the command has not yet read what it has got. */
+/* True if the command has not read all its input yet. */
 static bool
 pty_is_unread(struct relay *relay)
 {
@@ -1158,15 +1163,15 @@ pty_is_unread(struct relay *relay)
 		return false;
 	if ((slave.revents & POLLHUP) == 0)
 		return true;
-	/* After vhangup(2), as of login(1), who goes on has opened it again. */
+	/* vhangup(2) has closed it, as login(1) does: opens it again. */
 	fd_close(&relay->slave);
 	relay->slave = pty_peer(relay->master);
 	return false;
 }
 
 /*
- * The modes that the caller's terminal is to have for those of the pty.  Where
- * it is not standard input, what its keys mean to a pipeline stays.
+ * Returns the modes that the caller's terminal needs for those of the pty.  If
+ * it is not standard input, its keys keep their meaning for the pipeline.
  */
 static struct termios
 modes_like(const struct relay *relay)
@@ -1191,20 +1196,20 @@ modes_like(const struct relay *relay)
 	return like;
 }
 
-/* Looks at the modes of a pty that leaves lines to the caller's terminal. */
+/* Reads the modes of a pty whose lines the caller's terminal edits. */
 static void
 pty_read_modes(struct relay *relay)
 {
 	if (tcgetattr(relay->master, &relay->inside) == -1)
 		relay->inside = relay->terminal->modes;
-	/* Without it the pty would echo and edit. */
+	/* Without EXTPROC the pty would echo and edit lines. */
 	if ((relay->inside.c_lflag & EXTPROC) == 0) {
 		relay->inside.c_lflag |= EXTPROC;
 		tcsetattr(relay->master, TCSANOW, &relay->inside);
 	}
 }
 
-/* True if a command has changed who sees what is typed, and when. */
+/* True if the command has changed echo or line mode of its terminal. */
 static bool
 pty_wants_keys(const struct relay *relay)
 {
@@ -1212,23 +1217,23 @@ pty_wants_keys(const struct relay *relay)
 	    (ICANON | ECHO)) != 0;
 }
 
-/* Gives the pty the caller's modes, which were not known when it was made. */
+/* Gives the pty the caller's modes, if these were not known before. */
 static void
 pty_adopt(struct relay *relay)
 {
 	struct terminal *terminal = relay->terminal;
 	struct termios old = terminal->modes, inside;
 
-	terminal_derive(terminal, &relay->guard.modes->first);
+	terminal_make_modes(terminal, &relay->guard.modes->first);
 	if (tcgetattr(relay->master, &inside) == 0 &&
 	    modes_same(&inside, &old))
 		tcsetattr(relay->master, TCSANOW, &terminal->modes);
 }
 
 /*
- * Says that the input has ended by the character of the pty for that.  Before
- * one that is read as such an unfinished line needs another, or its end; a
- * command that edits lines itself may get it only with the next try.
+ * Writes the pty's end-of-file character, because the input has ended.  After
+ * an unfinished line it is needed twice, or after the line's end.  A command
+ * that edits lines itself may get it only at the next try.
  */
 static void
 pty_write_end(struct relay *relay)
@@ -1246,21 +1251,21 @@ pty_write_end(struct relay *relay)
 		    '\r');
 	flow->data[flow->end++] = (char)modes.c_cc[VEOF];
 	relay->unfinished = relay->unfinished && line;
-	/* Who does not want to end is not to be told all the time. */
+	/* A command that goes on reading gets it only now and then. */
 	relay->end_deadline = deadline_in(relay->interval);
 }
 
 /* ---- the relay ----------------------------------------------------- */
 
-/* What there is to be done about the input. */
+/* What to do about the input. */
 enum input {
-	INPUT_NONE,		/* nothing, until something else happens */
-	INPUT_WANTED,		/* it is to be read */
-	INPUT_UNREAD,		/* the command is to read what it has got */
-	INPUT_ELSEWHERE,	/* it is not ours to read now */
+	INPUT_NONE,		/* nothing, until the next event */
+	INPUT_WANTED,		/* read it */
+	INPUT_UNREAD,		/* wait until the command has read its input */
+	INPUT_ELSEWHERE,	/* wait: the terminal is not ours now */
 };
 
-/* Takes the modes that are there now for the caller's own. */
+/* Takes the present modes as the caller's own. */
 static void
 modes_take(struct relay *relay, const struct termios *now)
 {
@@ -1273,8 +1278,8 @@ modes_take(struct relay *relay, const struct termios *now)
 }
 
 /*
- * Takes the modes at the start for the caller's own, if they can be: in the
- * background they are the shell's, and those of a pager are not for lines.
+ * Takes the modes at the start as the caller's own, if they can be.  In the
+ * background they are the shell's; those of a pager are not for lines.
  */
 static void
 modes_take_first(struct relay *relay)
@@ -1290,14 +1295,14 @@ modes_take_first(struct relay *relay)
 
 /*
  * True if modes that we have not set can be the caller's own: they are for
- * lines that are shown.
+ * lines with echo.
  */
 static bool
 modes_are_callers(const struct relay *relay, const struct termios *now)
 {
 	const tcflag_t shown = ICANON | ECHO;
 
-	/* A pty that is being made has got others already. */
+	/* The pty is being made with other modes already. */
 	if (relay->master == -1 && relay->terminal->pty != 0)
 		return false;
 	return (now->c_lflag & shown) == shown ||
@@ -1306,9 +1311,9 @@ modes_are_callers(const struct relay *relay, const struct termios *now)
 }
 
 /*
- * Sets the modes of the caller's terminal as the pty asks for, unless they are
- * somebody else's.
- * Returns  true if its keys are ours
+ * Sets the modes of the caller's terminal as the pty needs them, unless another
+ * program has set others.
+ * Returns  true if we may read its keys
  */
 static bool
 relay_sync_terminal(struct relay *relay)
@@ -1338,7 +1343,7 @@ relay_sync_terminal(struct relay *relay)
 	return true;
 }
 
-/* True if the command has not yet read what it has got. */
+/* True if the command has not read all its input yet. */
 static bool
 input_is_unread(struct relay *relay)
 {
@@ -1350,7 +1355,7 @@ input_is_unread(struct relay *relay)
 	    count > 0;
 }
 
-/* Looks at the caller's terminal, and what is to be done about the input. */
+/* Updates the caller's terminal, and decides what to do about the input. */
 static enum input
 input_next(struct relay *relay)
 {
@@ -1363,7 +1368,7 @@ input_next(struct relay *relay)
 	if (terminal->keys != -1)
 		ours = relay_sync_terminal(relay);
 	if (flow->start < flow->end)
-		return INPUT_NONE;	/* it is to be written first */
+		return INPUT_NONE;	/* the rest must be written first */
 	if (relay->input_over && flow->to != -1) {
 		if (pty_is_unread(relay) ||
 		    deadline_left(relay->end_deadline) != 0)
@@ -1380,7 +1385,7 @@ input_next(struct relay *relay)
 	    input_is_unread(relay) ? INPUT_UNREAD : INPUT_WANTED;
 }
 
-/* The input has ended: for now, by a key, or for good. */
+/* Handles the end of the input: for now by a key, or for good. */
 static void
 input_ended(struct relay *relay, bool input_over)
 {
@@ -1397,8 +1402,8 @@ input_ended(struct relay *relay, bool input_over)
 }
 
 /*
- * True if there is a key that would have ended what runs if the terminal were
- * not raw.  Which that is, only the caller says.
+ * True if the input has a key that would have interrupted the command if the
+ * caller's terminal were not raw.  The caller's modes tell which keys do that.
  */
 static bool
 input_interrupts(const struct relay *relay, const struct flow *flow)
@@ -1415,7 +1420,7 @@ input_interrupts(const struct relay *relay, const struct flow *flow)
 	return false;
 }
 
-/* Reads what there is of the input. */
+/* Reads some input. */
 static void
 input_read(struct relay *relay, short events)
 {
@@ -1434,12 +1439,13 @@ input_read(struct relay *relay, short events)
 }
 
 /*
- * Takes away what the screen adds itself: a command may have its terminal end
- * lines by \r\n, as less does.  When it wrote them is not known, so this is for
- * all of its output, where nobody can see a difference.
+ * Removes the \r that the screen adds itself: a command, as less does, may have
+ * its terminal end lines with \r\n.  It is not known when the command wrote
+ * them, so this is done to all of its output, where it makes no visible
+ * difference.
  */
 static void
-flow_strip(struct flow *flow, int screen)
+flow_remove_returns(struct flow *flow, int screen)
 {
 	const tcflag_t adds = OPOST | ONLCR;
 	struct termios modes;
@@ -1455,9 +1461,9 @@ flow_strip(struct flow *flow, int screen)
 }
 
 /*
- * Reads what there is of an output.  Before each packet of a pty a byte tells
- * what it is; what has happened to the modes is looked at anyway.
- * Returns  false where there is nothing
+ * Reads some output.  A packet of a pty begins with a byte for its kind; the
+ * modes are checked after each packet in any case.
+ * Returns  false if there is none
  */
 static bool
 output_read(struct relay *relay, struct flow *flow)
@@ -1473,15 +1479,15 @@ output_read(struct relay *relay, struct flow *flow)
 	if (n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR))
 		flow->from = -1;
 	if (packet)
-		flow_strip(flow, flow->to);
+		flow_remove_returns(flow, flow->to);
 	if (flow->to == -1)
 		flow->start = flow->end = 0;
 	return n > 0;
 }
 
 /*
- * Stops with the job.  Where keys are signals the command stops with us, as it
- * would if it were one of the job.
+ * Stops with the job.  If keys are signals the command stops, too, as if it
+ * were part of the job.
  */
 static void
 relay_stop(struct relay *relay)
@@ -1494,7 +1500,7 @@ relay_stop(struct relay *relay)
 		relay_command(relay, SIGSTOP);
 	if (terminal->keys != -1)
 		modes_restore(&relay->guard, terminal->keys);
-	/* By itself: where nobody could continue us it does nothing. */
+	/* By raise(3): it has no effect where nobody could continue us. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTSTP);
 	raise(SIGTSTP);
@@ -1505,12 +1511,12 @@ relay_stop(struct relay *relay)
 }
 
 /*
- * Hands on a signal.  One that a key has made is for whatever is in the
- * foreground of the pty, as the key would be.
+ * Passes on a signal.  If a key has made it, it goes to the foreground of the
+ * pty, as the key would.
  * source   TIOCSIG of ioctl_tty(2)
  */
 static void
-relay_hand_on(const struct relay *relay, const struct signalfd_siginfo *info)
+relay_pass_on(const struct relay *relay, const struct signalfd_siginfo *info)
 {
 	int signal = (int)info->ssi_signo;
 
@@ -1521,7 +1527,7 @@ relay_hand_on(const struct relay *relay, const struct signalfd_siginfo *info)
 		relay_command(relay, signal);
 }
 
-/* Takes the next signal.  True if the command gets it. */
+/* Handles the next signal.  True if it was passed on. */
 static bool
 relay_signal(struct relay *relay)
 {
@@ -1539,22 +1545,22 @@ relay_signal(struct relay *relay)
 			pty_resize(relay);
 		return false;
 	default:
-		relay_hand_on(relay, &info);
+		relay_pass_on(relay, &info);
 		return true;
 	}
 }
 
-/* Says what a flow waits for. */
+/* Returns the event that a flow waits for. */
 static struct pollfd
 flow_poll(const struct flow *flow, bool wanted)
 {
 	if (flow->start < flow->end)
 		return (struct pollfd){ flow->to, POLLOUT, 0 };
-	/* Its end is of interest in any case. */
+	/* The end of the input always matters. */
 	return (struct pollfd){ flow->from, wanted ? POLLIN : 0, 0 };
 }
 
-/* Hands on what can be handed on, after poll(2). */
+/* Copies what can be copied, after poll(2). */
 static void
 relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 {
@@ -1567,7 +1573,7 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 			flow_write(relay, flow);
 		else if (i != INPUT)
 			output_read(relay, flow);
-		/* A key wakes all who wait for one; whose is it now? */
+		/* A key wakes all readers of a terminal: whose is it now? */
 		else if (input_next(relay) == INPUT_WANTED)
 			input_read(relay, fds[i].revents);
 		else if ((fds[i].revents & (POLLHUP | POLLERR)) != 0)
@@ -1575,21 +1581,21 @@ relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
 	}
 }
 
-/* Takes up the command's terminal, which has been made. */
+/* Takes the command's pty, which the monitor has sent. */
 static void
 relay_pty_ready(struct relay *relay, const struct entry_report *report, int fd)
 {
 	const struct settings *settings = &relay->context->settings;
 
 	if (report->foreign && !settings->quiet)
-		say("%s: warning: its /dev/pts gives no terminal; the command"
-		    " has one of the host's", settings->name);
+		say("%s: warning: its /dev/pts has no terminals, so the"
+		    " command gets a terminal of the host", settings->name);
 	pty_connect(relay, fd);
 }
 
 /*
- * Waits for the next event, and hands on signals and bytes.
- * Returns  1 if there is a report, 0; -1
+ * Waits for the next event, and passes on signals and bytes.
+ * Returns  1 if there is a report, else 0; -1 on failure
  */
 static int
 relay_step(struct relay *relay)
@@ -1602,7 +1608,7 @@ relay_step(struct relay *relay)
 	};
 	int n;
 
-	/* Who sets them all the time is not to have all of our time. */
+	/* Modes that change all the time must not take all our time. */
 	if (relay->modes_told)
 		poll(NULL, 0, 1);
 	relay->modes_told = false;
@@ -1615,7 +1621,7 @@ relay_step(struct relay *relay)
 		return errno == EINTR ? 0 : -1;
 	if (n == 0 && input == INPUT_UNREAD && relay->interval < INTERVAL_MAX)
 		relay->interval *= 2;
-	/* After a signal it may all be different. */
+	/* A signal may have changed everything. */
 	if (fds[SIGNALS].revents != 0) {
 		relay_signal(relay);
 		return 0;
@@ -1625,7 +1631,7 @@ relay_step(struct relay *relay)
 }
 
 /*
- * Hands on signals and bytes until the monitor reports what has become of the
+ * Passes on signals and bytes until the monitor reports what became of the
  * command.
  * Returns  as monitor_report()
  */
@@ -1647,7 +1653,7 @@ relay_run(struct relay *relay, struct entry_report *report)
 	return -1;
 }
 
-/* Waits until flow can write, or a signal says not to. */
+/* Waits until flow can write.  False if a signal was passed on. */
 static bool
 flow_wait(struct relay *relay, const struct flow *flow)
 {
@@ -1656,12 +1662,12 @@ flow_wait(struct relay *relay, const struct flow *flow)
 		{ .fd = relay->signals, .events = POLLIN },
 	};
 
-	/* Where that fails the write may do. */
+	/* If poll(2) fails, the write is tried. */
 	return poll(fds, 2, -1) == -1 || fds[1].revents == 0 ||
 	    !relay_signal(relay);
 }
 
-/* Writes all that was read.  False if a signal says not to. */
+/* Writes all that was read.  False if a signal was passed on. */
 static bool
 flow_flush(struct relay *relay, struct flow *flow)
 {
@@ -1674,8 +1680,8 @@ flow_flush(struct relay *relay, struct flow *flow)
 }
 
 /*
- * Hands on what the command had still written; not what others write from now
- * on who keep its terminal or pipe open.
+ * Copies what the command has written before its end.  What others write to its
+ * terminal or pipes from now on is left out.
  */
 static void
 relay_drain(struct relay *relay)
@@ -1704,7 +1710,7 @@ relay_end(struct relay *relay)
 	fd_close(&relay->master);
 }
 
-/* Connects the pipes that stand for terminals with these. */
+/* Connects the pipes with the terminals that they replace. */
 static void
 relay_open_pipes(struct relay *relay)
 {
@@ -1724,7 +1730,7 @@ relay_open_pipes(struct relay *relay)
 	}
 }
 
-/* Gets the relay ready; of a pty it hears later. */
+/* Prepares the relay; a pty comes later. */
 static void
 relay_make(struct relay *relay, struct context *context, int signals)
 {
@@ -1734,7 +1740,8 @@ relay_make(struct relay *relay, struct context *context, int signals)
 		modes = mmap(NULL, sizeof(*modes), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (modes == MAP_FAILED)
-		fail_errno("cannot allocate memory for the terminal's modes");
+		fail_errno("cannot allocate memory for the terminal's"
+		    " settings");
 	*relay = (struct relay){ .context = context,
 	    .terminal = &context->terminal, .signals = signals, .master = -1,
 	    .slave = -1, .guard = { .modes = modes, .alive = -1 },
@@ -1746,7 +1753,7 @@ relay_make(struct relay *relay, struct context *context, int signals)
 
 /* ---- nspawn-enter -------------------------------------------------- */
 
-/* Takes a signal as an event, too, unless the caller ignores it. */
+/* Adds a signal to a set, unless the caller ignores it. */
 static void
 signal_add(sigset_t *set, int signal)
 {
@@ -1754,7 +1761,7 @@ signal_add(sigset_t *set, int signal)
 		sigaddset(set, signal);
 }
 
-/* Takes as events what is meant for the command, and what concerns a job. */
+/* Opens a descriptor for the signals to the command and the job. */
 static int
 signals_open(void)
 {
@@ -1771,8 +1778,8 @@ signals_open(void)
 }
 
 /*
- * Has the command run, and sees it through.
- * Returns  its status as wait(2) gives it
+ * Has the command run, and waits for its end.
+ * Returns  its status as wait(2) has it
  */
 static int
 enter(struct context *context)
@@ -1782,17 +1789,17 @@ enter(struct context *context)
 	struct entry_report report;
 
 	if (signals == -1)
-		fail_errno("cannot take signals as events");
+		fail_errno("cannot open a descriptor for signals");
 	command_start(context);
 	relay_make(&relay, context, signals);
 	n = relay_run(&relay, &report);
 	error = errno;
 	relay_end(&relay);
 	if (n == -1 && error == ECONNRESET)
-		fail("%s: the monitor of the command has"
-		    " ended", context->settings.name);
+		fail("%s: the monitor of the command has ended, so its status"
+		    " is not known", context->settings.name);
 	errno = error;
-	if (n == -1)	/* who is not waited for is hung up */
+	if (n == -1)	/* without us the command is hung up */
 		fail_errno("%s: cannot wait for the command",
 		    context->settings.name);
 	monitor_close(&context->monitor);
@@ -1803,8 +1810,8 @@ enter(struct context *context)
 }
 
 /*
- * True if a key has ended the command that our own terminal, which was raw, did
- * not make a signal of: it would have gone to all of our process group.
+ * True if a key has ended the command while our terminal was raw.  Otherwise
+ * the terminal would have sent the signal to our whole process group.
  */
 static bool
 ended_by_key(const struct context *context, int signal)
@@ -1815,8 +1822,8 @@ ended_by_key(const struct context *context, int signal)
 }
 
 /*
- * Ends as the command did, by its signal too, but without a core file of a
- * process that did nothing wrong.
+ * Ends as the command did, by its signal, too, but without a core file of
+ * nspawn-enter.
  */
 static int
 exit_like(const struct context *context, int status)
@@ -1830,13 +1837,12 @@ exit_like(const struct context *context, int status)
 static void
 prepare(const struct settings *settings)
 {
-	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
+	signal(SIGCHLD, SIG_DFL);	/* else children vanish unseen */
 	if (!settings->list)
-		signal(SIGPIPE, SIG_IGN);	/* of a command that reads no
-						   more */
+		signal(SIGPIPE, SIG_IGN);	/* the command may end early */
 	else if (fcntl(STDOUT_FILENO, F_GETFD) == -1)
 		fail_errno("cannot write to standard output");
-	signal(SIGXFSZ, SIG_IGN);	/* LimitFSIZE= is for memory, too */
+	signal(SIGXFSZ, SIG_IGN);	/* LimitFSIZE= limits memory, too */
 	if (fds_tidy() == -1)
 		fail_errno("cannot open /dev/null");
 }
@@ -1851,8 +1857,8 @@ main(int argc, char **argv)
 	parse_options(argc, argv, &context.settings);
 	prepare(&context.settings);
 	if (host_open("/proc", NULL, &context.host) == -1)
-		fail("cannot open /proc or the cgroups of"
-		    " the host: %s", host_strerror(errno));
+		fail("cannot open /proc or the host's cgroups: %s",
+		    host_strerror(errno));
 	if (context.settings.list)
 		list_machines(&context.host);
 	find(&context.settings, &context.host, &context.machine);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Tells systemd-nspawn machines to stop, and waits until they have.
+ * Tells systemd-nspawn machines to stop, and waits until they have stopped.
  *
- * What keeps it right: leaders and supervisors are held by pidfd before
- * anything is sent, so their end cannot be missed.  Nothing is sent while any
- * word of the command line is in doubt, and nothing but the one signal ever.
- * A machine has stopped when its name can be used again: its leader and its
- * supervisor have ended, and systemd has dropped its scope.
+ * What keeps it right: a pidfd of each leader and supervisor is open before
+ * anything is sent, so their end cannot be missed.  Nothing is sent before the
+ * whole command line has been checked.  Each machine gets at most one signal,
+ * or the one command.  A machine has stopped when its name can be used again:
+ * its leader and its supervisor have ended, and systemd has removed its scope.
+ *
+ * Sections: messages; options; targets; finding; asking systemd; planning;
+ * stopping by a command; stopping; notices; waiting; reporting; nspawn-stop.
  */
 #include "common.h"
 
@@ -24,97 +27,102 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the caller is told by the exit status. */
+/* The exit statuses, see EXIT STATUS of nspawn-stop(8). */
 enum {
 	STATUS_STOPPED	= 0,
-	STATUS_FAILED	= 1,	/* for one machine or more */
-	STATUS_RUNNING	= 124,	/* at the deadline, as timeout(1) has it */
+	STATUS_FAILED	= 1,	/* one machine or more */
+	STATUS_RUNNING	= 124,	/* at the timeout, as for timeout(1) */
 	STATUS_USAGE	= 125,	/* nothing was sent */
 };
 
 #define TIMEOUT_DEFAULT	"60"
-#define MACHINED_TIME	5000	/* ms, at most, for systemctl and machinectl */
-#define START_TIME	2000	/* ms, for PID 1 to become what it is to be */
-#define HELD_INTERVAL	10	/* ms, at least, between two looks at it, */
-#define HELD_PART	8	/* a part of its age, */
-#define HELD_INTERVAL_MAX	1000	/* and at most */
-#define BLOCKED_CHECKS	5	/* at which a signal is blocked to be read */
-#define PLANS_MAX	3	/* for who heeds others all the time */
-#define ENTRY_TIME	5000	/* ms, for what may hang in the machine */
-#define SLACK_TIME	2000	/* ms, for a monitor to say that it was late */
-#define EXPLAIN_TIME	1000	/* ms, after which a signal should be heard */
-#define LEADER_INTERVAL	10	/* ms, at first, between two looks for one */
+#define MACHINED_TIME	5000	/* ms, at most for systemctl and machinectl */
+#define START_TIME	2000	/* ms, until PID 1 should be the init */
+#define HELD_INTERVAL	10	/* ms, the least time between checks of PID 1 */
+#define HELD_PART	8	/* the time between checks is 1/8 of its age */
+#define HELD_INTERVAL_MAX	1000	/* ms, the most */
+#define BLOCKED_CHECKS	5	/* with the signal blocked, then it is sent */
+#define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
+#define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
+#define SLACK_TIME	2000	/* ms, for a monitor to report a timeout */
+#define EXPLAIN_TIME	1000	/* ms, until a signal should show effect */
+#define LEADER_INTERVAL	10	/* ms, at first, between checks for a leader */
 #define SECOND		1000
-#define EXTEND_TIME	5	/* s, that systemd waits longer each second */
-#define SCOPE_INTERVAL	1000	/* ms, between looks at a scope */
+#define EXTEND_TIME	5	/* s, that systemd is asked for once a second */
+#define SCOPE_INTERVAL	1000	/* ms, between checks of a scope */
 #define REAP_TIME	100	/* ms, for systemd to reap a supervisor */
-#define SAID_TIME	1000	/* ms, at the end, for who reads slowly */
-#define SERVICE_TIME	90	/* s, that systemd gives a service of its own */
-#define NSPAWN_REBOOT	133	/* its status, if its unit is to restart it */
-#define LISTED_MAX	10	/* processes of a machine that are listed */
-#define DESCRIPTORS_KEPT	64	/* at most, for all but machines */
+#define BACKLOG_TIME	1000	/* ms, to write the last messages */
+#define SERVICE_TIME	90	/* s, systemd's default for a service to stop */
+#define NSPAWN_REBOOT	133	/* systemd-nspawn's status for a reboot */
+#define LISTED_MAX	10	/* processes of a machine, at most */
+#define DESCRIPTORS_KEPT	64	/* at most, not for machines */
 #define UNIT_FILES	"/run/systemd/transient" /* of loaded scopes */
 #define SCOPE_SIZE	1024
-#define SERVICE_SIZE	256	/* as long as a file's name may be */
-#define COUNTED_MAX	32	/* machines whose processes are counted */
-#define LINE_SIZE	1024	/* of what is told of all machines at once */
-#define SAID_SIZE	16384	/* of what could not be said yet */
+#define SERVICE_SIZE	256	/* the longest file name, and a NUL */
+#define COUNTED_MAX	32	/* machines, at most, to count processes of */
+#define LINE_SIZE	1024	/* of a line about all machines */
+#define BACKLOG_SIZE	16384	/* of messages that wait to be written */
+
+/* Messages that are used more than once. */
+static const char no_memory[] = "cannot allocate memory for the machines";
+static const char cannot_wait[] = "cannot wait for the machines";
+static const char at_timeout[] = "at the timeout";
 
 enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
 
 /* How a machine is told to stop. */
 struct plan {
-	const struct init	*init;		/* NULL: none that is known */
+	const struct init	*init;		/* NULL: not a known init */
 	enum stop_method		 method;
 	int			 signal;	/* SIGNAL_NONE: only wait */
-	enum signal_fate		 fate;	/* on the signal */
-	bool			 refused;	/* --kill-signal=, as useless */
+	enum signal_fate		 fate;	/* of the signal */
+	bool			 refused;	/* --kill-signal= is useless */
 	bool			 starting;	/* PID 1 is not the init yet */
-	int			 awaited;	/* see signal_awaited() */
-	int			 error;		/* why there is none */
+	int			 awaited;	/* by signal_awaited() */
+	int			 error;		/* why there is none, or 0 */
 };
 
-/* What is left of a machine, and keeps its name from being used again. */
+/* What is left of a machine and keeps its name in use. */
 enum state { STATE_DONE, STATE_SCOPE, STATE_SUPERVISOR, STATE_LEADER };
 
 struct target {
 	const char	*name;
-	struct machine	 machine;	/* empty: not to be waited for */
-	enum state	 state;		/* at the last look */
-	bool		 due;		/* for another one */
-	char		 scope[SCOPE_SIZE];	/* empty: none, or dropped */
-	char		 service[SERVICE_SIZE];	/* of its supervisor, if any */
-	bool		 restarted;	/* by its service, when it has ended */
-	bool		 registered;	/* machined knows it by its name */
+	struct machine	 machine;	/* empty: nothing to wait for */
+	enum state	 state;		/* at the last check */
+	bool		 due;		/* to be checked again */
+	char		 scope[SCOPE_SIZE];	/* path, or empty */
+	char		 service[SERVICE_SIZE];	/* or empty */
+	bool		 restarted;	/* its service restarts after a stop */
+	bool		 registered;	/* machined has this name and leader */
 	int		 unit_signal;	/* KillSignal= of its scope, or 0 */
-	struct plan	*plan;		/* is made by a child */
+	struct plan	*plan;		/* shared with its maker */
 	struct process	 child;
 	int64_t		 child_deadline;
-	uint64_t	 fingerprint;		/* of its leader then */
-	int		 checks;		/* at which it was the same */
-	int		 plans;		/* since it was, one after the other */
-	bool		 warned;	/* that it is held back */
+	uint64_t	 fingerprint;	/* of its leader when planned */
+	int		 checks;	/* that found the signal blocked */
+	int		 plans;		/* in a row, as PID 1 changed */
+	bool		 warned;	/* that the signal is not sent yet */
 	bool		 signalled;
-	bool		 command_pending;	/* which does not run yet */
+	bool		 command_pending;	/* not known to run yet */
 	int64_t		 command_deadline;
 	bool		 failed;
-	int		 interval;	/* ms to the next check for a leader */
-	int64_t		 next_check;	/* of the leader, or for one */
-	int64_t		 explain_at;	/* by then it should be stopping */
+	int		 interval;	/* ms, to the next check for a leader */
+	int64_t		 next_check;	/* of the leader, or for a leader */
+	int64_t		 explain_at;	/* when to look why it does not stop */
 	int64_t		 next_scope_check;	/* if it alone is left */
 };
 
 struct settings {
 	int64_t		 timeout;
-	int		 signal;	/* or SIGNAL_NONE, SIGNAL_OF_INIT */
+	int		 signal;	/* or SIGNAL_NONE or SIGNAL_OF_INIT */
 	bool		 strict;
 	bool		 dry_run;
 	bool		 foreign;
 	bool		 verbose;
 	bool		 quiet;
-	const char	*notify_socket;	/* systemd's, or NULL */
+	const char	*notify_socket;	/* of systemd, or NULL */
 	struct target	*targets;
-	struct wanted	*wanted;	/* room for them, in one look */
+	struct wanted	*wanted;	/* room to find all of them at once */
 	size_t		 count;
 };
 
@@ -123,40 +131,39 @@ enum {
 };
 
 static const struct option_spec options[] = {
-	{ "timeout", 't', "TIME", "wait: seconds, or a time like 1min30s, or"
-	    " infinity (" TIMEOUT_DEFAULT ")" },
-	{ "signal", 's', "SIGNAL", "send that one, by name or number; none"
-	    " only waits" },
-	{ "strict", KEY_STRICT, NULL, "a machine that is not running is a"
-	    " failure" },
-	{ "dry-run", KEY_DRY_RUN, NULL, "say what would be done, and do"
+	{ "timeout", 't', "TIME", "wait this long: 90, 1min30s or infinity"
+	    " (default " TIMEOUT_DEFAULT ")" },
+	{ "signal", 's', "SIGNAL", "send SIGNAL, a name or number; none only"
+	    " waits" },
+	{ "strict", KEY_STRICT, NULL, "fail if a machine is not running" },
+	{ "dry-run", KEY_DRY_RUN, NULL, "show what would be done, and do"
 	    " nothing" },
-	{ "foreign", KEY_FOREIGN, NULL, "also stop a machine that belongs to"
+	{ "foreign", KEY_FOREIGN, NULL, "allow a machine that belongs to"
 	    " another user" },
-	{ "verbose", 'v', NULL, "say each step" },
-	{ "quiet", 'q', NULL, "say nothing but errors" },
-	{ "help", 'h', NULL, "show this text" },
+	{ "verbose", 'v', NULL, "report each step" },
+	{ "quiet", 'q', NULL, "report only errors" },
+	{ "help", 'h', NULL, "show this help" },
 	{ "version", KEY_VERSION, NULL, "show the version" },
 	{ NULL, 0, NULL, NULL },
 };
 
-/* ---- saying -------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------ */
 
 /*
- * What could not be said when it was to be, since nobody reads.  As the
- * descriptor that it is for, it is one for all of the process.
+ * Messages that could not be written at once, because nobody reads standard
+ * error.  There is one for the whole process, as there is one standard error.
  */
 static struct {
-	char	text[SAID_SIZE];
+	char	text[BACKLOG_SIZE];
 	size_t	used;
-	int	terminal;	/* that is not waited for; 0: it is none */
-	bool	counts;		/* a line of a notice stands there */
-} unsaid;
+	int	terminal;	/* standard error, opened again; 0: none */
+	bool	notice;		/* the terminal shows a notice now */
+} backlog;
 
 /*
- * Opens the terminal that stderr may be once more: a write to it can be held up
- * even where poll(2) has said that there is room, and whoever else has it open
- * is to notice nothing.
+ * If standard error is a terminal, opens it again with O_NONBLOCK: a write to a
+ * terminal can block even after poll(2) has reported room for it.  The flag
+ * must not be set on the original, which other processes share.
  */
 static void
 say_open(void)
@@ -164,52 +171,53 @@ say_open(void)
 	int fd = isatty(STDERR_FILENO) ? open("/proc/self/fd/2",
 	    O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 
-	unsaid.terminal = fd == -1 ? 0 : fd;
+	backlog.terminal = fd == -1 ? 0 : fd;
 }
 
-/* Writes what has not been said yet, in no more than so many ms. */
+/* Writes waiting messages, for at most so many ms. */
 static void
 say_flush(int ms)
 {
-	struct pollfd out = { unsaid.terminal != 0 ? unsaid.terminal :
+	struct pollfd out = { backlog.terminal != 0 ? backlog.terminal :
 	    STDERR_FILENO, POLLOUT, 0 };
 	int64_t deadline = deadline_in(ms);
 
-	/* Where that cannot be asked it is tried. */
-	while (unsaid.used > 0 &&
+	/* If poll(2) fails, the write is tried. */
+	while (backlog.used > 0 &&
 	    poll(&out, 1, deadline_left(deadline)) != 0) {
-		size_t length = unsaid.used < PIPE_BUF ? unsaid.used : PIPE_BUF;
-		ssize_t n = write(out.fd, unsaid.text, length);
+		size_t length = backlog.used < PIPE_BUF ? backlog.used :
+		    PIPE_BUF;
+		ssize_t n = write(out.fd, backlog.text, length);
 
 		if (n == -1 && errno == EAGAIN)
 			return;
-		if (n == -1)	/* nobody will ever hear it */
-			n = (ssize_t)unsaid.used;
-		unsaid.used -= (size_t)n;
-		memmove(unsaid.text, unsaid.text + n, unsaid.used);
+		if (n == -1)	/* nobody can read it any more */
+			n = (ssize_t)backlog.used;
+		backlog.used -= (size_t)n;
+		memmove(backlog.text, backlog.text + n, backlog.used);
 	}
 }
 
-/* Writes a text to stderr without being held up; what is too much is lost. */
+/* Writes text to standard error without blocking; drops what does not fit. */
 static void
 say_text(const char *text)
 {
 	size_t length = strlen(text);
 
-	if (length > sizeof(unsaid.text) - unsaid.used)
-		length = sizeof(unsaid.text) - unsaid.used;
-	memcpy(unsaid.text + unsaid.used, text, length);
-	unsaid.used += length;
+	if (length > sizeof(backlog.text) - backlog.used)
+		length = sizeof(backlog.text) - backlog.used;
+	memcpy(backlog.text + backlog.used, text, length);
+	backlog.used += length;
 	say_flush(0);
 }
 
-/* Takes the line of a notice away, before anything else is said. */
+/* Removes the notice from the terminal, before a message is written. */
 static void
 notice_clear(void)
 {
-	if (unsaid.counts)
+	if (backlog.notice)
 		say_text("\r\033[K");
-	unsaid.counts = false;
+	backlog.notice = false;
 }
 
 static void __attribute__((format(printf, 1, 0)))
@@ -222,7 +230,7 @@ say_line(const char *format, va_list args, const char *reason)
 	say_text(line);
 }
 
-/* Says a line. */
+/* Writes a message. */
 static void __attribute__((format(printf, 1, 2)))
 say(const char *format, ...)
 {
@@ -233,7 +241,7 @@ say(const char *format, ...)
 	va_end(args);
 }
 
-/* The same, and why. */
+/* Writes a message with the reason for a failure. */
 static void __attribute__((format(printf, 2, 3)))
 say_error(int error, const char *format, ...)
 {
@@ -244,21 +252,21 @@ say_error(int error, const char *format, ...)
 	va_end(args);
 }
 
-/* Ends, once all has been said. */
+/* Exits after all messages have been written. */
 static _Noreturn void
 leave(int status)
 {
-	if (ferror(stdout))	/* which error it was is not known */
+	if (ferror(stdout))	/* stdio has lost the errno */
 		errno = EIO;
 	if (fflush(stdout) == EOF || ferror(stdout)) {
 		say_error(errno, "cannot write to standard output");
 		status = STATUS_USAGE;
 	}
-	say_flush(SAID_TIME);
+	say_flush(BACKLOG_TIME);
 	exit(status);
 }
 
-/* Says why nothing can go on, and ends. */
+/* Reports a failure by errno, and exits. */
 static _Noreturn void
 fail(int status, const char *what)
 {
@@ -272,21 +280,22 @@ static void
 help(void)
 {
 	fputs("Usage: nspawn-stop [OPTION]... MACHINE...\n\n"
-	    "Tells the leader (PID 1) of each systemd-nspawn machine to stop"
-	    " and waits until\nthe machine has ended.  Kills nothing when"
-	    " time is up.\n\nOptions, before or after the names:\n", stdout);
+	    "Stops systemd-nspawn machines cleanly, and waits until they have"
+	    " ended.\nIt never kills a machine, even after the timeout.\n\n"
+	    "Options, before or after the machine names:\n", stdout);
 	option_help(stdout, options);
-	fputs("\nWithout --signal: the one that systemd-nspawn was told by"
-	    " --kill-signal= or\nKillSignal=, or that stops the init in order"
-	    " (RTMIN+4 for systemd, USR2 for\nbusybox, ...), or TERM.  An init"
-	    " that only a command stops in order has that\nrun: init 0.\n"
+	fputs("\nWithout --signal it sends the signal that systemd-nspawn was"
+	    " given by\n--kill-signal= or KillSignal=, else the one that the"
+	    " init stops on (RTMIN+4 for\nsystemd, USR2 for busybox, ...),"
+	    " else TERM.  Where the init stops only on a\ncommand, it runs"
+	    " init 0.\n"
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
-	    "  1      one could not be told to stop, rebooted, is still"
-	    " starting, or is no\n         container; or it cannot be told"
-	    " whether it is running\n"
-	    "  124    one is still running, now that the time is up\n"
-	    "  125    a mistake in the call, or nspawn-stop itself failed;"
+	    "  1      a machine could not be stopped, rebooted, is still"
+	    " starting, is not a\n         container, or could not be looked"
+	    " up\n"
+	    "  124    a machine is still running at the timeout\n"
+	    "  125    a usage error, or nspawn-stop itself failed;"
 	    " nothing was sent\n"
 	    "  128+n  signal n ended the wait\n", stdout);
 }
@@ -304,9 +313,8 @@ add_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say("'%s' cannot be the name of a machine: it is made of 1 to"
-		    " %d letters, digits, '-' and '.'",
-		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		say(MACHINE_NAME_INVALID, printable(name, clean,
+		    sizeof(clean)), MACHINE_NAME_MAX);
 		try_help();
 	}
 	for (size_t i = 0; i < settings->count; i++)
@@ -326,10 +334,10 @@ set_timeout(struct settings *settings, const char *text)
 	if (time_parse(text, &settings->timeout) == 0)
 		return;
 	if (errno == ERANGE)
-		say("the time '%s' is too long; there is infinity", text);
+		say("invalid time '%s': too long; use infinity", text);
 	else
-		say("'%s' is no time: give seconds, or a time like 90s, 1min30s"
-		    " or 2h, or infinity", text);
+		say("invalid time '%s': give seconds, a time like 1min30s or"
+		    " 2h, or infinity", text);
 	try_help();
 }
 
@@ -340,7 +348,7 @@ set_signal(struct settings *settings, const char *text)
 	    signal_number(text);
 	if (settings->signal != -1)
 		return;
-	say("'%s' is no signal: give a name like TERM or RTMIN+3, a number"
+	say("invalid signal '%s': give a name like TERM or RTMIN+3, a number"
 	    " from 1 to %d, or none", text, SIGNAL_RTMAX);
 	try_help();
 }
@@ -393,33 +401,32 @@ parse_options(int argc, char **argv, struct settings *settings)
 	settings->targets = memory_map((size_t)argc * sizeof(struct target));
 	settings->wanted = memory_map((size_t)argc * sizeof(struct wanted));
 	if (settings->targets == NULL || settings->wanted == NULL)
-		fail(STATUS_USAGE, "cannot hold the machines' names");
+		fail(STATUS_USAGE, no_memory);
 	set_timeout(settings, TIMEOUT_DEFAULT);
 	while ((key = option_next(argc, argv, options)) != -1)
 		set_option(settings, key);
 	while (optind < argc)
 		add_name(settings, argv[optind++]);
 	if (settings->count == 0) {
-		say("no machine is named");
+		say("no machine name given");
 		try_help();
 	}
 	if (geteuid() != 0) {
-		say("only root may signal the leader of a machine; try it with"
-		    " sudo");
+		say("only root can stop a machine; try sudo");
 		leave(STATUS_USAGE);
 	}
 }
 
 /* ---- targets ------------------------------------------------------- */
 
-/* True if a process has ended for certain; what cannot be told is not said. */
+/* True if a process has certainly ended; false if nobody can tell. */
 static bool
 process_has_ended(const struct process *process)
 {
 	return !process_alive(process) && errno == ESRCH;
 }
 
-/* Looks what is left of a machine. */
+/* Finds out what is left of a machine. */
 static void
 target_check(struct target *target)
 {
@@ -435,21 +442,21 @@ target_check(struct target *target)
 		target->state = STATE_DONE;
 }
 
-/* True if a machine has a supervisor, and its leader is to come. */
+/* True if a machine has a supervisor, but no leader yet. */
 static bool
 target_starting(const struct target *target)
 {
 	return target->state == STATE_SUPERVISOR && !target->signalled;
 }
 
-/* True if a machine has not been told yet, and could be. */
+/* True if a machine has a leader that has not been told to stop yet. */
 static bool
 target_unsignalled(const struct target *target)
 {
 	return target->state == STATE_LEADER && !target->signalled;
 }
 
-/* Ends the child that reads of a machine, if there is one. */
+/* Kills the child that makes a machine's plan, if there is one. */
 static void
 child_kill(struct target *target)
 {
@@ -458,7 +465,7 @@ child_kill(struct target *target)
 	process_close(&target->child);
 }
 
-/* Gives a machine up, of which has been said why. */
+/* Gives up a machine, after the reason has been reported. */
 static void
 target_fail(struct target *target)
 {
@@ -472,9 +479,9 @@ target_fail(struct target *target)
 /* ---- finding ------------------------------------------------------- */
 
 /*
- * Says how long systemctl and machinectl may take together.  Half of the time
- * is left to the machines; where nothing is waited for they still have to be
- * told.
+ * Gives systemctl and machinectl together a deadline: half of the time at most,
+ * so that the machines get the rest.  With a timeout of 0 they get the full
+ * time, because the machines must be told anyway.
  */
 static int64_t
 machined_deadline(int64_t timeout)
@@ -483,34 +490,32 @@ machined_deadline(int64_t timeout)
 	    timeout / 2 : MACHINED_TIME);
 }
 
-/* Says that there are too few descriptors for a machine. */
+/* Reports that there are too few descriptors for a machine. */
 static void
-descriptors_short(const struct target *target)
+report_no_descriptors(const struct target *target)
 {
 	struct rlimit limit = { 0, 0 };
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	say("%s: cannot be held while it stops, since there may be no more than"
-	    " %zu open files: see LimitNOFILE= of a unit, or ulimit -n",
-	    target->name, (size_t)limit.rlim_cur);
+	say("%s: cannot watch it: the limit of %zu open files is too low;"
+	    " raise LimitNOFILE= of the unit, or ulimit -n", target->name,
+	    (size_t)limit.rlim_cur);
 }
 
-/* Says that a machine has not been found, and why. */
+/* Reports that a machine was not found, and why. */
 static void
 report_not_found(const struct settings *settings, struct target *target,
     const struct wanted *wanted)
 {
-	char text[256];
+	char text[160], hint[256];
 
 	target->failed = wanted->error != ESRCH || settings->strict;
 	if (wanted->error == EMFILE)
-		descriptors_short(target);
-	else if (wanted->error != ESRCH)
-		say("%s: %s", target->name, machine_strerror(wanted->error,
-		    wanted->pids, text, sizeof(text)));
-	else if (settings->strict || !settings->quiet)
-		say("%s: is not running%s", target->name,
-		    wanted_hint(wanted, text, sizeof(text)));
+		report_no_descriptors(target);
+	else if (target->failed || !settings->quiet)
+		say("%s: %s%s", target->name, machine_strerror(wanted->error,
+		    wanted->pids, text, sizeof(text)),
+		    wanted_hint(wanted, hint, sizeof(hint)));
 	if (wanted->error == ENOSYS)
 		leave(STATUS_USAGE);
 }
@@ -522,8 +527,8 @@ target_take(const struct settings *settings, const struct host *host,
 {
 	if (machine_foreign(&wanted->machine) && !settings->foreign) {
 		target->failed = true;
-		say("%s: belongs to the user %u, not to root; --foreign stops"
-		    " it all the same", target->name, wanted->machine.owner);
+		say("%s: belongs to user %u, not to root; use --foreign to"
+		    " stop it anyway", target->name, wanted->machine.owner);
 		machine_close(&wanted->machine);
 		return;
 	}
@@ -535,14 +540,14 @@ target_take(const struct settings *settings, const struct host *host,
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
-		say_error(errno, "%s: cannot find its scope, which is not"
-		    " waited for", target->name);
+		say_error(errno, "%s: cannot wait for its scope, which cannot"
+		    " be found", target->name);
 		target->failed = true;
 		target->scope[0] = '\0';
 	}
 }
 
-/* Descriptors that machines do not get: for telling them and waiting. */
+/* Returns how many descriptors machines may not use. */
 static size_t
 descriptors_kept(void)
 {
@@ -553,7 +558,7 @@ descriptors_kept(void)
 	    (size_t)(limit.rlim_cur / 4) : DESCRIPTORS_KEPT;
 }
 
-/* Takes hold of all machines.  Without one there is nothing to wait for. */
+/* Finds all machines and opens their leaders and supervisors. */
 static void
 find_all(const struct settings *settings, const struct host *host,
     struct machined *machined)
@@ -577,7 +582,7 @@ find_all(const struct settings *settings, const struct host *host,
 
 /* ---- asking systemd ------------------------------------------------ */
 
-/* Says whether this is the stop command of the machine's own unit. */
+/* True if this is the ExecStop= of the machine's own unit. */
 static bool
 is_own_stop(const struct target *target)
 {
@@ -589,7 +594,7 @@ is_own_stop(const struct target *target)
 	    (pid_t)pid == target->machine.supervisor.pid;
 }
 
-/* Cuts a cgroup's path down to the unit that it is in, if that is a service. */
+/* Reduces a cgroup's path to its service; none if it is in another unit. */
 static void
 service_of(char *path, char service[SERVICE_SIZE])
 {
@@ -609,7 +614,7 @@ service_of(char *path, char service[SERVICE_SIZE])
 		    (*part == '_'));
 }
 
-/* Finds the service that a machine's supervisor is in, if it is to be asked. */
+/* Finds the service of a machine's supervisor, unless this is its ExecStop=. */
 static void
 service_find(int proc, struct target *target)
 {
@@ -624,7 +629,7 @@ service_find(int proc, struct target *target)
 			service_of(path, target->service);
 }
 
-/* Gives the name of the folder of a target's scope. */
+/* Returns the name of the cgroup directory of a target's scope. */
 static const char *
 scope_folder(const struct target *target)
 {
@@ -633,7 +638,7 @@ scope_folder(const struct target *target)
 	return slash == NULL ? target->scope : slash + 1;
 }
 
-/* Gives the name of a target's scope; NULL where it has none. */
+/* Returns the unit name of a target's scope, or NULL if it has none. */
 static const char *
 scope_name(const struct target *target)
 {
@@ -642,7 +647,7 @@ scope_name(const struct target *target)
 	return folder[0] == '\0' ? NULL : folder + (folder[0] == '_');
 }
 
-/* Takes what systemctl shows of the units of the machines, in their order. */
+/* Reads what systemctl shows of the machines' units, in the same order. */
 static void
 units_take(const struct settings *settings, const char *lines)
 {
@@ -665,7 +670,7 @@ units_take(const struct settings *settings, const char *lines)
 	}
 }
 
-/* Asks systemd about the units of all machines, as far as it answers. */
+/* Asks systemd about the units of all machines; it may fail to answer. */
 static void
 units_ask(const struct settings *settings, int proc, struct machined *machined)
 {
@@ -679,7 +684,7 @@ units_ask(const struct settings *settings, int proc, struct machined *machined)
 	char *output = memory_map(size);
 
 	if (argv == NULL || output == NULL)
-		fail(STATUS_USAGE, "cannot ask for the units of machines");
+		fail(STATUS_USAGE, no_memory);
 	memcpy(argv, words, sizeof(words));
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
@@ -697,7 +702,7 @@ units_ask(const struct settings *settings, int proc, struct machined *machined)
 	memory_unmap(argv, argv_size);
 }
 
-/* Finds out which of the machines machined knows, with the same leader. */
+/* Finds out which machines machined knows with the same leader. */
 static void
 machined_ask(const struct settings *settings, struct machined *machined)
 {
@@ -708,7 +713,7 @@ machined_ask(const struct settings *settings, struct machined *machined)
 	size_t count = 0;
 
 	if (names == NULL || leaders == NULL)
-		fail(STATUS_USAGE, "cannot ask for the leaders of machines");
+		fail(STATUS_USAGE, no_memory);
 	for (size_t i = 0; i < settings->count; i++)
 		if (settings->targets[i].state == STATE_LEADER &&
 		    machined_may_know(settings->targets[i].name))
@@ -733,16 +738,16 @@ struct context {
 	const struct settings	*settings;
 	const struct host	*host;
 	struct machined		*machined;
-	int64_t			 machined_deadline;	/* none is begun then */
-	struct monitor		 monitor;	/* once there is a command */
-	int			 null;		/* the commands' 0, 1 and 2 */
+	int64_t			 machined_deadline;	/* for new calls */
+	struct monitor		 monitor;	/* empty before a command */
+	int			 null;		/* /dev/null, for commands */
 	int64_t			 entry_time;
-	bool			 at_once;	/* nothing is held back */
+	bool			 at_once;	/* no signal waits for PID 1 */
 };
 
 /*
- * How long the way into a machine may take: a part of what machines are waited
- * for; but where they are not, they still have to be told.
+ * Returns how long it may take to enter a machine: not the whole timeout.  With
+ * a timeout of 0 it is the full time, because the machine must be told anyway.
  */
 static int64_t
 entry_time(int64_t timeout)
@@ -764,8 +769,8 @@ context_make(const struct settings *settings, const struct host *host,
 }
 
 /*
- * Chooses the way: the caller's signal, else the one that systemd-nspawn was
- * told, else what the init wants, else TERM.
+ * Chooses how to stop a machine: by the caller's signal, else by the one that
+ * systemd-nspawn was given, else as its init wants it, else by TERM.
  */
 static int
 plan_make(const struct context *context, const struct target *target,
@@ -795,8 +800,8 @@ plan_make(const struct context *context, const struct target *target,
 }
 
 /*
- * True if PID 1 would not hear it yet: it still is systemd-nspawn, or the
- * kernel would drop the signal.
+ * True if PID 1 cannot receive the signal yet: it is still systemd-nspawn, or
+ * the kernel would discard the signal.
  */
 static bool
 plan_is_held(const struct plan *plan)
@@ -818,14 +823,14 @@ plan_work(void *argument)
 
 	plan->error = plan_make(planning->context, planning->target, plan) ==
 	    -1 ? errno : 0;
-	/* Last: a plan is one without it. */
+	/* Last, since the plan is usable without it. */
 	if (plan->error == 0 && plan->fate == FATE_BLOCKED)
 		plan->awaited = signal_awaited(
 		    planning->context->host->proc,
 		    &planning->target->machine.leader, plan->signal);
 }
 
-/* Has a child make a plan: what it reads is a machine's, and may never come. */
+/* Starts a child to make a plan, because reading from a machine can block. */
 static int
 plan_start(const struct context *context, struct target *target)
 {
@@ -836,7 +841,7 @@ plan_start(const struct context *context, struct target *target)
 	return child_start(plan_work, &planning, &target->child);
 }
 
-/* Finds words for a leader: its init, or what it calls itself. */
+/* Describes a leader by its init, else by its own name. */
 static const char *
 leader_text(int proc, const struct target *target, char *words, size_t size)
 {
@@ -855,7 +860,7 @@ leader_text(int proc, const struct target *target, char *words, size_t size)
 
 #define LEADER_SIZE	(4 * PROCESS_NAME_SIZE + 32)
 
-/* Finds words for what would stop an init that was sent something else. */
+/* Describes what would stop the init, if it was sent something else. */
 static const char *
 hint_text(const struct plan *plan, char *words, size_t size)
 {
@@ -865,17 +870,17 @@ hint_text(const struct plan *plan, char *words, size_t size)
 	if (plan->init == NULL || plan->init->method == STOP_UNCLEAN)
 		return words;
 	if (plan->init->method == STOP_BY_COMMAND)
-		text_format(words, size, "; without --signal it is stopped in"
-		    " order");
+		text_format(words, size, "; without --signal it stops"
+		    " cleanly");
 	else if (plan->init->signal != plan->signal)
-		text_format(words, size, "; it stops on %s: --signal %s",
+		text_format(words, size, "; it stops on %s: use --signal %s",
 		    signal_name(plan->init->signal, name), name + 3);
 	return words;
 }
 
 #define HINT_SIZE	(2 * SIGNAL_NAME_SIZE + 64)
 
-/* Says, as it is told, that a machine will not stop in order. */
+/* Warns that a machine does not stop cleanly. */
 static void
 warn_unclean(int proc, const struct target *target)
 {
@@ -883,19 +888,18 @@ warn_unclean(int proc, const struct target *target)
 	char leader[LEADER_SIZE], name[SIGNAL_NAME_SIZE];
 
 	if (plan->refused)
-		say("%s: what its systemd-nspawn was told by --kill-signal= or"
-		    " KillSignal= stops no machine in order and is ignored",
-		    target->name);
+		say("%s: ignoring its --kill-signal= or KillSignal=: that"
+		    " signal cannot stop a machine cleanly", target->name);
 	if (plan->method == STOP_UNCLEAN)
-		say("%s: %s: nothing stops it cleanly; %s ends it, and its"
+		say("%s: %s: no signal stops it cleanly; %s ends it, and its"
 		    " services are killed", target->name, leader_text(proc,
 		    target, leader, sizeof(leader)),
 		    signal_name(plan->signal, name));
 }
 
-/* Says that a machine is not told, or not told yet, and why. */
+/* Warns that the kernel would discard a machine's signal. */
 static void
-warn_dropped(int proc, const struct target *target, const char *what)
+warn_discarded(int proc, const struct target *target, const char *what)
 {
 	const struct plan *plan = target->plan;
 	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
@@ -905,22 +909,22 @@ warn_dropped(int proc, const struct target *target, const char *what)
 	signal_name(plan->signal, name);
 	process_status_read(proc, target->machine.leader.pid, &status);
 	if (plan->starting)
-		say("%s: its init has not been started yet; what stops it"
-		    " %s", target->name, what);
+		say("%s: its init has not started yet; the stop signal %s",
+		    target->name, what);
 	else if (plan->init == NULL && (status.caught | status.blocked) == 0)
-		say("%s: %s: nothing stops it cleanly; it has no handler for"
-		    " %s or any other signal, and the kernel drops them; with"
-		    " systemd-nspawn --as-pid2 it would have an init; %s %s",
+		say("%s: %s: no signal stops it cleanly: it has no handler for"
+		    " %s or any other signal, so the kernel discards them;"
+		    " systemd-nspawn --as-pid2 gives it an init; %s %s",
 		    target->name, leader, name, name, what);
 	else
-		say("%s: %s: it has no handler for %s, and the kernel drops"
+		say("%s: %s: it has no handler for %s, so the kernel discards"
 		    " it%s; %s %s", target->name, leader, name,
 		    hint_text(plan, hint, sizeof(hint)), name, what);
 }
 
-/* ---- telling by a command ------------------------------------------ */
+/* ---- stopping by a command ----------------------------------------- */
 
-/* Fills in the command "init 0", with nothing of the caller's. */
+/* Fills in the command "init 0", without anything from the caller. */
 static void
 command_make(const struct context *context, struct command *command)
 {
@@ -937,7 +941,7 @@ command_make(const struct context *context, struct command *command)
 		command->fds[fd] = context->null;
 }
 
-/* Gives a machine up in which the command cannot be run. */
+/* Gives up a machine in which the command cannot be run. */
 static void
 command_failed(const struct context *context, struct target *target,
     const struct entry_report *report)
@@ -946,7 +950,7 @@ command_failed(const struct context *context, struct target *target,
 	char text[1024];
 
 	target->command_pending = false;
-	/* What has ended meanwhile needs no command any more. */
+	/* A machine that has just ended needs no command. */
 	if (process_has_ended(&target->machine.leader)) {
 		target->signalled = false;
 		return;
@@ -957,7 +961,7 @@ command_failed(const struct context *context, struct target *target,
 	target_fail(target);
 }
 
-/* True if that is how a command ends which could not be executed. */
+/* True for the statuses of a command that could not be executed. */
 static bool
 was_not_executed(int status)
 {
@@ -966,7 +970,7 @@ was_not_executed(int status)
 	    WEXITSTATUS(status) <= ENTRY_STATUS_NOT_FOUND;
 }
 
-/* Takes note of what a monitor reports. */
+/* Handles a report of the monitor. */
 static void
 command_reported(const struct context *context,
     const struct entry_report *report)
@@ -981,14 +985,14 @@ command_reported(const struct context *context,
 	}
 	target->command_pending = false;
 	if (report->event == ENTRY_ENDED && was_not_executed(report->status)) {
-		say("%s: cannot run init 0 in it: there is no init that can"
-		    " be executed", target->name);
+		say("%s: cannot run init 0 in it: it has no executable init",
+		    target->name);
 		target_fail(target);
 	} else if (context->settings->verbose)
-		say("%s: has run init 0 in it", target->name);
+		say("%s: ran init 0 in it", target->name);
 }
 
-/* Takes the reports that there are. */
+/* Handles all reports that have come. */
 static void
 reports_take(struct context *context)
 {
@@ -999,14 +1003,14 @@ reports_take(struct context *context)
 	while (reports.fd != -1 && poll(&reports, 1, 0) == 1) {
 		if (monitor_report(&context->monitor, &report, &fd) == 0)
 			command_reported(context, &report);
-		else {	/* it has ended; whom it owes a report is late */
+		else {	/* it has ended, and command_check() gives up */
 			fd_close(&context->monitor.channel);
 			return;
 		}
 	}
 }
 
-/* Has the command run in a machine; the monitor reports on it. */
+/* Has the monitor run the command in a machine. */
 static void
 command_start(struct context *context, size_t id)
 {
@@ -1017,10 +1021,10 @@ command_start(struct context *context, size_t id)
 
 	if (context->null == -1)
 		context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	/* Reports that nobody takes would hold the monitor up. */
+	/* The monitor would block if nobody read its reports. */
 	reports_take(context);
 	command_make(context, &command);
-	/* Since it was found its leader may have given up more. */
+	/* The leader may have given up more rights since it was found. */
 	process_status_read(context->host->proc, target->machine.leader.pid,
 	    &target->machine.status);
 	if (entry_read(context->host, &target->machine, &command, &entry,
@@ -1033,15 +1037,15 @@ command_start(struct context *context, size_t id)
 	    deadline_in(context->entry_time + SLACK_TIME);
 	if (context->null == -1 ||
 	    monitor_order(&context->monitor, (int)id, &entry, &command) == -1) {
-		say_error(errno, "%s: cannot have a monitor run init 0 in it",
-		    target->name);
+		say_error(errno, "%s: cannot start a monitor to run init 0"
+		    " in it", target->name);
 		target->command_pending = false;
 		target_fail(target);
 	}
 	entry_close(&entry);
 }
 
-/* Gives a machine up whose command nobody speaks of any more. */
+/* Gives up a machine if no report on its command has come in time. */
 static void
 command_check(struct target *target)
 {
@@ -1049,14 +1053,14 @@ command_check(struct target *target)
 	    deadline_left(target->command_deadline) != 0)
 		return;
 	target->command_pending = false;
-	say("%s: cannot tell whether init 0 runs in it: its monitor does not"
+	say("%s: cannot tell whether init 0 runs in it: the monitor does not"
 	    " answer", target->name);
 	target_fail(target);
 }
 
-/* ---- telling ------------------------------------------------------- */
+/* ---- stopping ------------------------------------------------------ */
 
-/* Sends a machine the signal that was planned. */
+/* Sends a machine the signal of its plan. */
 static void
 send_signal(struct context *context, struct target *target)
 {
@@ -1071,19 +1075,19 @@ send_signal(struct context *context, struct target *target)
 	    target->name : NULL, signal, context->machined);
 	error = errno;
 	if (n == -1 && error == ETIMEDOUT) {
-		/* It may yet come: it is never sent twice. */
-		say("%s: machinectl does not say whether it has sent %s",
+		/* It may still arrive, so it is never sent again. */
+		say("%s: machinectl did not report whether it sent %s",
 		    target->name, name);
 		target->failed = settings->timeout == 0;
 		return;
 	}
 	if (n == 0 && plan_is_held(target->plan))
-		target->failed = true;	/* it was not heard */
+		target->failed = true;	/* the kernel has discarded it */
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
 		    leader->pid);
 	if (n == -1 && process_has_ended(leader))
-		target->signalled = false;	/* as is another, if it comes */
+		target->signalled = false;	/* a new leader is told again */
 	else if (n == -1) {
 		say_error(error, "%s: cannot send %s to its leader %d",
 		    target->name, name, leader->pid);
@@ -1091,7 +1095,7 @@ send_signal(struct context *context, struct target *target)
 	}
 }
 
-/* Tells one machine, as it was planned. */
+/* Carries out the plan of a machine. */
 static void
 plan_execute(struct context *context, size_t id)
 {
@@ -1113,28 +1117,28 @@ plan_execute(struct context *context, size_t id)
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	if (plan_is_held(target->plan))
-		warn_dropped(proc, target, "is sent all the same");
+		warn_discarded(proc, target, "is sent anyway");
 	send_signal(context, target);
 }
 
-/* Gives up to tell a machine what nobody knows how to. */
+/* Gives up a machine for which no plan can be made. */
 static void
 plan_failed(struct target *target, int error)
 {
 	if (error == EMFILE)
-		descriptors_short(target);
+		report_no_descriptors(target);
 	else
-		say_error(error, "%s: cannot find out how it is stopped",
+		say_error(error, "%s: cannot find out how to stop it",
 		    target->name);
 	target_fail(target);
 }
 
 /*
- * The same, but what we have run short of comes back when the child of another
- * machine has ended: then it is tried again.
+ * The same, but tries again later if descriptors or processes have run out and
+ * a child of another machine will give some back.
  */
 static void
-plan_fell_short(const struct context *context, struct target *target, int error)
+plan_retry(const struct context *context, struct target *target, int error)
 {
 	const struct settings *settings = context->settings;
 	bool others = false;
@@ -1150,8 +1154,8 @@ plan_fell_short(const struct context *context, struct target *target, int error)
 }
 
 /*
- * Takes the plan of a child that has ended, or gives the machine up where it
- * does not end.
+ * Takes the plan of a child that has ended, or gives up the machine if the
+ * child does not end in time.
  */
 static void
 plan_take(const struct context *context, struct target *target)
@@ -1171,13 +1175,13 @@ plan_take(const struct context *context, struct target *target)
 	} else
 		child_kill(target);
 	if (target->plan->error != 0)
-		plan_fell_short(context, target, target->plan->error);
+		plan_retry(context, target, target->plan->error);
 }
 
 /*
- * Finds out how a machine is told, anew whenever its PID 1 has become another
- * program or heeds other signals.
- * Returns  whether that is known
+ * Has a plan made, and a new one whenever PID 1 has become another program or
+ * changed which signals it handles.
+ * Returns  true if the plan is current
  */
 static bool
 plan_ready(const struct context *context, struct target *target)
@@ -1199,11 +1203,11 @@ plan_ready(const struct context *context, struct target *target)
 	target->checks = 0;
 	target->plans++;
 	if (plan_start(context, target) == -1)
-		plan_fell_short(context, target, errno);
+		plan_retry(context, target, errno);
 	return false;
 }
 
-/* Says when the next look at a machine is due that is held back. */
+/* Returns when to check again a machine whose signal is not sent yet. */
 static int64_t
 held_next_check(int64_t age)
 {
@@ -1214,8 +1218,9 @@ held_next_check(int64_t age)
 }
 
 /*
- * True if a program that is no init has a signal blocked and is not known to
- * read it.  Many do as they fork; who reads it has it blocked at every look.
+ * True if a program that is not a known init blocks the signal and is not known
+ * to read it.  Many programs block signals for a moment while they fork, so
+ * this must be found several times in a row.
  */
 static bool
 target_blocks(struct target *target)
@@ -1226,8 +1231,9 @@ target_blocks(struct target *target)
 }
 
 /*
- * Tells a machine when it is ready to hear that.  That a PID 1 has become
- * another program, or has a handler, is no event: it is looked at.
+ * Tells a machine to stop when it is ready for that.  There is no event for a
+ * PID 1 that executes another program or installs a handler, so it is checked
+ * again and again.
  */
 static void
 target_stop(struct context *context, size_t id)
@@ -1257,10 +1263,10 @@ target_stop(struct context *context, size_t id)
 	if (age < START_TIME || target->warned || context->settings->quiet)
 		return;
 	target->warned = true;
-	warn_dropped(proc, target, "is held back");
+	warn_discarded(proc, target, "is not sent yet");
 }
 
-/* Says when the next look at a machine is due that is not told. */
+/* Returns when to check again a machine that was not told yet. */
 static int64_t
 target_next(const struct target *target)
 {
@@ -1268,16 +1274,15 @@ target_next(const struct target *target)
 	    target->next_check;
 }
 
-/* Says how one machine would be told. */
+/* Prints what would be done to one machine. */
 static void
 describe(int proc, const struct target *target)
 {
 	static const char *const fates[] = {
-		[FATE_HANDLED] = "it has a handler",
-		[FATE_BLOCKED] = "it is blocked there, and waits to be read",
-		[FATE_UNKNOWN] = "what becomes of that is not known",
-		[FATE_DISCARDED] = ("the kernel would drop it, so it would be"
-		    " held back"),
+		[FATE_HANDLED] = ": PID 1 has a handler for it",
+		[FATE_BLOCKED] = ": PID 1 blocks it, and may read it later",
+		[FATE_UNKNOWN] = ": its effect on PID 1 is not known",
+		[FATE_DISCARDED] = " later: the kernel would discard it now",
 	};
 	const struct plan *plan = target->plan;
 	char words[LEADER_SIZE], name[SIGNAL_NAME_SIZE], line[LINE_SIZE];
@@ -1286,27 +1291,26 @@ describe(int proc, const struct target *target)
 	    leader_text(proc, target, words, sizeof(words)));
 
 	used += supervisor == 0 ? text_format(line + used, sizeof(line) - used,
-	    "its supervisor is gone; ") : text_format(line + used,
-	    sizeof(line) - used, "its supervisor is %d; ", supervisor);
-
+	    "its systemd-nspawn has ended; ") : text_format(line + used,
+	    sizeof(line) - used, "its systemd-nspawn is %d; ", supervisor);
 	if (plan->signal == SIGNAL_NONE)
 		text_format(line + used, sizeof(line) - used,
-		    "it would only be waited for\n");
+		    "no signal would be sent\n");
 	else if (plan->method == STOP_BY_COMMAND)
 		text_format(line + used, sizeof(line) - used,
-		    "the command init 0 would be run in it\n");
+		    "init 0 would be run in it\n");
 	else
 		text_format(line + used, sizeof(line) - used,
-		    "%s would be sent: %s%s\n",
+		    "%s would be sent%s%s\n",
 		    signal_name(plan->signal, name),
 		    plan->fate == FATE_BLOCKED && plan->awaited == 1 ?
-		    "it reads it" : fates[plan->fate],
+		    ": PID 1 reads it" : fates[plan->fate],
 		    plan->method == STOP_UNCLEAN ?
-		    "; nothing stops it cleanly" : "");
+		    "; no signal stops it cleanly" : "");
 	fputs(line, stdout);
 }
 
-/* Says what would be done. */
+/* Prints what would be done to each machine. */
 static void
 describe_all(const struct settings *settings, const struct host *host)
 {
@@ -1338,15 +1342,15 @@ describe_all(const struct settings *settings, const struct host *host)
 
 /* ---- notices ------------------------------------------------------- */
 
-/* Who is told once a second how the wait goes. */
+/* Where progress is reported once a second. */
 struct notice {
-	bool			terminal;	/* on stderr */
-	int			socket;		/* to systemd; -1: none */
+	bool			terminal;	/* standard error is one */
+	int			socket;		/* of systemd; -1: none */
 	struct sockaddr_un	address;
 	socklen_t		length;		/* of address */
 };
 
-/* Opens the way to systemd of sd_notify(3), where there is one. */
+/* Opens systemd's socket of sd_notify(3), if there is one. */
 static void
 notice_open(const struct settings *settings, struct notice *notice)
 {
@@ -1369,7 +1373,7 @@ notice_open(const struct settings *settings, struct notice *notice)
 	    SOCK_NONBLOCK, 0);
 }
 
-/* Says on the terminal's last line what the wait is for, as far as it goes. */
+/* Shows a text on the terminal's last line, cut to its width. */
 static void
 notice_line(const char *text)
 {
@@ -1377,7 +1381,7 @@ notice_line(const char *text)
 	char line[LINE_SIZE];
 	int width;
 
-	/* In the background it is somebody else's. */
+	/* In the background the line belongs to another program. */
 	if (tcgetpgrp(STDERR_FILENO) != getpgrp())
 		return;
 	ioctl(STDERR_FILENO, TIOCGWINSZ, &size);
@@ -1385,10 +1389,10 @@ notice_line(const char *text)
 	notice_clear();
 	text_format(line, sizeof(line), "%.*s", width - 1, text);
 	say_text(line);
-	unsaid.counts = true;
+	backlog.notice = true;
 }
 
-/* Tells systemd the same, and that it is not to lose patience yet. */
+/* Sends systemd the text, and asks it to wait longer. */
 static void
 notice_systemd(const struct notice *notice, const char *text)
 {
@@ -1396,7 +1400,7 @@ notice_systemd(const struct notice *notice, const char *text)
 	size_t length = text_format(message, sizeof(message),
 	    "STATUS=%s\nEXTEND_TIMEOUT_USEC=%d000000\n", text, EXTEND_TIME);
 
-	/* Where nobody listens the wait goes on. */
+	/* If nobody receives it, the wait goes on. */
 	sendto(notice->socket, message, length, MSG_NOSIGNAL,
 	    (const struct sockaddr *)&notice->address, notice->length);
 }
@@ -1408,18 +1412,18 @@ struct wait {
 	const struct settings	*settings;
 	const struct host	*host;
 	struct notice		 notice;
-	struct pollfd		*fds;		/* room for all there can be */
+	struct pollfd		*fds;		/* room for all events */
 	const struct machine	**machines;
-	int			 units;		/* UNIT_FILES; -1: not known */
-	int			 scopes;	/* inotify(7) */
+	int			 units;		/* UNIT_FILES; -1: unknown */
+	int			 scopes;	/* inotify(7) for all scopes */
 	int			 signals;
 	int64_t			 deadline;
 	int64_t			 tick;
 };
 
 /*
- * Makes an event of the removal of a scope's folder.  Where that cannot be had
- * the look of each second stands in.
+ * Requests an event for the removal of a scope's cgroup.  If that fails, the
+ * scope is still checked every second.
  */
 static void
 scope_watch(const struct wait *wait, const struct target *target)
@@ -1435,16 +1439,17 @@ scope_watch(const struct wait *wait, const struct target *target)
 }
 
 /*
- * Forgets the scope if systemd has dropped it.  Systemd removes its folder
- * first, and second the unit's file in UNIT_FILES.  Where the file has gone and
- * the folder stays, which happens when a process enters as systemd removes it,
- * the folder is removed here.  While the file is there it is systemd's: if that
- * did not see the folder become empty, it would keep the unit for ever.
+ * Forgets a machine's scope if systemd has removed it.  Systemd removes the
+ * scope's cgroup first, then the unit's file in UNIT_FILES.  If a process
+ * enters the cgroup at that moment, the file goes and the cgroup stays: then
+ * the cgroup is removed here.  While the file exists, the cgroup is left to
+ * systemd, which would otherwise miss that it became empty and keep the unit
+ * for ever.
  */
 static void
 scope_check(const struct wait *wait, struct target *target)
 {
-	const bool known = wait->units != -1;	/* where the files are */
+	const bool known = wait->units != -1;	/* else the files say nothing */
 	bool loaded;
 
 	if (target->state != STATE_SCOPE)
@@ -1462,8 +1467,8 @@ scope_check(const struct wait *wait, struct target *target)
 }
 
 /*
- * Takes the leader that a supervisor has again, or at last.  A machine that was
- * told has rebooted.
+ * Takes a new leader of a supervisor.  If the machine was told to stop, it has
+ * rebooted instead.
  */
 static void
 leader_take(struct wait *wait, struct target *target, struct machine *machine)
@@ -1483,9 +1488,9 @@ leader_take(struct wait *wait, struct target *target, struct machine *machine)
 }
 
 /*
- * Looks whether a machine of which the supervisor alone is left has a leader
- * again, or at last.  A new process is no event; the next look comes later each
- * time.
+ * Looks for a new leader of a machine of which only the supervisor is left.
+ * There is no event for a new process, so this is repeated at growing
+ * intervals.
  */
 static void
 leader_check(struct wait *wait, struct target *target)
@@ -1502,7 +1507,7 @@ leader_check(struct wait *wait, struct target *target)
 		leader_take(wait, target, &machine);
 }
 
-/* Says why a machine does not seem to have heard, where that is certain. */
+/* Explains why a machine does not react to its signal, if that is certain. */
 static void
 explain(const struct wait *wait, const struct target *target)
 {
@@ -1520,27 +1525,27 @@ explain(const struct wait *wait, const struct target *target)
 	hint_text(plan, hint, sizeof(hint));
 	signal_name(plan->signal, name);
 	if (machine_frozen(wait->host, machine))
-		say("%s: is frozen, and hears nothing until it is thawed:"
-		    " systemctl thaw, with its unit", target->name);
+		say("%s: is frozen, and cannot react until it is thawed;"
+		    " run systemctl thaw with its unit", target->name);
 	else if (status.state == 'T')
-		say("%s: %s: it is stopped, and hears nothing until it is"
-		    " continued: kill -CONT %d", target->name, words,
+		say("%s: %s: it is stopped, and cannot react until it is"
+		    " continued; run kill -CONT %d", target->name, words,
 		    leader->pid);
 	else if (!signal_in(status.pending, plan->signal))
 		return;
 	else if (status.state == 't')
-		say("%s: %s: its tracer %d holds it", target->name, words,
-		    status.tracer);
+		say("%s: %s: its tracer %d has stopped it; end the tracer",
+		    target->name, words, status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
 	    plan->awaited == 0)
-		say("%s: %s: %s is blocked and never read%s", target->name,
+		say("%s: %s: it blocks %s and never reads it%s", target->name,
 		    words, name, hint);
 	else
-		say("%s: %s: %s is still pending%s", target->name, words,
-		    name, hint);
+		say("%s: %s: it has not handled %s yet%s", target->name,
+		    words, name, hint);
 }
 
-/* Says what the wait is for. */
+/* Reports what the wait is for. */
 static void
 notice_give(struct wait *wait)
 {
@@ -1580,8 +1585,8 @@ notice_give(struct wait *wait)
 }
 
 /*
- * Looks at a machine if something has happened to it, or if that is due.
- * Returns  whether there is still something to be done
+ * Handles a machine that is due.
+ * Returns  true if there is still something to do for it
  */
 static bool
 target_step(struct wait *wait, size_t id)
@@ -1598,14 +1603,14 @@ target_step(struct wait *wait, size_t id)
 		scope_check(wait, target);
 	}
 	command_check(target);
-	if (settings->timeout == 0)	/* it is to be told, and no more */
+	if (settings->timeout == 0)	/* the machine must be told, no more */
 		return target_unsignalled(target) || target->command_pending;
 	return target->state != STATE_DONE;
 }
 
 /*
- * Gives the first full second of the clock that is not before a deadline: what
- * may as well be done then does not wake us up once for each machine.
+ * Rounds a deadline up to a full second, so that one wake-up serves many
+ * machines.
  */
 static int64_t
 next_second(int64_t deadline)
@@ -1614,12 +1619,12 @@ next_second(int64_t deadline)
 	    (deadline + SECOND - 1) / SECOND * SECOND;
 }
 
-/* Takes note of what has happened.  Says how many machines are left. */
+/* Handles all machines that are due, and returns how many are left. */
 static size_t
 wait_check(struct wait *wait)
 {
 	const struct settings *settings = wait->settings;
-	int64_t now = deadline_in(0);	/* for all */
+	int64_t now = deadline_in(0);	/* the same for all machines */
 	size_t left = 0;
 
 	reports_take(wait->context);
@@ -1646,7 +1651,7 @@ earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* Says when something is to be done even if nothing happens. */
+/* Returns when to wake up even if there is no event. */
 static int64_t
 wait_next(const struct wait *wait)
 {
@@ -1669,10 +1674,10 @@ wait_next(const struct wait *wait)
 	return next;
 }
 
-/* The events that are waited for, but for those of machines. */
+/* Events that do not belong to one machine. */
 enum { EVENT_SIGNAL, EVENT_SCOPE, EVENT_REPORT, EVENTS };
 
-/* Gives what is waited for of a machine: its leader, or its supervisor. */
+/* Returns the pidfd to wait for: of the leader or the supervisor. */
 static int
 target_fd(const struct target *target)
 {
@@ -1682,9 +1687,10 @@ target_fd(const struct target *target)
 }
 
 /*
- * Lists what may happen to the machines: poll(2) takes no more than there may
- * be descriptors, and counts those that are -1.
- * Returns  how many events there are
+ * Lists the events of all machines.  Entries with -1 are left out, since
+ * poll(2) counts them, too, and takes no more entries than there may be
+ * descriptors.
+ * Returns  the number of events
  */
 static nfds_t
 events_fill(const struct wait *wait)
@@ -1704,12 +1710,12 @@ events_fill(const struct wait *wait)
 	return count;
 }
 
-/* Marks those machines to which something has happened, in that order. */
+/* Marks the machines that are due, in the order of events_fill(). */
 static void
 events_take(const struct wait *wait)
 {
 	const struct pollfd *fds = wait->fds + EVENTS;
-	int64_t now = deadline_in(0);	/* for all */
+	int64_t now = deadline_in(0);	/* the same for all machines */
 
 	for (size_t i = 0; i < wait->settings->count; i++) {
 		struct target *target = &wait->settings->targets[i];
@@ -1726,8 +1732,8 @@ events_take(const struct wait *wait)
 }
 
 /*
- * Marks the machine whose scope has been removed, by the name of its folder or
- * unit; where that is not known, all that wait for one.
+ * Marks the machine whose scope was removed, by the name of the scope's cgroup
+ * or unit.  Without a name, all machines that wait for their scope are marked.
  */
 static void
 scope_take(const struct settings *settings, const struct inotify_event *event)
@@ -1742,7 +1748,7 @@ scope_take(const struct settings *settings, const struct inotify_event *event)
 	}
 }
 
-/* Takes note of the scopes that have been removed. */
+/* Handles the events of removed scopes. */
 static void
 scopes_take(const struct wait *wait)
 {
@@ -1752,7 +1758,7 @@ scopes_take(const struct wait *wait)
 	ssize_t n = read(wait->scopes, events, sizeof(events));
 
 	if (n == -1)
-		fail(STATUS_FAILED, "cannot read what became of the scopes");
+		fail(STATUS_FAILED, cannot_wait);
 	for (end = events + n; next < end;
 	    next += sizeof(*event) + event->len) {
 		event = (const void *)next;
@@ -1762,7 +1768,7 @@ scopes_take(const struct wait *wait)
 
 /*
  * Waits for the next event.
- * Returns the signal that is to end the wait; 0: none
+ * Returns  the signal that ends the wait, or 0
  */
 static int
 wait_event(struct wait *wait)
@@ -1778,18 +1784,18 @@ wait_event(struct wait *wait)
 	count = events_fill(wait);
 	if (poll(fds, count, deadline_left(wait_next(wait))) == -1 &&
 	    errno != EINTR)
-		fail(STATUS_FAILED, "cannot wait");
+		fail(STATUS_FAILED, cannot_wait);
 	events_take(wait);
 	if (fds[EVENT_SCOPE].revents != 0)
 		scopes_take(wait);
 	if (fds[EVENT_SIGNAL].revents == 0)
 		return 0;
 	if (read(wait->signals, &info, sizeof(info)) == -1)
-		fail(STATUS_FAILED, "cannot read which signal came");
+		fail(STATUS_FAILED, cannot_wait);
 	return (int)info.ssi_signo;
 }
 
-/* Takes the signals that end the wait as events, but for those ignored. */
+/* Opens a descriptor for the signals that end the wait and are not ignored. */
 static int
 signals_open(void)
 {
@@ -1805,7 +1811,7 @@ signals_open(void)
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* Opens what it takes to wait until a deadline. */
+/* Opens all that is needed to wait until a deadline. */
 static void
 wait_open(struct context *context, int64_t deadline, struct wait *wait)
 {
@@ -1814,7 +1820,7 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	*wait = (struct wait){ .context = context, .settings = settings,
 	    .host = context->host, .deadline = deadline,
 	    .tick = DEADLINE_NEVER };
-	/* Of each machine two: itself, and a child that reads of it. */
+	/* Per machine: its process, and the child that makes its plan. */
 	wait->fds = memory_map((EVENTS + 2 * settings->count) *
 	    sizeof(*wait->fds));
 	wait->machines = memory_map(settings->count *
@@ -1823,7 +1829,7 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	wait->signals = signals_open();
 	if (wait->fds == NULL || wait->machines == NULL ||
 	    wait->scopes == -1 || wait->signals == -1)
-		fail(STATUS_FAILED, "cannot wait");
+		fail(STATUS_FAILED, cannot_wait);
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))
@@ -1835,34 +1841,34 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 }
 
 /*
- * Tells all machines to stop, each when it is ready to hear it, and waits until
- * they have stopped.
- * Returns the signal that ended the wait; 0: none
+ * Tells each machine to stop as soon as it is ready for that, and waits until
+ * all have stopped.
+ * Returns  the signal that ended the wait, or 0
  */
 static int
 stop_all(const struct settings *settings, const struct host *host,
     struct machined *machined, int64_t deadline)
 {
-	static struct wait wait;	/* what it has is needed to the end */
+	static struct wait wait;	/* static: used until the exit */
 	struct context context;
 	int signal = 0;
-	size_t held = 0;
+	size_t left = 0;
 
 	for (size_t i = 0; i < settings->count; i++)
-		held += settings->targets[i].state != STATE_DONE;
-	if (held == 0)
+		left += settings->targets[i].state != STATE_DONE;
+	if (left == 0)
 		return 0;
 	context_make(settings, host, machined, &context);
-	/* A call that is begun before its time is over can end. */
+	/* Lets a call that began in time finish. */
 	machined->deadline += settings->timeout == 0 ||
 	    settings->timeout > SLACK_TIME ? SECOND : settings->timeout / 4;
-	if (settings->timeout == 0)	/* each step has its own */
+	if (settings->timeout == 0)	/* each step has its own deadline */
 		deadline = DEADLINE_NEVER;
 	wait_open(&context, deadline, &wait);
 	while (signal == 0 && wait_check(&wait) > 0 &&
 	    deadline_left(deadline) != 0)
 		signal = wait_event(&wait);
-	/* What has ended at the last moment has ended. */
+	/* What has ended at the last moment counts as ended. */
 	for (size_t i = 0; i < settings->count; i++) {
 		target_check(&settings->targets[i]);
 		scope_check(&wait, &settings->targets[i]);
@@ -1872,7 +1878,7 @@ stop_all(const struct settings *settings, const struct host *host,
 	fd_close(&wait.signals);
 	fd_close(&wait.scopes);
 	fd_close(&wait.units);
-	/* The monitor goes on with what it has begun. */
+	/* The monitor finishes what it has begun. */
 	fd_close(&context.monitor.channel);
 	fd_close(&context.null);
 	return signal;
@@ -1881,10 +1887,10 @@ stop_all(const struct settings *settings, const struct host *host,
 /* ---- reporting ----------------------------------------------------- */
 
 /*
- * Finds the parent of a process that has ended, if that is outside of the
- * machine and stopped: it does not take note of the end.
+ * Finds the parent of a zombie, if the parent is outside of the machine and
+ * stopped, so that it does not reap the zombie.
  *   size     of name
- * Returns  its number, or 0
+ * Returns  the parent's number, or 0
  */
 static pid_t
 stopped_parent(int proc, const struct process_status *status, char *name,
@@ -1900,7 +1906,7 @@ stopped_parent(int proc, const struct process_status *status, char *name,
 	return status->ppid;
 }
 
-/* Says what a process does that is left of a machine. */
+/* Reports one process that is left of a machine. */
 static void
 list_process(int proc, const struct target *target, pid_t pid)
 {
@@ -1916,19 +1922,19 @@ list_process(int proc, const struct target *target, pid_t pid)
 	parent = stopped_parent(proc, &status, parent_name,
 	    sizeof(parent_name));
 	if (parent != 0)
-		say("%s: %d (%d inside) %s, which has ended, but its parent %d"
-		    " (%s) is stopped and holds it: kill -CONT %d, or end it",
-		    target->name, pid, status.inner, name, parent, parent_name,
-		    parent);
+		say("%s: process %d (%d inside), %s, has ended, but its parent"
+		    " %d (%s) is stopped and does not reap it; run kill -CONT"
+		    " %d, or end the parent", target->name, pid, status.inner,
+		    name, parent, parent_name, parent);
 	else if (status.state == 'D' && wchan[0] != '\0')
-		say("%s: %d (%d inside) %s, in state D in %s", target->name,
-		    pid, status.inner, name, wchan);
+		say("%s: process %d (%d inside), %s, is in state D in %s",
+		    target->name, pid, status.inner, name, wchan);
 	else
-		say("%s: %d (%d inside) %s, in state %c", target->name, pid,
-		    status.inner, name, status.state);
+		say("%s: process %d (%d inside), %s, is in state %c",
+		    target->name, pid, status.inner, name, status.state);
 }
 
-/* Lists what still runs in a machine. */
+/* Reports the processes that are left of a machine. */
 static void
 list_processes(int proc, const struct target *target)
 {
@@ -1947,8 +1953,8 @@ list_processes(int proc, const struct target *target)
 }
 
 /*
- * Says whether the supervisor ended to be started again by its unit.  In the
- * unit's own stop command that is a stop like any other.
+ * True if the supervisor has ended in the way that makes its unit start it
+ * again.  In the unit's own ExecStop= that is a stop like any other.
  */
 static bool
 supervisor_restarts(const struct target *target)
@@ -1966,7 +1972,7 @@ supervisor_restarts(const struct target *target)
 	return exit_status(status) == NSPAWN_REBOOT;
 }
 
-/* Says what a supervisor does whose leader has ended. */
+/* Reports a supervisor whose leader has ended. */
 static void
 report_supervisor(int proc, const struct target *target, const char *when)
 {
@@ -1976,14 +1982,14 @@ report_supervisor(int proc, const struct target *target, const char *when)
 	if (process_status_read(proc, pid, &status) == 0 &&
 	    status.state == 'T')
 		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " stopped, %s: kill -CONT %d", target->name, pid, when,
+		    " stopped %s; run kill -CONT %d", target->name, pid, when,
 		    pid);
 	else
 		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " still running, %s", target->name, pid, when);
+		    " still running %s", target->name, pid, when);
 }
 
-/* Says what is left of a machine. */
+/* Reports what is left of a machine. */
 static void
 report_unstopped(int proc, const struct target *target, const char *when)
 {
@@ -1991,30 +1997,30 @@ report_unstopped(int proc, const struct target *target, const char *when)
 	char name[SIGNAL_NAME_SIZE];
 
 	if (target->state == STATE_LEADER) {
-		say("%s: is still running, %s; its leader is %d", target->name,
+		say("%s: is still running %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
 		if (!target->signalled && plan->signal == SIGNAL_NONE)
-			say("%s: it was never told to stop", target->name);
+			say("%s: was never told to stop", target->name);
 		else if (!target->signalled && target->warned)
 			say("%s: %s was never sent", target->name,
 			    signal_name(plan->signal, name));
 		else if (!target->signalled)
-			warn_dropped(proc, target, "was never sent");
+			warn_discarded(proc, target, "was never sent");
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
-			say("%s: systemd gives a service of its own %d s to"
-			    " stop; --timeout %d is longer", target->name,
+			say("%s: its systemd gives each service %d s to stop;"
+			    " use --timeout %d", target->name,
 			    SERVICE_TIME, SERVICE_TIME + 10);
 	} else if (target->state == STATE_SUPERVISOR)
 		report_supervisor(proc, target, when);
 	else
-		say("%s: has ended, but systemd has not dropped its scope, %s;"
-		    " see systemctl status %s", target->name, when,
+		say("%s: has ended, but systemd still keeps its scope %s; see"
+		    " systemctl status %s", target->name, when,
 		    scope_name(target));
 	list_processes(proc, target);
 }
 
-/* Says that a machine has a supervisor, and no leader that was told. */
+/* Reports a machine with a supervisor, but without a leader. */
 static void
 report_starting(int proc, const struct target *target)
 {
@@ -2023,26 +2029,26 @@ report_starting(int proc, const struct target *target)
 
 	if (process_status_read(proc, target->machine.supervisor.pid,
 	    &status) == 0 && status.state == 'T')
-		report_supervisor(proc, target, "now that the time is up");
+		report_supervisor(proc, target, at_timeout);
 	else
 		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
 		    text, sizeof(text)));
 }
 
-/* Says that a machine has stopped, for how long as far as that is known. */
+/* Reports that a machine has stopped, and whether its unit restarts it. */
 static void
 report_stopped(const struct settings *settings, const struct target *target)
 {
 	if (target->restarted && !settings->quiet)
-		say("%s: has stopped, and Restart= of its unit starts it"
-		    " again: systemctl stop %s keeps it stopped",
+		say("%s: has stopped, but Restart= of its unit starts it"
+		    " again; run systemctl stop %s to keep it stopped",
 		    target->name, target->service);
 	else if (settings->verbose && (target->machine.leader.pid != 0 ||
 	    target->machine.supervisor.pid != 0))
 		say("%s: has stopped", target->name);
 }
 
-/* Says what has become of a machine.  Returns its part of the exit status. */
+/* Reports the result for one machine.  Returns its part of the exit status. */
 static int
 report(const struct settings *settings, int proc, const struct target *target)
 {
@@ -2052,21 +2058,21 @@ report(const struct settings *settings, int proc, const struct target *target)
 		report_starting(proc, target);
 		return STATUS_FAILED;
 	}
-	if (settings->timeout == 0)	/* it was told, or that was said */
+	if (settings->timeout == 0)	/* all failures were reported */
 		return target->failed || target_unsignalled(target) ?
 		    STATUS_FAILED : STATUS_STOPPED;
 	if (target->state != STATE_DONE)
-		report_unstopped(proc, target, "now that the time is up");
+		report_unstopped(proc, target, at_timeout);
 	if (target->failed)
 		return STATUS_FAILED;
 	if (target->state != STATE_DONE) {
-		/* For the end of its own main process systemd waits itself. */
+		/* systemd itself waits for its unit's main process. */
 		return is_own_stop(target) && target->state != STATE_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
 	}
 	if (supervisor_restarts(target)) {
 		say("%s: has rebooted instead of stopping: its systemd-nspawn"
-		    " ended with status %d, for its unit to start it again",
+		    " ended with status %d, so its unit starts it again",
 		    target->name, NSPAWN_REBOOT);
 		return STATUS_FAILED;
 	}
@@ -2090,13 +2096,13 @@ report_all(const struct settings *settings, int proc)
 	return running ? STATUS_RUNNING : STATUS_STOPPED;
 }
 
-/* Says what the caller did not want to wait for any longer. */
+/* Reports what is left when a signal ends the wait. */
 static int
 report_interrupted(const struct settings *settings, int proc, int signal)
 {
 	char name[SIGNAL_NAME_SIZE], when[SIGNAL_NAME_SIZE + 16];
 
-	text_format(when, sizeof(when), "now that %s came",
+	text_format(when, sizeof(when), "when %s came",
 	    signal_name(signal, name));
 	for (size_t i = 0; i < settings->count; i++) {
 		const struct target *target = &settings->targets[i];
@@ -2110,17 +2116,17 @@ report_interrupted(const struct settings *settings, int proc, int signal)
 /* ---- nspawn-stop --------------------------------------------------- */
 
 /*
- * Ends by the signal that ended the wait, once all has been said, so that a
- * shell knows that a loop is to end.
+ * Ends by the signal that ended the wait, so that a calling shell ends its
+ * loop, too.
  */
 static void
-leave_by(int number)
+leave_by_signal(int number)
 {
-	say_flush(SAID_TIME);
+	say_flush(BACKLOG_TIME);
 	end_by_signal(number, getpid());
 }
 
-/* Makes room for two pidfds of each machine. */
+/* Allows as many descriptors as possible: two for each machine. */
 static void
 limit_raise(void)
 {
@@ -2135,9 +2141,9 @@ limit_raise(void)
 static void
 signals_prepare(void)
 {
-	signal(SIGCHLD, SIG_DFL);	/* a caller's SIG_IGN would reap */
-	signal(SIGPIPE, SIG_IGN);	/* who does not listen stops no stop */
-	signal(SIGXFSZ, SIG_IGN);	/* nor does what is full */
+	signal(SIGCHLD, SIG_DFL);	/* else children vanish unseen */
+	signal(SIGPIPE, SIG_IGN);	/* a closed stderr must not end us, */
+	signal(SIGXFSZ, SIG_IGN);	/* nor must a full file */
 }
 
 static void
@@ -2146,9 +2152,9 @@ prepare(struct settings *settings)
 	struct plan *plans = memory_map(settings->count * sizeof(*plans));
 
 	if (plans == NULL)
-		fail(STATUS_USAGE, "cannot share memory with children");
+		fail(STATUS_USAGE, no_memory);
 	limit_raise();
-	/* What is executed would speak to systemd in our place. */
+	/* Programs that we start must not speak to systemd in our name. */
 	settings->notify_socket = getenv("NOTIFY_SOCKET");
 	unsetenv("NOTIFY_SOCKET");
 	if (settings->dry_run && fcntl(STDOUT_FILENO, F_GETFD) == -1)
@@ -2188,7 +2194,7 @@ main(int argc, char **argv)
 	    settings.timeout / 2 : SLACK_TIME);
 	prepare(&settings);
 	if (host_open("/proc", NULL, &host) == -1) {
-		say("cannot open /proc or the cgroups of the host: %s",
+		say("cannot open /proc or the host's cgroups: %s",
 		    host_strerror(errno));
 		leave(STATUS_USAGE);
 	}
@@ -2205,6 +2211,6 @@ main(int argc, char **argv)
 	    report_all(&settings, host.proc);
 	release(&settings, &host);
 	if (signal != 0)
-		leave_by(signal);
+		leave_by_signal(signal);
 	leave(status);
 }

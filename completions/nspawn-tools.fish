@@ -44,45 +44,44 @@ complete -c nspawn-enter -n '__nspawn_words_are = 0' -a '(__nspawn_machines)'
 complete -c nspawn-enter -n '__nspawn_words_are = 1' -a '(__nspawn_programs)'
 complete -c nspawn-stop -f -a '(__nspawn_machines)'
 
-# Behind the command's first word options are the command's own.
+# After the command's first word all options are those of the command.
 function __nspawn_enter_option
     complete -c nspawn-enter -n '__nspawn_words_are -lt 2' $argv
 end
 
-__nspawn_enter_option -l no-mount -d 'stay in the mount namespace'
-__nspawn_enter_option -l no-uts -d 'stay in the uts namespace'
-__nspawn_enter_option -l no-ipc -d 'stay in the ipc namespace'
-__nspawn_enter_option -s n -l no-network -d 'stay in the network namespace'
-__nspawn_enter_option -s p -l no-pid -d 'stay in the pid namespace'
-__nspawn_enter_option -l no-cgroup -d 'stay in the cgroup namespace'
-__nspawn_enter_option -l no-time -d 'stay in the time namespace'
-__nspawn_enter_option -l no-user -d 'stay in the user namespace'
-__nspawn_enter_option -l only -x -d 'join only those namespaces' \
-    -a '(__fish_append , mount uts ipc network pid cgroup time user)'
-__nspawn_enter_option -s u -l user -x -d 'be that user of the machine'
-__nspawn_enter_option -s w -l chdir -x -d 'start in that directory'
+__nspawn_enter_option -s u -l user -x -d 'run as this user of the machine'
+__nspawn_enter_option -s w -l chdir -x -d 'start in this directory'
 __nspawn_enter_option -s e -l setenv -x -d 'set a variable' -a '(set -xn)'
 __nspawn_enter_option -l preserve-env -d 'keep the caller\'s environment'
-__nspawn_enter_option -s t -l tty -d 'make a terminal'
-__nspawn_enter_option -s T -l no-tty -d 'make no terminal'
-__nspawn_enter_option -l privileged \
-    -d 'keep the caller\'s capabilities and cgroup'
-__nspawn_enter_option -l no-seccomp -d 'leave out the system call filters'
-__nspawn_enter_option -s q -l quiet -d 'no warnings'
-__nspawn_enter_option -l foreign -d 'also enter another user\'s machine'
+__nspawn_enter_option -s t -l tty -d 'always give the command a terminal'
+__nspawn_enter_option -s T -l no-tty -d 'never give the command a terminal'
+__nspawn_enter_option -l privileged -d 'do not confine the command'
+__nspawn_enter_option -l no-seccomp -d 'do not apply the system call filters'
+__nspawn_enter_option -s q -l quiet -d 'print no warnings'
+__nspawn_enter_option -l foreign -d 'allow a machine of another user'
 __nspawn_enter_option -l list -d 'list the running machines'
-__nspawn_enter_option -s h -l help -d 'show a short help'
+__nspawn_enter_option -s h -l help -d 'show the help'
 __nspawn_enter_option -l version -d 'show the version'
+__nspawn_enter_option -l only -x -d 'join only these namespaces' \
+    -a '(__fish_append , mount uts ipc network pid cgroup time user)'
+__nspawn_enter_option -l no-mount -d 'do not join the mount namespace'
+__nspawn_enter_option -l no-uts -d 'do not join the uts namespace'
+__nspawn_enter_option -l no-ipc -d 'do not join the ipc namespace'
+__nspawn_enter_option -s n -l no-network -d 'do not join the network namespace'
+__nspawn_enter_option -s p -l no-pid -d 'do not join the pid namespace'
+__nspawn_enter_option -l no-cgroup -d 'do not join the cgroup namespace'
+__nspawn_enter_option -l no-time -d 'do not join the time namespace'
+__nspawn_enter_option -l no-user -d 'do not join the user namespace'
 functions -e __nspawn_enter_option
 
 complete -c nspawn-stop -s t -l timeout -x -d 'how long to wait' \
     -a '0 10 60 5min 1h infinity'
-complete -c nspawn-stop -s s -l signal -x -d 'send that signal' \
+complete -c nspawn-stop -s s -l signal -x -d 'send this signal' \
     -a 'TERM INT PWR USR1 USR2 HUP RTMIN+3 RTMIN+4 none'
-complete -c nspawn-stop -l strict -d 'not running is a failure'
-complete -c nspawn-stop -l dry-run -d 'say what would be done'
-complete -c nspawn-stop -l foreign -d 'also stop another user\'s machine'
-complete -c nspawn-stop -s v -l verbose -d 'say each step'
-complete -c nspawn-stop -s q -l quiet -d 'nothing but errors'
-complete -c nspawn-stop -s h -l help -d 'show a short help'
+complete -c nspawn-stop -l strict -d 'fail if a machine is not running'
+complete -c nspawn-stop -l dry-run -d 'show what would be done'
+complete -c nspawn-stop -l foreign -d 'allow a machine of another user'
+complete -c nspawn-stop -s v -l verbose -d 'report each step'
+complete -c nspawn-stop -s q -l quiet -d 'report only errors'
+complete -c nspawn-stop -s h -l help -d 'show the help'
 complete -c nspawn-stop -l version -d 'show the version'

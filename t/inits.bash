@@ -199,9 +199,9 @@ rows_of_others()
 # The machines, and what --verbose says of each: its init, and how it was
 # stopped.
 CLEAN='runit|runit|sent SIGPWR
-void|runit|has run init 0
+void|runit|ran init 0
 busybox|busybox init|sent SIGUSR2
-sysvinit-bookworm|sysvinit|has run init 0
+sysvinit-bookworm|sysvinit|ran init 0
 sysvinit-trixie|sysvinit|sent SIGRTMIN+4
 openrc|openrc-init|sent SIGTERM
 finit|finit|sent SIGUSR2

@@ -390,7 +390,7 @@ stopped()
 	after=${EPOCHREALTIME/./}
 	said=$(cat "$w/said")
 	if [ "$stop" = unknown ]; then
-		[[ $status = 1 && $said = *'cannot find out how it is '* ]] ||
+		[[ $status = 1 && $said = *'cannot find out how to stop '* ]] ||
 		    say "$1: status $status, not 1: $said"
 		stop=-
 	elif [ "$status" != 0 ]; then

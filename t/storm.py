@@ -279,11 +279,11 @@ class Keeper(threading.Thread):
 OUTCOMES = [
     ('stopped', r'has stopped$'),
     ('absent', r'is not running(; did you mean [^?]*\?)?$'),
-    ('running', r'is still running, now that'),
+    ('running', r'is still running (at|when)'),
     ('running', r'its leader has ended, but its systemd-nspawn \d+ is'),
-    ('running', r'has ended, but systemd has not dropped its scope'),
+    ('running', r'has ended, but systemd still keeps its scope'),
     ('rebooted', r'has rebooted instead of stopping'),
-    ('starting', r'is starting, or between two starts'),
+    ('starting', r'is starting, restarting or ending'),
     ('unknown', r'cannot tell whether it is running: .*did not answer'),
     ('failed', r'cannot (?!tell)|is ambiguous|belongs to|open files'),
 ]
@@ -510,10 +510,10 @@ TEXT = {
     '': '',
     'stopped': 'has stopped',
     'absent': 'is not running',
-    'running': 'is still running, now that the time is up',
-    'scope': 'has ended, but systemd has not dropped its scope',
+    'running': 'is still running at the timeout',
+    'scope': 'has ended, but systemd still keeps its scope',
     'rebooted': 'has rebooted instead of stopping',
-    'starting': 'is starting, or between two starts',
+    'starting': 'is starting, restarting or ending',
     'failed': 'cannot send SIGTERM to its leader',
 }
 

@@ -265,7 +265,7 @@ runit_jail()
 @test "init 0 of nspawn-stop has the label of PID 1 and is confined by it" {
 	runit_jail runit
 	run -0 stop --verbose -t 10 runit
-	[[ "$output" == *'has run init 0'* ]]
+	[[ "$output" == *'ran init 0'* ]]
 	machine_file_is runit stopped stopped
 	machine_file_is runit label 'bar-jail (enforce)'
 	machine_file_is runit read ''

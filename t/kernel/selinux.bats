@@ -211,7 +211,7 @@ runit_jail()
 		lives "$(leader runit)"
 	done
 	run -0 stop --verbose -t 10 runit
-	[[ "$output" == *'has run init 0'* ]]
+	[[ "$output" == *'ran init 0'* ]]
 	machine_file_is runit stopped stopped
 	run -0 on_host sh -c 'tr -d "\0" </var/lib/machines/runit/label'
 	[ "$output" = "$JAIL" ]

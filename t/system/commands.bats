@@ -208,7 +208,7 @@ trace()
 	timed run stop --verbose --timeout 10 "${names[@]}"
 	[ "$status" = 0 ]
 	[ "$took" -lt 3000 ]
-	[ "$(grep -c 'has run init 0' <<<"$output")" = 8 ]
+	[ "$(grep -c 'ran init 0' <<<"$output")" = 8 ]
 	for name in "${names[@]}"; do
 		echo "case: $name"
 		has_ended "$name"

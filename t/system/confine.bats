@@ -117,7 +117,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -0 enter --privileged web grep -E '^(CapEff|Seccomp|NoNew)' \
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command has the'\
-" caller's capabilities, which root of the machine can take over" ]
+" caller's capabilities, and root of the machine can take it over" ]
 	[ "${lines[1]}" = "$(on_host grep ^CapEff /proc/self/status)" ]
 	[ "${lines[3]}" = $'Seccomp:\t0' ]
 	job_start "$BIN/nspawn-enter" -q --privileged web /bin/sleep 4712
@@ -142,9 +142,9 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	# A process with filters of its own cannot read those of others.
 	run -125 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" web true
-	[[ "$output" == 'nspawn-enter: web: cannot copy the filters of its'\
-' leader: the caller has filters of its own '*'; --no-seccomp leaves'\
-' them out' ]]
+	[[ "$output" == 'nspawn-enter: web: cannot copy its system call'\
+' filters: the caller has filters itself '*'; use --no-seccomp to enter'\
+' without them' ]]
 	run -0 on_host systemd-run --quiet --pipe --wait \
 	    -p 'SystemCallFilter=~swapon' "$BIN/nspawn-enter" --no-seccomp \
 	    -q web echo in
@@ -161,9 +161,9 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	run -125 enter web true
 	kill "$tracer"
 	wait "$tracer" || true
-	[ "$output" = 'nspawn-enter: web: cannot copy the filters of its'\
-' leader: Operation not permitted; does a process outside of our pid'\
-' namespace trace it?' ]
+	[ "$output" = 'nspawn-enter: web: cannot copy its system call'\
+' filters: Operation not permitted; a process of another PID namespace may'\
+' trace its leader' ]
 	run -0 enter web echo in
 	[ "$output" = in ]
 }
@@ -197,8 +197,8 @@ traced()
 	run -125 enter web true
 	on_host systemctl thaw machine-web.scope 2>/dev/null ||
 	    on_host systemctl thaw web.scope
-	[ "$output" = 'nspawn-enter: web: is frozen: nothing in it runs until'\
-' it is thawed, see systemctl thaw' ]
+	[ "$output" = 'nspawn-enter: web: is frozen, and runs nothing until'\
+' it is thawed; run systemctl thaw with its unit' ]
 	run -0 enter web echo in
 	[ "$output" = in ]
 }

@@ -105,8 +105,8 @@ setup_file()
 		echo "case: $trick"
 		on_host sh -c "cd ${passwd%/*} && rm -rf passwd && $trick"
 		run -125 enter -u joe web touch /run/entered
-		[ "$output" = "nspawn-enter: web: has no user 'joe' in its\
- /etc/passwd" ]
+		[ "$output" = "nspawn-enter: web: its /etc/passwd has no user\
+ 'joe'" ]
 		run ! enter web test -e /run/entered
 	done
 	# A long file with nonsense before the user is read to its end.
@@ -264,14 +264,14 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 
 @test "a user that the machine does not have is an error, and nothing runs" {
 	run -125 enter -u nobody9 web touch /has-run
-	[ "$output" = "nspawn-enter: web: has no user 'nobody9' in its\
- /etc/passwd" ]
+	[ "$output" = "nspawn-enter: web: its /etc/passwd has no user\
+ 'nobody9'" ]
 	run -125 enter -u 77 web touch /has-run
-	[ "$output" = "nspawn-enter: web: has no user 77 in its /etc/passwd;\
- with a group, as in 77:GROUP, the number will do" ]
+	[ "$output" = "nspawn-enter: web: its /etc/passwd has no user 77; to\
+ use a number that is not there, give 77:GROUP" ]
 	run -125 enter -u joe:nogroup9 web touch /has-run
-	[ "$output" = "nspawn-enter: web: has no group 'nogroup9' in its\
- /etc/group" ]
+	[ "$output" = "nspawn-enter: web: its /etc/group has no group\
+ 'nogroup9'" ]
 	# A user that only the host has, and the number that means "no change".
 	run -125 enter -u messagebus web touch /has-run
 	run -125 enter -u 4294967295:0 web touch /has-run
@@ -287,7 +287,7 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 			# shellcheck disable=SC2086 # none, where it is empty
 			run -125 enter $option -u "$who" webu touch /has-run
 			[[ "$output" == 'nspawn-enter: webu: its user'\
-' namespace does not have the user'* ]]
+' namespace has no such user'* ]]
 			[ "${#lines[@]}" = 1 ]
 			# shellcheck disable=SC2086 # as above
 			run -0 enter $option -u "$who" web true
@@ -303,9 +303,9 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    --property="$property" "$BIN/nspawn-enter" web \
 		    touch /has-run
-		[[ "$output" == 'nspawn-enter: web: cannot copy the filters'\
-' of its leader: the caller has filters of its own'* ]]
-		[[ "$output" == *'enter from outside of that unit'* ]]
+		[[ "$output" == 'nspawn-enter: web: cannot copy its'\
+' system call filters: the caller has filters itself'* ]]
+		[[ "$output" == *'enter from outside that unit'* ]]
 	done
 	run ! on_host test -e /var/lib/machines/web/has-run
 }
@@ -314,8 +314,8 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 	machine scope few -U
 	on_host prlimit --pid "$(leader few)" --nproc=1:
 	run -125 enter few touch /has-run
-	[[ "$output" == 'nspawn-enter: few: cannot make a process in it: a'\
-' limit on processes is reached: RLIMIT_NPROC of its leader'* ]]
+	[[ "$output" == 'nspawn-enter: few: cannot create a process in it: a'\
+' limit on processes is reached; raise RLIMIT_NPROC of its leader'* ]]
 	run ! on_host test -e /var/lib/machines/few/has-run
 }
 
@@ -334,14 +334,15 @@ CapInh:${zeros:=0000000000000000}CapPrm:${zeros}CapEff:${zeros}CapAmb:$zeros" ]
 
 @test "options with surprising effects print a warning, unless --quiet" {
 	run -0 enter --no-network web true
-	[ "$output" = "nspawn-enter: web: warning: in our network namespace the\
- command can reach the host's sockets" ]
-	outside='nspawn-enter: web: warning: outside of its pid namespace the'
-	outside+=' command has no /proc/self, and does not end with the machine'
+	[ "$output" = "nspawn-enter: web: warning: in the host's network\
+ namespace the command can reach the host's sockets" ]
+	outside="nspawn-enter: web: warning: outside the machine's PID namespace"
+	outside+=' the command has no /proc/self, and does not end with'
+	outside+=' the machine'
 	run -0 enter --no-pid web true
 	[ "$output" = "$outside
-nspawn-enter: web: warning: the command has the host's processes, which root\
- of the machine can reach through it" ]
+nspawn-enter: web: warning: the command has the host's processes, and root\
+ of the machine can reach them through it" ]
 	run -0 enter --no-pid webu true
 	[ "$output" = "${outside/web:/webu:}" ]
 	for quiet in -q --quiet; do
@@ -505,7 +506,7 @@ command_stopped()
 
 @test "an unknown machine is not entered, and nothing is run" {
 	run -125 enter nothing touch /tmp/run
-	[ "$output" = 'nspawn-enter: nothing: no such machine is running' ]
+	[ "$output" = 'nspawn-enter: nothing: is not running' ]
 	run ! on_host test -e /tmp/run
 }
 

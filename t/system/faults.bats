@@ -116,7 +116,7 @@ kill web --kill-who=leader --signal=37' ]
 		echo $answer
 		END
 		run stop_faked other
-		[[ "$output" == *'is no container'* || \
+		[[ "$output" == *'is not a container'* || \
 		    "$output" == *'is not running'* ]]
 	done
 	lives "$(leader web)"
@@ -128,7 +128,7 @@ kill web --kill-who=leader --signal=37' ]
 		echo "case: $program"
 		run -125 strace -f -o /dev/null \
 		    -e inject=pidfd_open:error=ENOSYS "$BUILD/$program" "$HOST"
-		[ "$output" = "$program: $HOST: cannot hold on to its leader:\
+		[ "$output" = "$program: $HOST: cannot open its leader:\
  pidfd_open(2) needs Linux 5.3 or later" ]
 	done
 	on_host true
@@ -177,8 +177,8 @@ kill web --kill-who=leader --signal=37' ]
 	run -125 strace -f -o "$BATS_TEST_TMPDIR/calls" \
 	    -e inject=openat2:signal=SIGSTOP \
 	    "$BUILD/nspawn-enter" -q "$HOST" true
-	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s;\
- something in it hangs: cannot read its /etc/passwd" ]]
+	[[ "$output" == *"nspawn-enter: $HOST: was not entered within 10 s,\
+ because something in it hangs: cannot read its /etc/passwd" ]]
 	grep -q '+++ killed by SIGKILL +++' "$BATS_TEST_TMPDIR/calls"
 }
 
@@ -213,7 +213,8 @@ enter_listed()
 	run -125 on_host unshare --mount sh -c "umount -l /sys/fs/cgroup &&
 	    exec '$BIN/nspawn-enter' web true"
 	[ "$output" = 'nspawn-enter: web: cannot open the cgroups of its leader:'\
-' not all hierarchies are mounted here; --privileged leaves them out' ]
+' this host has not mounted all cgroup hierarchies; use --privileged to enter'\
+' without them' ]
 }
 
 @test "two machines of one name are an error that names both" {
@@ -231,10 +232,10 @@ enter_listed()
 	one=$(leader twice)
 	two=$(on_host pgrep -x -f '/bin/sleep 4326')
 	run -125 enter twice true
-	[[ "$output" == 'nspawn-enter: twice: two machines have that name: '* ]]
+	[[ "$output" == 'nspawn-enter: twice: two machines have this name: '* ]]
 	[[ "$output" == *"$one"* && "$output" == *"$two"* ]]
 	run -1 stop twice
-	[[ "$output" == 'nspawn-stop: twice: two machines have that name: '* ]]
+	[[ "$output" == 'nspawn-stop: twice: two machines have this name: '* ]]
 	lives "$one"
 	lives "$two"
 	on_host kill -KILL "$two"
@@ -276,7 +277,7 @@ stop_with()
 				[[ $'\n'"$output" == *"
 nspawn-stop: $name: is still running"* || $'\n'"$output" == *"
 nspawn-stop: $name: cannot find its leader: "*' file'* || $'\n'"$output" == *"
-nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
+nspawn-stop: $name: cannot watch it: the limit of "*' open files'* ]]
 			done
 			;;
 		*) false ;;
@@ -290,7 +291,7 @@ nspawn-stop: $name: cannot be held while it stops, "*' open files'* ]]
 	for name in $names; do
 		echo "case: $name"
 		if lives "$(leader "$name")"; then
-			[[ "$output" == *"$name: cannot be held while it"* ]]
+			[[ "$output" == *"$name: cannot watch it: "* ]]
 		else
 			stopped=$((stopped + 1))
 		fi

@@ -84,7 +84,7 @@ guest_runs()
 		echo "$output"
 		[[ "$output" == *"its parent $parent ($name) is stopped"* ]]
 		# The process itself is also in the list.
-		[[ "$output" == *": $guest ("*" inside) sleep"* ]]
+		[[ "$output" == *": process $guest ("*" inside), sleep"* ]]
 		run ! has_ended "$supervisor"
 		# The remedy that the message named is enough.
 		job_start "$BIN/nspawn-stop" --timeout 30 web
@@ -113,7 +113,7 @@ job_polls()
 	start_guest nsenter
 	run -124 stop --timeout 0.5 web
 	echo "$output"
-	[[ "$output" == *": $guest ("*" inside) sleep"* ]]
+	[[ "$output" == *": process $guest ("*" inside), sleep"* ]]
 	[[ "$output" != *'is stopped'* ]]
 	on_host kill "$guest"
 	until_true not guest_runs

@@ -13,7 +13,7 @@ load ../machines
 	run -0 enter web ls /proc /dev
 	[ "$output" = $'/dev:\n\n/proc:' ]
 	run -0 enter -t web echo entered
-	[[ "$output" == *'its /dev/pts gives no terminal'* ]]
+	[[ "$output" == *'its /dev/pts has no terminals'* ]]
 	[[ "$output" == *entered* ]]
 	run -0 stop web
 	machine_file_is web stopped stopped
@@ -62,7 +62,7 @@ load ../machines
 		run stop --timeout 0.7 web
 		case $output in
 		*' was never sent'* | *' was never told '*) [ "$status" = 124 ] ;;
-		*'is starting, or between two starts'*) [ "$status" = 1 ] ;;
+		*'is starting, restarting or ending'*) [ "$status" = 1 ] ;;
 		*) echo "$status: $output" && false ;;
 		esac
 	done
@@ -269,7 +269,7 @@ SPOILT=$'/dev/null\n/dev/null\n/dev/null\nwritten'
 	job_end
 	cat "$job_log"
 	[ "$job_status" = 125 ]
-	[[ "$(cat "$job_log")" == *'has changed what confines it'* ]]
+	[[ "$(cat "$job_log")" == *'confinement of its leader has just changed'* ]]
 	[[ "$(cat "$job_log")" != *ran* ]]
 }
 
@@ -370,7 +370,7 @@ places_of_leader()
 		# In the namespace that PID 1 has made, it may have everything.
 		0) [ "$said" = "$first" ] ||
 		    [ "${said%%$'\n'*}" != "${first%%$'\n'*}" ] ;;
-		125) [[ "$said" == *'has changed what confines it'* ]]
+		125) [[ "$said" == *'confinement of its leader has just changed'* ]]
 			refused=$((refused + 1)) ;;
 		*) false ;;
 		esac

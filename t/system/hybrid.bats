@@ -257,8 +257,8 @@ counted()
 	[[ "$group" == *"/$NAME" ]]
 	cat "$pids/pids.current" >"$pids/pids.max"
 	run -125 enter "$NAME" touch /entered
-	[ "$output" = "nspawn-enter: $NAME: cannot make a process in it: a\
- limit on processes is reached: TasksMax= (pids.max) of $group" ]
+	[ "$output" = "nspawn-enter: $NAME: cannot create a process in it: a\
+ limit on processes is reached; raise TasksMax= (pids.max) of $group" ]
 	[ ! -e "$tree/entered" ]
 }
 

@@ -214,7 +214,7 @@ personality_is()
 		echo "case: $property"
 		run -125 on_host systemd-run --quiet --pipe --wait \
 		    -p "$property" "$BIN/nspawn-enter" web touch /run/entered
-		[[ "$output" == 'nspawn-enter: web: '*'filters of its own'* ]]
+		[[ "$output" == 'nspawn-enter: web: '*'has filters itself'* ]]
 		[ "${#lines[@]}" = 1 ]
 	done
 	run ! enter web test -e /run/entered

@@ -22,7 +22,7 @@ setup_file()
 @test "for a signal that an init does not read the right one is named" {
 	run -124 stop --signal TERM --timeout 1.5 runit
 	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
-'SIGTERM is blocked and never read; it stops on SIGPWR: --signal PWR'$ ]]
+'it blocks SIGTERM and never reads it; it stops on SIGPWR: use --signal PWR'$ ]]
 }
 
 @test "one call stops every init cleanly that can be" {
@@ -36,16 +36,17 @@ setup_file()
 		machine_file_is "$name" served served
 	done <<<"$CLEAN"
 	[ "$(grep -c 'has stopped' <<<"$output")" = 17 ]
-	run ! grep -v -e 'PID 1 is' -e 'sent SIG' -e 'has run init 0' \
+	run ! grep -v -e 'PID 1 is' -e 'sent SIG' -e 'ran init 0' \
 	    -e 'has stopped' <<<"$output"
 }
 
 @test "an init that cannot be stopped cleanly is reported" {
 	run -0 stop runsvdir
 	[[ "$output" =~ ^'nspawn-stop: runsvdir: PID 1 is runsvdir ('[0-9]+'): '\
-'nothing stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]
+'no signal stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]
 	run ! machine_file_is runsvdir served served
 	run -124 stop --timeout 0.1 sleep
-	[[ "${lines[0]}" == 'nspawn-stop: sleep: PID 1 is sleep ('*'): nothing'\
-' stops it cleanly; it has no handler for SIGTERM or any other signal, '* ]]
+	[[ "${lines[0]}" == 'nspawn-stop: sleep: PID 1 is sleep ('*'): no'\
+' signal stops it cleanly: it has no handler for SIGTERM or any other signal,'\
+* ]]
 }

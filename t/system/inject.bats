@@ -97,7 +97,7 @@ TOLD='case $status in
 	    --bind-ro=/tmp/init:/usr/sbin/init -- /dash/runit -c \
 	    'trap : CONT; sleep 86400 & while :; do wait $!; done'
 	until_true on_host sh -c "'$BIN/nspawn-stop' --dry-run ordered |
-	    grep -q 'the command init 0 would be run'"
+	    grep -q 'init 0 would be run in it'"
 	sweep_error "$EIO" ordered "$TOLD" "$PROGRAMS/nspawn-stop" \
 	    --timeout 0.05 ordered
 }

@@ -97,8 +97,8 @@ is_cut()
 		[ "$output" = '' ]
 	else
 		run -1 stop --strict web
-		[ "$output" = 'nspawn-stop: web: cannot find its scope, which'\
-' is not waited for: File name too long' ]
+		[ "$output" = 'nspawn-stop: web: cannot wait for its scope,'\
+' which cannot be found: File name too long' ]
 	fi
 	machine_file_is web stopped stopped
 }

@@ -256,7 +256,7 @@ machines_of_kinds()
 	    printf 'twin\t%s\ttwo.service\t0\n' "$(unit_leader two)"
 	    } | sort -t $'\t' -k 2n)" ]
 	run -125 enter twin true
-	[[ "$output" == *': two machines have that name: '* ]]
+	[[ "$output" == *': two machines have this name: '* ]]
 }
 
 @test "a process with only a pid namespace of its own is not a machine" {
@@ -329,7 +329,7 @@ foreign_start()
 	run -0 as_user 65534 "$BIN/nspawn-enter" --list
 	[ "$output" = "$expected" ]
 	run -125 as_user 65534 "$BIN/nspawn-enter" web true
-	[[ "$output" == *'only root may enter a machine'* ]]
+	[[ "$output" == *'only root can enter a machine'* ]]
 }
 
 @test "machines that hidepid= hides from a user are left out silently" {
@@ -357,13 +357,14 @@ foreign_start()
 		echo "case: $words"
 		# shellcheck disable=SC2086
 		run -125 enter $words
-		[ "${lines[0]}" = 'nspawn-enter: --list takes no machine' ]
+		[ "${lines[0]}" = 'nspawn-enter: --list does not take a'\
+' machine name' ]
 		[ "${lines[1]}" = "Try 'nspawn-enter --help'." ]
 		[ "${#lines[@]}" = 2 ]
 	done
 	run -125 enter
-	[ "${lines[0]}" = 'nspawn-enter: no machine is named; --list shows'\
-' those that run' ]
+	[ "${lines[0]}" = 'nspawn-enter: no machine name given; --list shows'\
+' the running ones' ]
 }
 
 @test "a list that cannot be written is an error" {
@@ -466,7 +467,7 @@ list_sweep()
 near()
 {
 	run -125 enter "$1" touch /entered
-	[ "$output" = "nspawn-enter: $1: no such machine is running$2" ]
+	[ "$output" = "nspawn-enter: $1: is not running$2" ]
 	run -0 stop "$1"
 	[ "$output" = "nspawn-stop: $1: is not running$2" ]
 	run -1 stop --strict "$1"
@@ -562,15 +563,15 @@ near()
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do
 		echo "case: $words"
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
-		[ "$output" = "${words%% *}: cannot open /proc or the cgroups"\
-' of the host: that /proc is of another pid namespace than ours' ]
+		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
+' cgroups: this /proc belongs to another PID namespace' ]
 		# In there our own PID is unknown, which the sanitizer does not
 		# support.
 		run -125 on_host unshare --mount sh -c \
 		    "unshare --pid --fork mount -t proc proc /proc
 		    $PROGRAMS/$words"
-		[ "$output" = "${words%% *}: cannot open /proc or the cgroups"\
-' of the host: that /proc is of another pid namespace than ours' ]
+		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
+' cgroups: this /proc belongs to another PID namespace' ]
 	done
 	lives "$(leader web)"
 	run -0 list

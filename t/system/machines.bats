@@ -43,7 +43,7 @@ nspawn-stop: $name: has stopped" ]
 	run -0 stop "$name"
 	[ "$output" = "nspawn-stop: $name: is not running" ]
 	run -125 enter "$name" true
-	[ "$output" = "nspawn-enter: $name: no such machine is running" ]
+	[ "$output" = "nspawn-enter: $name: is not running" ]
 	machines_end
 }
 
@@ -188,7 +188,7 @@ nspawn-stop: web: has stopped" ]
 	# The end of a registered machine waits for machined, which unregisters
 	# it.
 	[ "${lines[1]}" = "nspawn-stop: web: its leader has ended, but its\
- systemd-nspawn $nspawn is still running, now that the time is up" ]
+ systemd-nspawn $nspawn is still running at the timeout" ]
 	[ "${#lines[@]}" = 2 ]
 	[ "$took" -lt 20 ]
 	machine_file_is web stopped stopped
@@ -293,11 +293,11 @@ slow_unit_ended()
 	END
 	pid=$(on_host systemctl show -p MainPID --value vm-of-test)
 	run -125 enter virtual true
-	[ "$output" = "nspawn-enter: virtual: is no container: its leader $pid\
- is in our own pid namespace" ]
+	[ "$output" = "nspawn-enter: virtual: is not a container: its leader\
+ $pid is in the host's PID namespace" ]
 	run -1 stop virtual
-	[ "$output" = "nspawn-stop: virtual: is no container: its leader $pid\
- is in our own pid namespace" ]
+	[ "$output" = "nspawn-stop: virtual: is not a container: its leader\
+ $pid is in the host's PID namespace" ]
 	lives "$pid"
 	on_host systemctl stop vm-of-test
 }
@@ -315,11 +315,11 @@ slow_unit_ended()
 	    /org/freedesktop/machine1 org.freedesktop.machine1.Manager \
 	    RegisterMachine sayssus foreign 0 test container "$pid" ""
 	run -125 enter foreign true
-	[ "$output" = "nspawn-enter: foreign: belongs to the user 1, not to\
- root; --foreign enters it all the same" ]
+	[ "$output" = "nspawn-enter: foreign: belongs to user 1, not to root;\
+ use --foreign to enter it anyway" ]
 	run -1 stop foreign
-	[ "$output" = "nspawn-stop: foreign: belongs to the user 1, not to\
- root; --foreign stops it all the same" ]
+	[ "$output" = "nspawn-stop: foreign: belongs to user 1, not to root;\
+ use --foreign to stop it anyway" ]
 	lives "$pid"
 	run -0 enter --quiet --foreign foreign echo in
 	[ "$output" = in ]
@@ -334,13 +334,13 @@ slow_unit_ended()
 	pid=$(leader deaf)
 	run -124 stop one nothing deaf --timeout 3 two one
 	[ "${lines[0]}" = "nspawn-stop: nothing: is not running" ]
-	[[ "${lines[1]}" == "nspawn-stop: deaf: PID 1 is sleep ($pid): nothing\
- stops it cleanly; "* ]]
-	[ "${lines[2]}" = "nspawn-stop: deaf: is still running, now that the\
- time is up; its leader is $pid" ]
+	[[ "${lines[1]}" == "nspawn-stop: deaf: PID 1 is sleep ($pid): no signal\
+ stops it cleanly: "* ]]
+	[ "${lines[2]}" = "nspawn-stop: deaf: is still running at the timeout;\
+ its leader is $pid" ]
 	[ "${lines[3]}" = 'nspawn-stop: deaf: SIGTERM was never sent' ]
-	[ "${lines[4]}" = "nspawn-stop: deaf: $pid (1 inside) sleep, in state\
- S" ]
+	[ "${lines[4]}" = "nspawn-stop: deaf: process $pid (1 inside), sleep, is\
+ in state S" ]
 	[ "${#lines[@]}" = 5 ]
 	lives "$pid"
 	machine_file_is one stopped stopped
@@ -413,7 +413,7 @@ nspawn-stop: bb: has stopped" ]
 	machines_end
 	machine scope web --kill-signal=SIGKILL
 	run -0 stop web
-	[ "$output" = "nspawn-stop: web: what its systemd-nspawn was told by\
- --kill-signal= or KillSignal= stops no machine in order and is ignored" ]
+	[ "$output" = "nspawn-stop: web: ignoring its --kill-signal= or\
+ KillSignal=: that signal cannot stop a machine cleanly" ]
 	machine_file_is web signal 15
 }

@@ -177,7 +177,7 @@ wait_start()
 
 held_back()
 {
-	[ "$(grep -c 'is held back' "$job_log")" = 100 ]
+	[ "$(grep -c 'is not sent yet' "$job_log")" = 100 ]
 }
 
 # It may use two percent of a processor, while 100 have been told and 100 cannot

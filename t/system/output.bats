@@ -252,7 +252,7 @@ KEYS='1
 		    wrong 'should take the line away'
 		after=${output##*nspawn-stop: web: is still}
 		[[ "$after" != *'waiting for'* ]] || wrong 'should be its end'
-		[[ "$output" == *'now that SIG'*' came'* ]] ||
+		[[ "$output" == *'when SIG'*' came'* ]] ||
 		    wrong 'should say why'
 		lives "$pid" || wrong 'should live'
 		[ "$took" -lt 5000 ] || wrong 'should take 5 s at most'
@@ -270,7 +270,7 @@ KEYS='1
 		    sh -c 'trap "" "$0"; exec "$@"' "$signal" \
 		    "$BIN/nspawn-stop" --timeout 1.5 web
 		[[ "$output" == "124  b'"* ]] || wrong 'should be status 124'
-		[[ "$output" == *'now that the time is up'* ]] ||
+		[[ "$output" == *'at the timeout'* ]] ||
 		    wrong 'should say why'
 		[ "$took" -gt 1400 ] || wrong 'should wait'
 	done <<<"$KEYS"
@@ -313,7 +313,7 @@ await_told()
 		output=$(cat "$job_log") status=$job_status
 		[ "$status" = $((128 + number)) ] ||
 		    wrong "should be status $((128 + number))"
-		[[ "$output" == *"now that SIG$row came"* ]] ||
+		[[ "$output" == *"when SIG$row came"* ]] ||
 		    wrong 'should say why'
 		job_start env "--ignore-signal=$row" "$BIN/nspawn-stop" -v \
 		    --timeout 1 web

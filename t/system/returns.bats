@@ -98,7 +98,7 @@ hint()
 	case $2 in
 	always | on-success)
 		[[ "$3" == "nspawn-stop: $1: "* ]] && [[ "$3" != *$'\n'* ]] &&
-		    [[ "$3" == *"systemctl stop $1.service keeps it stopped"* ]]
+		    [[ "$3" == *"run systemctl stop $1.service to keep it"* ]]
 		;;
 	*) [ "$3" = '' ] ;;
 	esac
@@ -171,7 +171,7 @@ hint()
 		run -0 on_host cat "/tmp/own-$keep.log"
 		echo "$output"
 		[[ "$output" == *"own-$keep: has stopped"* ]]
-		[[ "$output" != *'keeps it stopped'* ]]
+		[[ "$output" != *'keep it stopped'* ]]
 		[ "$(property ActiveState "own-$keep")" = inactive ]
 		[ "$(property NRestarts "own-$keep")" = 0 ]
 		# In ExecStop= of another unit it names it.

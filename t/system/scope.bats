@@ -135,8 +135,8 @@ hold()
 	[ "$status" = 0 ]
 	# A line for each process that is left may follow.
 	[ "${lines[0]}" = 'status 124' ]
-	[[ "${lines[1]}" == 'nspawn-stop: hold: has ended, but systemd has'\
-' not dropped its scope, now that the time is up; '* ]]
+	[[ "${lines[1]}" == 'nspawn-stop: hold: has ended, but systemd'\
+' still keeps its scope at the timeout; '* ]]
 }
 
 # A notice each second shows that it still waits.
@@ -285,7 +285,7 @@ other: has stopped' ]
 	echo "$output"
 	[ "$status" = 0 ]
 	[ "${lines[0]}" = 'status 124' ]
-	[[ "$output" == *'systemd has not dropped its scope'* ]]
+	[[ "$output" == *'systemd still keeps its scope'* ]]
 }
 
 # PID 1 begins as a grandchild of systemd-nspawn.  Its parent is the same
@@ -309,7 +309,7 @@ other: has stopped' ]
 		said=$("$bin/nspawn-stop" --dry-run hold 2>&1) || :
 		after=$(processes)
 		[ "$before$after" != 33 ] || early=$((early + 1))
-		named=$(expr "$said" : '.*its supervisor is \([0-9]*\)') || :
+		named=$(expr "$said" : '.*its systemd-nspawn is \([0-9]*\)') || :
 		[ -z "$named" ] || [ "$named" = "$supervisor" ] ||
 		    fail "the supervisor is $supervisor, and not: $said"
 		[ "$(processes)" != 0 ] || fail "no machine: $(cat /tmp/up)"

@@ -194,7 +194,7 @@ time_is_up()
 		# shellcheck disable=SC2086 # to be split into words
 		run -1 stop $option "$name"
 		echo "$output"
-		[[ "$output" == *'is starting, or between two starts'* ]]
+		[[ "$output" == *'is starting, restarting or ending'* ]]
 		[[ "$output" != *'is not running'* ]]
 		[[ "$output" != *'stopped'* ]]
 	done

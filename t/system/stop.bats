@@ -37,8 +37,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
 	run -124 stop --timeout 1.3 web
-	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is perl ($pid): SIGTERM is\
- blocked and never read" ]
+	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is perl ($pid): it blocks\
+ SIGTERM and never reads it" ]
 	[[ "${lines[1]}" == *'is still running'* ]]
 }
 
@@ -54,9 +54,9 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	    syscall($number, \$set, 0, 0, 8); sleep 1 while 1"
 	until_true on_host grep -q "^$number " "/proc/$(leader web)/syscall"
 	run -0 stop --dry-run --signal USR1 web
-	[[ "$output" == *'what becomes of that is not known' ]]
+	[[ "$output" == *'its effect on PID 1 is not known' ]]
 	run -124 stop --signal WINCH --timeout 0.2 web
-	[[ "$output" != *'kernel drops'* ]]
+	[[ "$output" != *'kernel discards'* ]]
 }
 
 # bats test_tags=timing
@@ -64,24 +64,24 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine scope web -- /bin/sleep 600
 	pid=$(leader web)
 	run -124 stop --timeout 0.3 web
-	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
- time is up; its leader is $pid" ]
-	deaf="nspawn-stop: web: PID 1 is sleep ($pid): nothing stops it\
- cleanly; it has no handler for SIGTERM or any other signal, and the kernel\
- drops them; with systemd-nspawn --as-pid2 it would have an init; SIGTERM"
+	[ "${lines[0]}" = "nspawn-stop: web: is still running at the\
+ timeout; its leader is $pid" ]
+	deaf="nspawn-stop: web: PID 1 is sleep ($pid): no signal stops it\
+ cleanly: it has no handler for SIGTERM or any other signal, so the kernel\
+ discards them; systemd-nspawn --as-pid2 gives it an init; SIGTERM"
 	[ "${lines[1]}" = "$deaf was never sent" ]
 	run -1 stop --timeout 0 web
-	[ "$output" = "$deaf is sent all the same" ]
+	[ "$output" = "$deaf is sent anyway" ]
 	machines_end
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
 	pid=$(leader web)
 	run -124 stop --timeout 0.3 web
 	[ "${lines[1]}" = "nspawn-stop: web: PID 1 is sh ($pid): it has no\
- handler for SIGTERM, and the kernel drops it; SIGTERM was never sent" ]
+ handler for SIGTERM, so the kernel discards it; SIGTERM was never sent" ]
 	run -124 stop --quiet --timeout 2.5 web
-	[[ "$output" != *'held back'* ]]
+	[[ "$output" != *'not sent yet'* ]]
 	run -124 stop --timeout 2.5 web
-	[[ "${lines[0]}" == *'; SIGTERM is held back' ]]
+	[[ "${lines[0]}" == *'; SIGTERM is not sent yet' ]]
 }
 
 @test "a stopped PID 1 is named, and goes on to stop when it is continued" {
@@ -95,7 +95,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	job_end
 	[ "$job_status" = 0 ]
 	[ "$(sed -n 4p "$job_log")" = "nspawn-stop: web: PID 1 is sh ($pid): it\
- is stopped, and hears nothing until it is continued: kill -CONT $pid" ]
+ is stopped, and cannot react until it is continued; run kill -CONT $pid" ]
 	machine_file_is web stopped stopped
 }
 
@@ -111,8 +111,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	on_host systemctl thaw "$scope"
 	job_end
 	[ "$job_status" = 0 ]
-	grep -qx 'nspawn-stop: web: is frozen, and hears nothing until it is'\
-' thawed: systemctl thaw, with its unit' "$job_log"
+	grep -qx 'nspawn-stop: web: is frozen, and cannot react until it is'\
+' thawed; run systemctl thaw with its unit' "$job_log"
 	machine_file_is web stopped stopped
 }
 
@@ -123,12 +123,13 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	# Eleven processes, the one that is waited for, and PID 1.
 	until_true on_host sh -c "[ \$(pgrep -c -P $pid) = 12 ]"
 	run -124 stop --signal none --timeout 0.2 web
-	[ "${lines[0]}" = "nspawn-stop: web: is still running, now that the\
- time is up; its leader is $pid" ]
-	[ "${lines[1]}" = "nspawn-stop: web: $pid (1 inside) sh, in state S" ]
+	[ "${lines[0]}" = "nspawn-stop: web: is still running at the\
+ timeout; its leader is $pid" ]
+	[ "${lines[1]}" = "nspawn-stop: web: process $pid (1 inside), sh, is in\
+ state S" ]
 	for n in 2 3 4 5 6 7 8 9 10; do
 		echo "case: $n"
-		[[ "${lines[n]}" == *' inside) sleep, in state S' ]]
+		[[ "${lines[n]}" == *' inside), sleep, is in state S' ]]
 	done
 	[ "${lines[11]}" = 'nspawn-stop: web: and 3 more' ]
 	[ "${#lines[@]}" = 12 ]
@@ -138,7 +139,7 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	machine_sh web '{ printf "a\033[31mb" >/proc/self/comm
 	    sleep 600; :; } & '"$WAITS"
 	run -124 stop --timeout 0.2 web
-	[[ "$output" == *'inside) a\x1b[31mb, in state'* ]]
+	[[ "$output" == *'inside), a\x1b[31mb, is in state'* ]]
 	[[ "$output" != *$'\033'* ]]
 }
 
@@ -159,16 +160,16 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	web="nspawn-stop: web" pid=$(leader web) deaf=$(leader deaf)
 	run -0 stop --dry-run web deaf nothing
 	[ "${lines[0]}" = 'nspawn-stop: nothing: is not running' ]
-	[ "${lines[1]}" = "web: PID 1 is sh ($pid), its supervisor is\
- $(supervisor web); SIGTERM would be sent: it has a handler" ]
-	[ "${lines[2]}" = "deaf: PID 1 is sleep ($deaf), its supervisor is\
- $(supervisor deaf); SIGTERM would be sent: the kernel would drop it, so it\
- would be held back" ]
+	[ "${lines[1]}" = "web: PID 1 is sh ($pid), its systemd-nspawn\
+ is $(supervisor web); SIGTERM would be sent: PID 1 has a handler for it" ]
+	[ "${lines[2]}" = "deaf: PID 1 is sleep ($deaf), its systemd-nspawn\
+ is $(supervisor deaf); SIGTERM would be sent later: the kernel would discard\
+ it now" ]
 	[ "${#lines[@]}" = 3 ]
 	run -0 stop --dry-run --signal none web
-	[[ "$output" == *'; it would only be waited for' ]]
+	[[ "$output" == *'; no signal would be sent' ]]
 	run -0 stop --dry-run --signal HUP web
-	[[ "$output" == *'; SIGHUP would be sent: the kernel would drop it,'* ]]
+	[[ "$output" == *'; SIGHUP would be sent later: the kernel would'* ]]
 	run -1 stop --dry-run --strict nothing
 	lives "$pid"
 }
@@ -242,7 +243,7 @@ reboot_unit()
 		on_host rm /var/lib/machines/again/ready
 		run -1 stop again
 		[ "$output" = 'nspawn-stop: again: has rebooted instead of'\
-' stopping: its systemd-nspawn ended with status 133, for its unit to start it'\
+' stopping: its systemd-nspawn ended with status 133, so its unit starts it'\
 ' again' ]
 		until_true on_host test -e /var/lib/machines/again/ready
 	fi
@@ -260,7 +261,7 @@ reboot_unit()
 		on_host kill "-$signal" "$job_inner"
 		job_end
 		[ "$job_status" = $((128 + signal)) ]
-		grep -q "^nspawn-stop: web: is still running, now that SIG[A-Z]*\
+		grep -q "^nspawn-stop: web: is still running when SIG[A-Z]*\
  came; its leader is $pid\$" "$job_log"
 		lives "$pid"
 	done

@@ -235,7 +235,7 @@ typed_by()
 		run -0 at_terminal "$BIN/nspawn-enter bare sh -c \
 		    \"test -t 0 && test -t 1 && echo in\""
 		[ "${lines[0]}" = "nspawn-enter: bare: warning: its /dev/pts\
- gives no terminal; the command has one of the host's" ]
+ has no terminals, so the command gets a terminal of the host" ]
 		[ "${lines[1]}" = in ]
 	done
 	run -0 at_terminal "$BIN/nspawn-enter -q bare echo in"

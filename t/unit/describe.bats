@@ -54,7 +54,7 @@ machine()
 	machine web /usr/bin/server
 	run -1 --separate-stderr describe other web
 	[[ "$output" == "web: leader $leader init unknown stop SIGTERM"* ]]
-	[ "$stderr" = 'describe: other: no such machine is running' ]
+	[ "$stderr" = 'describe: other: is not running' ]
 	run -1 describe a_b
 	[ "$output" = "describe: 'a_b' cannot be the name of a machine" ]
 	run -1 describe --nonsense
@@ -63,7 +63,7 @@ machine()
 
 @test "without options the host's own directories are used" {
 	run -1 "$BUILD/describe" no-such-machine
-	[ "$output" = 'describe: no-such-machine: no such machine is running' ]
+	[ "$output" = 'describe: no-such-machine: is not running' ]
 }
 
 @test "the help of the program lists its options" {

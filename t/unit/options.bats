@@ -55,8 +55,8 @@ as_nobody()
 @test "a call that names no machine is refused" {
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
-		refused "$program" 'no machine is named'
-		refused "$program" 'no machine is named' --
+		refused "$program" 'no machine name given'
+		refused "$program" 'no machine name given' --
 	done
 }
 
@@ -64,33 +64,33 @@ as_nobody()
 	for name in ../x a_b .host '' "$(printf 'a%.0s' {1..65})"; do
 		for program in nspawn-enter nspawn-stop; do
 			echo "case: $name $program"
-			refused "$program" "'$name' cannot be the name" "$name"
-			refused "$program" "'$name' cannot be the name" \
+			refused "$program" "invalid machine name '$name'" "$name"
+			refused "$program" "invalid machine name '$name'" \
 			    -- "$name"
 		done
 	done
-	refused nspawn-stop "'-x' cannot be the name" -- -x
-	refused nspawn-enter "'-x' cannot be the name" -- -x
-	refused nspawn-stop "'\\x1bc' cannot be the name" web $'\ec'
-	refused nspawn-stop "'a_b' cannot be the name" web a_b other
+	refused nspawn-stop "invalid machine name '-x'" -- -x
+	refused nspawn-enter "invalid machine name '-x'" -- -x
+	refused nspawn-stop "invalid machine name '\\x1bc'" web $'\ec'
+	refused nspawn-stop "invalid machine name 'a_b'" web a_b other
 }
 
 @test "options of other programs are answered with what to give here" {
 	run -125 "$BUILD/nspawn-enter" root@web true
-	[[ "${lines[0]}" == *"'root@web' cannot be the name of a machine"* ]]
+	[[ "${lines[0]}" == *"invalid machine name 'root@web'"* ]]
 	[ "${lines[1]}" = \
-	    'nspawn-enter: the user of the machine is given by -u USER' ]
+	    'nspawn-enter: use -u USER to choose a user of the machine' ]
 	[ "${lines[2]}" = "Try 'nspawn-enter --help'." ]
 	for words in '-it web sh' '-i web' '-ti web sh'; do
 		echo "case: $words"
 		# shellcheck disable=SC2086 # words
 		run -125 "$BUILD/nspawn-enter" $words
-		[ "${lines[-2]}" = 'nspawn-enter: no -i is needed: the command'\
+		[ "${lines[-2]}" = 'nspawn-enter: -i is not needed: the command'\
 " always has the caller's standard input" ]
 		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
 	done
 	# Elsewhere they are only invalid.
-	refused nspawn-stop 'cannot be the name of a machine' root@web
+	refused nspawn-stop "invalid machine name 'root@web'" root@web
 	refused nspawn-stop i -i web
 }
 
@@ -103,20 +103,21 @@ as_nobody()
 }
 
 @test "an invalid time, signal or list is refused" {
-	refused nspawn-stop "'5x' is no time" web --timeout 5x
-	refused nspawn-stop "'' is no time" web -t ''
-	refused nspawn-stop 'too long' web -t 99999999999
-	refused nspawn-stop "'FOO' is no signal" web --signal=FOO
-	refused nspawn-stop "'0' is no signal" web -s 0
-	refused nspawn-enter "'foo' is no kind of namespace" --only=foo web
-	refused nspawn-enter "'' is no kind of namespace" --only= web
-	refused nspawn-enter "'' is no kind of namespace" --only=uts, web
+	refused nspawn-stop "invalid time '5x'" web --timeout 5x
+	refused nspawn-stop "invalid time ''" web -t ''
+	refused nspawn-stop "invalid time '99999999999': too long" web \
+	    -t 99999999999
+	refused nspawn-stop "invalid signal 'FOO'" web --signal=FOO
+	refused nspawn-stop "invalid signal '0'" web -s 0
+	refused nspawn-enter "invalid namespace 'foo'" --only=foo web
+	refused nspawn-enter "invalid namespace ''" --only= web
+	refused nspawn-enter "invalid namespace ''" --only=uts, web
 	for user in '' : joe: :users; do
 		echo "case: $user"
-		refused nspawn-enter 'a user is USER or USER:GROUP' -u "$user" web
+		refused nspawn-enter "invalid user '$user'" -u "$user" web
 	done
-	refused nspawn-enter 'a variable needs a name' -e =x web
-	refused nspawn-enter "'tmp' is no absolute path" -w tmp web
+	refused nspawn-enter "invalid variable '=x'" -e =x web
+	refused nspawn-enter "invalid directory 'tmp'" -w tmp web
 }
 
 @test "a caller who is not root is told so, and nothing is done" {
@@ -129,8 +130,8 @@ as_nobody()
 	run as_nobody "$seen/nspawn-enter" web true
 	entered=$status:$output
 	rm -r "$seen"
-	[ "$stopped" = '125:nspawn-stop: only root may signal the leader of a'\
-' machine; try it with sudo' ]
-	[ "$entered" = '125:nspawn-enter: only root may enter a machine; try it'\
-' with sudo' ]
+	[ "$stopped" = '125:nspawn-stop: only root can stop a machine; try'\
+' sudo' ]
+	[ "$entered" = '125:nspawn-enter: only root can enter a machine; try'\
+' sudo' ]
 }
