@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * What keeps it right: a process is believed only in one order.  It is opened
- * by its number, then everything about it is read, then its pidfd still lives:
- * so what was read was its own, and not that of a later process with the same
- * number.  From there on only the pidfd counts.
+ * The library of common.h.
+ *
+ * What keeps it right: facts about a process are gathered in one order.  First
+ * it is opened by its number, then everything is read, and then its pidfd must
+ * still be alive.  So what was read belongs to this process and not to a later
+ * one with the same number.  From there on only the pidfd is used.
  */
 #include "common.h"
 
@@ -62,7 +64,7 @@
 #define SYS_openat2	437
 #endif
 
-/* That of 64 bits, which has a name of its own where there is another. */
+/* The call with 64-bit times: on 32-bit machines it has another name. */
 #ifdef SYS_clock_gettime64
 #define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
 #else
@@ -91,7 +93,7 @@
 #define LINUX_IOPRIO_CLASS_SHIFT	13
 #define LINUX_CAP_SYS_ADMIN		21
 #define LINUX_DT_DIR			4
-#define LINUX_FSOPEN			430	/* the same everywhere */
+#define LINUX_FSOPEN			430	/* on all architectures */
 #define LINUX_FSCONFIG			431
 #define LINUX_FSMOUNT			432
 #define LINUX_FSOPEN_CLOEXEC		1
@@ -102,32 +104,35 @@
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
 			"/sbin:/bin"
 #define OOM_SCORE_MAX	1000
-#define DESCRIPTORS_LIKELY	4096	/* no number is above that */
-#define CGROUP_DEPTH_MAX 64	/* of those that are removed */
-#define CGROUP_TRIES	8	/* while PID 1 goes to another one */
+#define DESCRIPTORS_LIKELY	4096	/* open descriptors are below this */
+#define CGROUP_DEPTH_MAX 64	/* levels that cgroup_remove() goes down */
+#define CGROUP_TRIES	8	/* while PID 1 moves between cgroups */
 
 #define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
-#define TRACER_TIME		250	/* ms, between looks at who traces */
-#define TRACER_ATTEMPTS		4	/* that see nobody */
-#define EXEC_LOOK_TIME		5	/* ms, between two looks for an exec */
-#define KILL_TIME		1000	/* ms, for what is killed to end */
+#define TRACER_TIME		250	/* ms, between two reads of TracerPid */
+#define TRACER_ATTEMPTS		4	/* that find no tracer */
+#define EXEC_LOOK_TIME		5	/* ms, between two checks for an exec */
+#define KILL_TIME		1000	/* ms, from KILL to the end */
 #define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
-#define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
+#define MONITOR_END_TIME	100	/* ms, for a monitor without commands */
 
-/* What a report calls the joining of a namespace: this, and its place. */
+/*
+ * The steps of a report that stand for joining a namespace: this number plus
+ * the namespace's place in namespace_kinds.
+ */
 #define NAMESPACE_STEP		1000
 
-/* An array in a table: a pointer would have to be relocated at each start. */
+/* Arrays in a table: pointers would have to be relocated at each start. */
 #define STEP_WORDS_SIZE		40
 
 #define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
-#define PROGRAM_MAX		4194304	/* bytes that are read of one */
+#define PROGRAM_MAX		4194304	/* bytes of a program that are read */
 #define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
 
-/* The number of the kernel's own user namespace, since Linux 3.8. */
+/* The number of the initial user namespace, since Linux 3.8. */
 #define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
 
-/* The numbers that our own /proc shows of a process of our pid namespace. */
+/* How many numbers NSpid: of our /proc shows for a process of our namespace. */
 #define OWN_DEPTH		1
 
 #define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
@@ -135,18 +140,19 @@
 
 #define MACHINED_FILES	"/run/systemd/machines"
 
-/* machinectl takes as long as a look at so many processes: about 4 ms. */
+/* machinectl takes as long as reading so many processes: about 4 ms. */
 #define SCAN_MAX	1000
 
-/* So often the parent of a process ends while it is looked at, at most. */
+/* Tries while the parent of a process ends each time it is read. */
 #define PARENTS_MAX	16
 
-/* The kernel's function in which rt_sigtimedwait(2) sleeps ends in this. */
+/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
 #define SIGNALS_AWAITED	"sigtimedwait"
-#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* of 32 bits: Linux 5.1 */
+#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* 32-bit machines: Linux 5.1 */
 
-#define STRANGERS_TIME	500	/* ms, to read what strangers may hold up, */
-#define STRANGER_TIME	2	/* and for each of them at least */
+/* For reading what other users may hold up, ms: in all, and for each one. */
+#define STRANGERS_TIME	500
+#define STRANGER_TIME	2
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
@@ -158,7 +164,7 @@
 #define SECOND		INT64_C(1000)
 #define TIME_MAX	(INT64_C(1000000000) * SECOND)
 
-/* struct pidfd_info of Linux 6.13, and what 6.15 tells more. */
+/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
 struct linux_pidfd_info {
 	uint64_t	mask, cgroup;
 	uint32_t	pid, tgid, ppid, ids[8];
@@ -181,7 +187,7 @@ const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
 };
 
-/* Arrays, here and below: pointers would have to be relocated at each start. */
+/* An array: pointers would have to be relocated at each start. */
 static const char signal_names[][8] = {
 	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
 	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
@@ -201,9 +207,9 @@ static const char signal_names[][8] = {
 #define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
 
 /*
- * systemd-nspawn's long options that take an argument, "=", and those that
- * take none, of all releases from 252 to 262.  Of those with a common
- * beginning the eldest comes first: an abbreviation that was accepted meant it.
+ * systemd-nspawn's long options of all releases from 252 to 262; those with a
+ * "=" take an argument.  Where several begin alike, the oldest comes first:
+ * when that was the only one, an abbreviation was accepted and meant it.
  */
 static const char nspawn_options[] =
 	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
@@ -235,17 +241,17 @@ static const char nspawn_options[] =
 #define NSPAWN_SHORT_ARG	"DuLMSZipEs"
 
 /*
- * The inits, by the name of their program; where that is also something else (a
- * script, whose program is its shell), by the first word of their command line
- * or the second; where releases differ, by a signal that is caught and one that
- * is not.  What is not here stops by TERM, or not at all.
+ * The inits, by the name of their program.  Where a program can also be
+ * something else, the first or second word of the command line decides; where
+ * releases differ, a signal that is caught and one that is not.  An init that
+ * is not here stops by TERM, or not at all.
  */
 static const struct {
 	char		program[15];
-	char		word[14];	/* it calls itself; empty: whatever */
-	char		argument[4];	/* the next word; empty: whatever */
-	uint8_t		caught;		/* 0: whatever it catches */
-	uint8_t		uncaught;
+	char		word[14];	/* the first word; empty: any */
+	char		argument[4];	/* the next word; empty: any */
+	uint8_t		caught;		/* a signal it catches; 0: any */
+	uint8_t		uncaught;	/* one it does not catch; 0: any */
 	struct init	init;
 } inits[] = {
 	{ .program = "systemd",
@@ -325,7 +331,7 @@ machine_name_valid(const char *name)
 	return true;
 }
 
-/* Writes \xHH, without a NUL, and gives its length. */
+/* Writes \xHH without a NUL.  Returns its length. */
 static size_t
 hex_escape(unsigned char byte, char *out)
 {
@@ -384,7 +390,7 @@ number_parse(const char *text, uint64_t max, uint64_t *number)
 	return 0;
 }
 
-/* Writes a whole number, digits from the end on, and says where it begins. */
+/* Writes n at the end of digits.  Returns where it begins there. */
 static const char *
 number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 {
@@ -400,9 +406,9 @@ number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 }
 
 /*
- * Takes the argument of one conversion, which stands behind a '%', and moves
- * *format behind it.
- *   most     bytes of what is returned that count
+ * Takes the argument of one conversion.  *format points after its '%', and is
+ * moved to what follows the conversion.
+ *   most     how many bytes of the returned text to use at most
  */
 static const char *
 conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
@@ -481,7 +487,7 @@ size_t
 text_line(char *line, size_t size, const char *program, const char *format,
     va_list args, const char *reason)
 {
-	size_t room = size - 1, used;	/* but for the end of the line */
+	size_t room = size - 1, used;	/* leaves a byte for the '\n' */
 
 	used = text_format(line, room, "%s: ", program);
 	used += text_vformat(line + used, room - used, format, args);
@@ -492,7 +498,7 @@ text_line(char *line, size_t size, const char *program, const char *format,
 	return used;
 }
 
-/* The units of systemd.time(7); of those that begin alike the longest first. */
+/* The units of systemd.time(7), a longer one before one that begins like it. */
 static const struct {
 	char	name[8];
 	int64_t	length;		/* microseconds */
@@ -516,7 +522,10 @@ static const struct {
 
 #define TIME_UNITS	(sizeof(time_units) / sizeof(time_units[0]))
 
-/* Takes the unit that text begins with, else seconds.  Says what is behind. */
+/*
+ * Finds the unit that text begins with; seconds if there is none.
+ * Returns  what follows the unit
+ */
 static const char *
 time_unit(const char *text, int64_t *unit)
 {
@@ -532,7 +541,7 @@ time_unit(const char *text, int64_t *unit)
 	return text;
 }
 
-/* Takes a number with its unit, in microseconds, and moves *text behind it. */
+/* Reads a number with its unit, in microseconds, and moves *text after it. */
 static int
 time_part(const char **text, int64_t *us)
 {
@@ -600,7 +609,7 @@ time_parse(const char *text, int64_t *ms)
 	return 0;
 }
 
-/* Reads what stands behind RTMIN or RTMAX: nothing, or sign and number. */
+/* Reads what follows RTMIN or RTMAX: nothing, or the sign and a number. */
 static int
 signal_offset(const char *text, char sign)
 {
@@ -677,13 +686,14 @@ printable(const char *text, char *clean, size_t size)
 
 /* ---- options ------------------------------------------------------- */
 
-#define OPTION_WIDTH	24	/* columns of its two forms in --help */
+#define OPTION_WIDTH	24	/* columns of an option's forms in --help */
 
 int
 option_next(int argc, char **argv, const struct option_spec *table)
 {
 	struct option longs[OPTIONS_MAX + 1] = { 0 };
-	char shorts[2 * OPTIONS_MAX + 2] = "-";	/* words in their place */
+	/* "-": words that are not options are returned in their order. */
+	char shorts[2 * OPTIONS_MAX + 2] = "-";
 	size_t used = 1;
 
 	for (size_t i = 0; i < OPTIONS_MAX && table[i].name != NULL; i++) {
@@ -723,8 +733,9 @@ option_help(FILE *stream, const struct option_spec *table)
 /* ---- time ---------------------------------------------------------- */
 
 /*
- * Raw: for the few calls of a short life a libc first looks for the kernel's
- * code in the vdso, which takes longer and is a hundredth of a static program.
+ * Makes the system call itself: a libc first looks up the kernel's code in the
+ * vdso, which takes longer than these few calls and makes a static program one
+ * percent larger.
  */
 static int64_t
 clock_ms(clockid_t clock)
@@ -737,7 +748,7 @@ clock_ms(clockid_t clock)
 	for (int tries = 0; tries < 2; tries++)
 		if (syscall(LINUX_CLOCK_GETTIME, clock, &t) == 0)
 			return t.seconds * SECOND + t.nanoseconds / 1000000;
-	/* Where that is forbidden: without a clock no deadline would come. */
+	/* The call is forbidden.  Without a clock no deadline would come. */
 	sysinfo(&system);
 	return (int64_t)system.uptime * SECOND;
 }
@@ -783,7 +794,7 @@ fds_close_from(int first)
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
 		return;
-	/* Before Linux 5.9.  The limit may be lower than what is open. */
+	/* Before Linux 5.9.  Open descriptors may be above the limit. */
 	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == -1 ||
 	    limit.soft < DESCRIPTORS_LIKELY)
 		limit.soft = DESCRIPTORS_LIKELY;
@@ -805,7 +816,7 @@ fds_tidy(void)
 	return 0;
 }
 
-/* Reads all of fd, which is closed. */
+/* Reads all of fd, and closes it. */
 static ssize_t
 fd_read(int fd, char *buffer, size_t size)
 {
@@ -847,7 +858,7 @@ file_exists(int dir, const char *path)
 	return fstatat(dir, path, &st, 0);
 }
 
-/* Says whether fd is on that type of file system. */
+/* True if fd is on a file system of that type. */
 static bool
 fd_is_on(int fd, long magic)
 {
@@ -879,7 +890,7 @@ file_open_in_root(int root, const char *path)
 
 	if (found == -1)
 		return -1;
-	/* To open a device, or a FIFO, may do something or hold us up. */
+	/* Opening a device may have an effect; opening a FIFO may block. */
 	if (fstat(found, &st) == 0 && S_ISREG(st.st_mode)) {
 		text_format(again, sizeof(again), "/proc/self/fd/%d", found);
 		file = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -917,7 +928,7 @@ stream_of_text(const char *text, size_t length, struct stream *stream)
 	stream->end = text + length;
 }
 
-/* Reads on, if all has been taken.  False at the end of the text. */
+/* Reads more if the buffer is used up.  False at the end of the text. */
 static bool
 stream_fill(struct stream *stream)
 {
@@ -949,7 +960,7 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 
 	stream->cut = false;
 	while (delimiter == -1 && stream_fill(stream)) {
-		/* Behind what was read is a NUL, too. */
+		/* stream_fill() has put a NUL after what was read. */
 		size_t length = strcspn(stream->next, delimiters);
 		size_t kept = length < size - 1 - used ? length :
 		    size - 1 - used;
@@ -993,11 +1004,10 @@ struct linux_dirent64 {
 /* A directory that is being read.  Empty: fd is -1. */
 struct directory {
 	int		 fd;
-	size_t		 next, end;	/* of what was read */
+	size_t		 next, end;	/* what is not yet taken of buffer */
 	_Alignas(8) char buffer[4096];
 };
 
-/* Opens a directory to be read. */
 static int
 directory_open(int dir, const char *path, struct directory *directory)
 {
@@ -1008,19 +1018,19 @@ directory_open(int dir, const char *path, struct directory *directory)
 }
 
 /*
- * True if there are certainly no directories in a directory.  Many a slice is
- * empty but for the files that each has.
+ * True if a directory certainly has no subdirectories.  Many slices have none:
+ * only the files that every cgroup has.
  */
 static bool
 directory_is_leaf(const struct directory *directory)
 {
 	struct stat st;
 
-	/* Of its links one is its name and one its ".". */
+	/* Its name and its "." are two links; each subdirectory adds one. */
 	return fstat(directory->fd, &st) == 0 && st.st_nlink == 2;
 }
 
-/* Gives the next entry; NULL at the end, where errno is 0. */
+/* Returns the next entry, or NULL: at the end with errno 0. */
 static const struct linux_dirent64 *
 directory_next(struct directory *directory)
 {
@@ -1086,7 +1096,7 @@ child_wait(pid_t pid, int *status)
 	return 0;
 }
 
-/* fork(2); a libc's own would look after threads, of which there are none. */
+/* Like fork(2).  A libc's fork() does work for threads, and we have none. */
 static pid_t
 sys_fork(void)
 {
@@ -1094,8 +1104,8 @@ sys_fork(void)
 }
 
 /*
- * Ends this process, whatever system call filters answer: a libc's _exit() may
- * call for ever.
+ * Ends this process even if a system call filter fakes the call: a libc's
+ * _exit() may repeat it for ever.
  */
 static _Noreturn void
 sys_exit(int status)
@@ -1114,7 +1124,7 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 		return -1;
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* Who reads these is not held up, too. */
+		/* Whoever reads from these must not wait for this child. */
 		for (int fd = 0; fd < STANDARD; fd++)
 			close(fd);
 		if (getppid() == parent)
@@ -1130,20 +1140,20 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 	return -1;
 }
 
-/* What is to be executed: a program that is looked up on PATH. */
+/* A program to be executed; name is looked up on PATH. */
 struct program {
 	const char		*name;
 	const char *const	*argv;
 	char			**environment;
 	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
-	bool			 stays;		/* on this processor */
+	bool			 stays;		/* see processor_keep() */
 };
 
 /*
- * Keeps this process, and what it makes, on its processor.  An exec would else
- * be moved to an idle one, which may take longer to wake up than all that is to
- * be done.  Whoever is executed so undoes it: see processors_restore() and
- * scheduling_apply().
+ * Keeps this process, and those that it starts, on the current processor.
+ * Otherwise the kernel moves it at the exec to an idle processor, and waking
+ * that up may take longer than all of the work.  The executed program undoes
+ * this: see processors_restore() and scheduling_apply().
  */
 static void
 processor_keep(void)
@@ -1159,8 +1169,8 @@ processor_keep(void)
 }
 
 /*
- * Becomes the program, which ignores nothing that we do for ourselves.  Returns
- * only if that fails.
+ * Becomes the program, with the default action for the signals that we ignore
+ * for ourselves.  Returns only if that fails.
  */
 static void
 program_exec(const struct program *program)
@@ -1182,9 +1192,9 @@ program_exec(const struct program *program)
 }
 
 /*
- * Starts a program.  Fails where it cannot be executed, which the child tells
- * by memory that both have until then: a copy of it would cost much of what the
- * way into a machine takes.
+ * Starts a program; fails if it cannot be executed.  The child reports this
+ * through memory that it shares with us until its exec.  Copying our memory
+ * would take a large part of the time that entering a machine takes.
  */
 static int
 program_start(const struct program *program, pid_t *pid)
@@ -1192,7 +1202,7 @@ program_start(const struct program *program, pid_t *pid)
 	volatile int error = 0;
 	int status;
 
-	/* NOLINTBEGIN(*.vfork,*.Vfork): it spoils nothing of ours. */
+	/* NOLINTBEGIN(*.vfork,*.Vfork): the child changes nothing of ours. */
 	pid_t child = vfork();
 
 	if (child == 0) {
@@ -1212,7 +1222,7 @@ program_start(const struct program *program, pid_t *pid)
 }
 
 /*
- * Reads what is there now; where output is full the rest is dropped.
+ * Reads what is there now; what does not fit into output is dropped.
  * Returns  1; 0 at the end; -1
  */
 static int
@@ -1230,7 +1240,7 @@ helper_read(int fd, char *output, size_t size, size_t *used)
 	return n > 0;
 }
 
-/* Collects output until helper has ended. */
+/* Collects the output of helper until it has ended. */
 static int
 helper_wait(const struct process *helper, int out, int64_t deadline,
     char *output, size_t size)
@@ -1265,14 +1275,14 @@ helper_run(const char *const argv[], int64_t deadline, char *output,
 
 	if (pipe2(pipefd, O_CLOEXEC) == -1)
 		return -1;
-	/* Our end alone: the helper's descriptor is like any other. */
+	/* Only our end: the helper must not get a non-blocking descriptor. */
 	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
 		goto out;
 	if (program_start(&(struct program){ argv[0], argv, environ,
 	    { -1, pipefd[1], -1 }, false }, &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
-	/* Our own child until waitpid(): its number cannot be another's. */
+	/* A child keeps its number until waitpid(), so nobody else has it. */
 	bool ended = process_open(pid, &helper) == 0 &&
 	    helper_wait(&helper, pipefd[0], deadline, output, size) == 0;
 	int error = errno;
@@ -1304,7 +1314,7 @@ process_open(pid_t pid, struct process *process)
 	return 0;
 }
 
-/* Takes hold of a process once more. */
+/* Makes a second struct process for the same process. */
 static int
 process_copy(const struct process *process, struct process *copy)
 {
@@ -1345,7 +1355,7 @@ exit_status(int status)
 	    WEXITSTATUS(status);
 }
 
-/* Gives the line behind this one; at the end that is empty. */
+/* Returns the beginning of the next line; at the end an empty text. */
 static const char *
 line_next(const char *text)
 {
@@ -1353,7 +1363,7 @@ line_next(const char *text)
 	return text + (*text == '\n');
 }
 
-/* Finds the line of text that begins with key, and gives what follows. */
+/* Finds the line that begins with key.  Returns what follows key, or NULL. */
 static const char *
 line_value(const char *text, const char *key)
 {
@@ -1365,7 +1375,7 @@ line_value(const char *text, const char *key)
 	return NULL;
 }
 
-/* Reads a line that is just so many hexadecimal digits. */
+/* Reads a line of exactly count hexadecimal digits. */
 static bool
 line_hex(const char *line, size_t count, uint64_t *number)
 {
@@ -1381,7 +1391,7 @@ line_hex(const char *line, size_t count, uint64_t *number)
 	return true;
 }
 
-/* Reads a line that is a set of signals. */
+/* Reads a set of signals as /proc shows it. */
 static bool
 line_signals(const char *line, uint64_t *signals)
 {
@@ -1389,8 +1399,8 @@ line_signals(const char *line, uint64_t *signals)
 }
 
 /*
- * Takes the next number of a line, with the blanks before it.  Gives false at
- * the line's end and for anything else.
+ * Takes the next number of a line and the blanks before it.  False if there is
+ * no number.
  */
 static bool
 line_number(const char **line, uint64_t *number)
@@ -1408,7 +1418,7 @@ line_number(const char **line, uint64_t *number)
 	return number_parse(digits, INT64_MAX, number) == 0;
 }
 
-/* Copies what a line says; what does not fit is cut. */
+/* Copies a line without the blanks before it; what does not fit is cut. */
 static void
 line_copy(const char *line, char *copy, size_t size)
 {
@@ -1422,7 +1432,10 @@ line_copy(const char *line, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
-/* Takes the next word of a line, with the blanks before it. */
+/*
+ * Takes the next word of a line and the blanks before it.
+ * Returns  as stream_word()
+ */
 static int
 line_word(struct stream *stream, char *word, size_t size)
 {
@@ -1434,7 +1447,7 @@ line_word(struct stream *stream, char *word, size_t size)
 	return delimiter;
 }
 
-/* Goes on to what stands after "key:" at the beginning of a line. */
+/* Finds the line that begins with "key:", and goes on to what follows. */
 static int
 line_find(struct stream *stream, const char *key)
 {
@@ -1450,12 +1463,12 @@ line_find(struct stream *stream, const char *key)
 	return -1;
 }
 
-/* The lines of a /proc/PID/status that are read. */
+/* The lines of /proc/PID/status that are read. */
 enum {
 	STATUS_NAME, STATUS_STATE, STATUS_PPID, STATUS_TRACER, STATUS_UID,
 	STATUS_NSPID, STATUS_PENDING, STATUS_BLOCKED, STATUS_CAUGHT,
 	STATUS_BOUNDING, STATUS_NO_NEW_PRIVS,
-	STATUS_SECCOMP,	/* missing where the kernel has no filters */
+	STATUS_SECCOMP,	/* missing if the kernel knows no filters */
 	STATUS_GROUPS,
 	STATUS_LINES
 };
@@ -1465,7 +1478,7 @@ static const char status_keys[STATUS_LINES][12] = {
 	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp", "Groups",
 };
 
-/* Gives the place of a line that is a set of bits; NULL for any other line. */
+/* Returns where a line that is a set of bits is kept; NULL for other lines. */
 static uint64_t *
 status_set(size_t line, struct process_status *status)
 {
@@ -1483,7 +1496,7 @@ status_set(size_t line, struct process_status *status)
 	}
 }
 
-/* Keeps one word of a line.  True if it is as it should be. */
+/* Keeps one word of a line.  False if it is not valid there. */
 static bool
 status_keep(size_t line, const char *word, struct process_status *status)
 {
@@ -1526,13 +1539,13 @@ status_keep(size_t line, const char *word, struct process_status *status)
 }
 
 /*
- * Reads the words of a line behind its key.
- * Returns  the last delimiter, as stream_word(); -2 for a line of nonsense
+ * Reads the words that follow the key of a line.
+ * Returns  the last delimiter, as stream_word(); -2 if the line is not valid
  */
 static int
 status_line(struct stream *stream, size_t line, struct process_status *status)
 {
-	char word[PROCESS_NAME_SIZE + 1];	/* a tab is before the name */
+	char word[PROCESS_NAME_SIZE + 1];	/* a tab precedes the name */
 	int delimiter;
 
 	if (line == STATUS_NAME) {
@@ -1584,7 +1597,7 @@ signals_block(void)
 {
 	static const uint64_t all = UINT64_MAX;
 
-	/* Raw: a libc keeps some signals for itself. */
+	/* A libc's sigprocmask() leaves out the signals that it uses itself. */
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 }
 
@@ -1595,7 +1608,7 @@ end_by_signal(int number, pid_t whom)
 	sigset_t set;
 
 	prlimit(0, RLIMIT_CORE, &none, NULL);
-	prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
+	prctl(PR_SET_DUMPABLE, 0);	/* no limit stops a core to a pipe */
 	signal(number, SIG_DFL);
 	kill(whom, number);
 	sigemptyset(&set);
@@ -1621,9 +1634,9 @@ signal_in(uint64_t set, int signal)
 #define PROC_PATH_SIZE	64
 
 /*
- * Writes the path of a process's file below proc; process 0 is the caller.  An
- * entry does it fifty times, and a printf(3) would take longer than most of the
- * calls that it is for.
+ * Writes the path of a process's file below proc; process 0 is the caller.
+ * Entering a machine needs fifty of these, and printf(3) would take longer than
+ * most of the system calls that use them.
  */
 static const char *
 proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
@@ -1638,7 +1651,7 @@ proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
 	return path;
 }
 
-/* Reads such a file. */
+/* Reads a file of a process below proc. */
 static ssize_t
 proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 {
@@ -1647,7 +1660,7 @@ proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 	return file_read(proc, proc_path(path, pid, file), buffer, size);
 }
 
-/* Opens such a file as a stream. */
+/* Opens a file of a process below proc as a stream. */
 static int
 proc_stream(int proc, pid_t pid, const char *file, struct stream *stream)
 {
@@ -1669,7 +1682,7 @@ process_status_read(int proc, pid_t pid, struct process_status *status)
 	return n;
 }
 
-/* Takes the numbers of a line.  Returns how many there are, or -1. */
+/* Takes all numbers of a line.  Returns how many there are, or -1. */
 static ssize_t
 line_ids(struct stream *stream, uint32_t *ids, size_t size)
 {
@@ -1699,7 +1712,7 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 {
 	struct stream stream;
 	ssize_t n = -1;
-	/* No more than is written to takes memory. */
+	/* Only the pages that are written to take memory. */
 	gid_t *list = memory_map(GROUPS_MAX * sizeof(*list));
 
 	if (list == NULL)
@@ -1724,15 +1737,15 @@ groups_free(gid_t *groups)
 	memory_unmap(groups, GROUPS_MAX * sizeof(*groups));
 }
 
-#define HIERARCHY_SIZE	256	/* the names of all controllers */
+#define HIERARCHY_SIZE	256	/* the names of all controllers fit */
 
-/* A line of a /proc/PID/cgroup. */
+/* A line of /proc/PID/cgroup. */
 struct cgroup_line {
 	char	hierarchy[HIERARCHY_SIZE];	/* controllers, or its name */
-	char	path[PATH_MAX];		/* empty in a line of nonsense */
+	char	path[PATH_MAX];		/* empty if the line is not valid */
 };
 
-/* Takes the next line; false at the end. */
+/* Takes the next line.  False at the end. */
 static bool
 cgroup_line_next(struct stream *stream, struct cgroup_line *line)
 {
@@ -1750,14 +1763,14 @@ cgroup_line_next(struct stream *stream, struct cgroup_line *line)
 	return stream_line(stream, delimiter) || line->path[0] != '\0';
 }
 
-/* True if a path is as long as those that newer kernels have cut. */
+/* True if a path is so long that the kernel may have cut it. */
 static bool
 path_is_cut(const char *path)
 {
 	return strlen(path) == PATH_MAX - 1;
 }
 
-/* True if a hierarchy is called so or has that controller. */
+/* True if a hierarchy has that name or that controller. */
 static bool
 hierarchy_is(const char *hierarchy, const char *name)
 {
@@ -1807,7 +1820,7 @@ process_age(int proc, pid_t pid)
 
 	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
 		return -1;
-	/* Its name, the second field, may have blanks and parentheses. */
+	/* The second field, its name, may contain blanks and parentheses. */
 	field = strrchr(text, ')');
 	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
 		field = strchr(field + 1, ' ');
@@ -1831,7 +1844,7 @@ process_wait_status(const struct process *process, int *status)
 {
 	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
 
-	/* A libc's ioctl(2) may take no request of its size. */
+	/* The ioctl() of some libcs takes an int, and the request is larger. */
 	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
 		return -1;
 	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
@@ -1844,21 +1857,23 @@ process_wait_status(const struct process *process, int *status)
 
 /* ---- machine ------------------------------------------------------- */
 
-/* Compares a part of a path with a whole word. */
+/* True if the part of a path that has this length is word. */
 static bool
 part_is(const char *part, size_t length, const char *word)
 {
 	return strlen(word) == length && memcmp(part, word, length) == 0;
 }
 
-/* The names of machines that a unit may be made for; empty: none. */
+/* The names of the machines that a unit may belong to; empty: none. */
 struct unit_names {
 	char	names[2][MACHINE_NAME_MAX + 1];
 };
 
 /*
- * Takes a part of a unit's name, up to end, for the name of a machine; '-' is
- * all of a name that systemd escapes.
+ * Reads a part of a unit's name, up to end, as the name of a machine.  The only
+ * character of such a name that systemd escapes is '-'.
+ *   escaped  true if systemd has escaped it
+ *   name     empty if the part is not the name of a machine
  */
 static void
 unit_part_name(const char *part, const char *end, bool escaped,
@@ -1886,7 +1901,7 @@ begins_with(const char *text, const char *word)
 	return strncmp(text, word, strlen(word)) == 0;
 }
 
-/* True if a text ends with a word, before which is something else. */
+/* True if a text ends with word and is longer than word. */
 static bool
 ends_with(const char *text, const char *word)
 {
@@ -1896,8 +1911,8 @@ ends_with(const char *text, const char *word)
 }
 
 /*
- * Finds the names of the machines that a unit may be made for, by its own:
- * machine-NAME.scope, NAME.scope, systemd-nspawn@NAME.service.
+ * Finds the names of the machines that a unit may belong to.  The unit's name
+ * has the form machine-NAME.scope, NAME.scope or systemd-nspawn@NAME.service.
  */
 static void
 unit_names_find(const char *unit, struct unit_names *found)
@@ -1906,7 +1921,7 @@ unit_names_find(const char *unit, struct unit_names *found)
 	const char *end;
 
 	found->names[0][0] = found->names[1][0] = '\0';
-	unit += *unit == '_';	/* systemd's own escape */
+	unit += *unit == '_';	/* systemd puts it before some names */
 	end = unit + strlen(unit);
 	if (ends_with(unit, ".scope")) {
 		unit_part_name(unit, end - 6, false, found->names[1]);
@@ -1916,12 +1931,12 @@ unit_names_find(const char *unit, struct unit_names *found)
 	} else if (begins_with(unit, nspawn) && ends_with(unit, ".service")) {
 		unit += sizeof(nspawn) - 1;
 		unit_part_name(unit, end - 8, false, found->names[1]);
-		/* Long ago. */
+		/* Old releases escaped the name. */
 		unit_part_name(unit, end - 8, true, found->names[0]);
 	}
 }
 
-/* True if a machine of that name may be what a unit is made for. */
+/* True if the unit may belong to the machine of that name. */
 static bool
 unit_names_have(const struct unit_names *found, const char *name)
 {
@@ -1929,7 +1944,7 @@ unit_names_have(const struct unit_names *found, const char *name)
 	    strcmp(found->names[1], name) == 0;
 }
 
-/* Gives the name of the machine that a unit is most likely made for, or "". */
+/* Returns the machine's name that is most likely, or "". */
 static const char *
 unit_names_first(const struct unit_names *found)
 {
@@ -1946,8 +1961,8 @@ part_is_slice(const char *part, size_t length)
 }
 
 /*
- * Cuts a cgroup's path after the unit in whose payload it is, without the '/'
- * at its beginning; it becomes empty where it is in none.
+ * Cuts the path of a cgroup in the payload of a unit to the path of that unit,
+ * without the '/' at its beginning.  Any other path becomes empty.
  */
 static void
 path_cut(char *path)
@@ -1974,7 +1989,7 @@ path_cut(char *path)
 		memmove(path, path + 1, strlen(path));
 }
 
-/* Opens the directory path if it is one of that type of file system. */
+/* Opens the directory path if it is on a file system of that type. */
 static int
 hierarchy_open(const char *path, long magic)
 {
@@ -2005,8 +2020,8 @@ hierarchy_of_units(void)
 }
 
 /*
- * Finds out whether proc is the kernel's own, where "self" is a link.  Fails
- * with EXDEV if that calls the caller something else than the caller does.
+ * Finds out whether proc is the kernel's own: there "self" is a link.
+ * errors   EXDEV  when that link does not have the caller's own number
  */
 static int
 proc_verify(int proc, bool *real)
@@ -2038,7 +2053,7 @@ host_open(const char *proc, const char *cgroup, struct host *host)
 		return -1;
 	}
 	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
-	/* Without one it is slower; to have run short is something else. */
+	/* Without a hierarchy the search is slower; other errors are errors. */
 	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
 	    errno != EACCES) {
 		host_close(&h);
@@ -2079,7 +2094,7 @@ cgroup_unit(struct stream *stream, char path[PATH_MAX])
 	return stream->error == 0 ? 0 : -1;
 }
 
-/* Gives the last part of a path. */
+/* Returns the last part of a path. */
 static const char *
 path_base(const char *path)
 {
@@ -2098,8 +2113,8 @@ unit_is_machines(const char *path, const char *name)
 }
 
 /*
- * Finds the option that word, up to length, is or abbreviates.  NULL for one
- * that no release has.
+ * Finds the option that word, up to length, is or abbreviates.
+ * Returns  its entry of nspawn_options, or NULL
  */
 static const char *
 nspawn_option(const char *word, size_t length)
@@ -2127,7 +2142,7 @@ text_copy(const char *text, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
-/* Says what --settings= means. */
+/* Reads the value of --settings=. */
 static enum settings_mode
 settings_mode(const char *value)
 {
@@ -2140,7 +2155,7 @@ settings_mode(const char *value)
 	    SETTINGS_YES;
 }
 
-/* Keeps what concerns us of an option; letter is 0 where it is a long one. */
+/* Keeps an option if we need it; letter is 0 if it is a long one. */
 static void
 nspawn_option_keep(const char *option, char letter, const char *value,
     struct nspawn_args *args)
@@ -2167,8 +2182,8 @@ nspawn_option_keep(const char *option, char letter, const char *value,
 }
 
 /*
- * Reads a word of short options; next is the word after it.  True if that is
- * the argument of the last.
+ * Reads a word of short options; next is the word after it.
+ * Returns  true if next is the argument of the last option
  */
 static bool
 nspawn_shorts(const char *word, const char *next, struct nspawn_args *args)
@@ -2185,7 +2200,10 @@ nspawn_shorts(const char *word, const char *next, struct nspawn_args *args)
 	return false;
 }
 
-/* The same for a word that is a long option. */
+/*
+ * Reads a word that is a long option; next is the word after it.
+ * Returns  true if next is the argument of the option
+ */
 static bool
 nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 {
@@ -2201,7 +2219,7 @@ nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 	}
 	bool takes = option[strlen(option) - 1] == '=';
 
-	/* Since 260 this one can do without, and then has another meaning. */
+	/* Since 260 --user may have no argument, with another meaning. */
 	if (strcmp(option, "user=") == 0 && *next == '-')
 		takes = false;
 	nspawn_option_keep(option, 0, takes ? next : "", args);
@@ -2244,9 +2262,9 @@ nspawn_args_parse(struct stream *stream, struct nspawn_args *args)
 }
 
 /*
- * Finds the name that systemd-nspawn makes of a path: its last part, without
- * what no name has, and without the suffix of an image.
- * Returns  false where that is longer than a name may be
+ * Finds the name that systemd-nspawn makes of a path: the last part, without
+ * the suffix of an image and the characters that a name may not contain.
+ * Returns  false if that is longer than a name may be
  */
 static bool
 path_own_name(const struct nspawn_args *args,
@@ -2275,7 +2293,7 @@ path_own_name(const struct nspawn_args *args,
 	return true;
 }
 
-/* Says whether text is what --ephemeral appends: '-' and 16 digits. */
+/* True if text is what --ephemeral appends: '-' and 16 hexadecimal digits. */
 static bool
 is_ephemeral_tail(const char *text)
 {
@@ -2283,7 +2301,7 @@ is_ephemeral_tail(const char *text)
 	    strspn(text + 1, "0123456789abcdef") == 16;
 }
 
-/* Says whether the last part of path is one that has no name of its own. */
+/* True if a path ends in "/", "." or "..", or is empty: that is not a name. */
 static bool
 path_nameless(const char *path)
 {
@@ -2319,8 +2337,9 @@ nspawn_args_name(const struct nspawn_args *args, const char *name)
 }
 
 /*
- * Reads the number of a process's namespace, from the text of its link: to
- * follow that costs several times as much.  No two that exist have one number.
+ * Reads the number of a process's namespace from the text of its link, which is
+ * several times faster than following the link.  No two namespaces that exist
+ * have the same number.
  * source   namespaces(7), "The /proc/pid/ns/ directory"
  */
 static int
@@ -2340,7 +2359,7 @@ namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
 
 /*
  * Compares a namespace of a process with the caller's.
- * Returns  1 for the same, 0 for another; -1
+ * Returns  1 if they are the same, 0 if they differ; -1
  */
 static int
 namespace_same(int proc, pid_t pid, const char *file)
@@ -2354,11 +2373,12 @@ namespace_same(int proc, pid_t pid, const char *file)
 }
 
 /*
- * Opens a namespace of a process.  The descriptor is -1 where the kernel has no
- * such namespaces.
- *   compared  then it is -1 where the namespace is the caller's, too; to find
- *             that out takes as long as to open it
- * errors   EOWNERDEAD  when the process has none, since its first thread ended
+ * Opens a namespace of a process.
+ *   compared  whether to leave out a namespace that is the caller's, too;
+ *             comparing takes as long as opening
+ *   fd        -1 if it is left out, or the kernel lacks such namespaces
+ * errors   EOWNERDEAD  when the process has lost it, because its first thread
+ *                      has ended
  */
 static int
 namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
@@ -2387,10 +2407,9 @@ namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
 }
 
 /*
- * Finds the name of a process's program, the last part of its path, as the
- * kernel knows it.
- *   name     a part of path
- * errors   ENOENT  when it has ended, or its first thread has
+ * Reads the path of a process's program from the kernel.
+ *   name     the last part of path, and points into it
+ * errors   ENOENT  when the process, or its first thread, has ended
  */
 static int
 process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
@@ -2410,7 +2429,7 @@ process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
 	return 0;
 }
 
-/* Adds bytes to a hash: FNV-1a. */
+/* Adds bytes to a hash by FNV-1a. */
 static uint64_t
 fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 {
@@ -2419,7 +2438,7 @@ fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 	return fingerprint;
 }
 
-/* True if a process sleeps where signals are awaited, as far as we may see. */
+/* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
 static bool
 awaits_signals(int proc, pid_t pid)
 {
@@ -2473,8 +2492,8 @@ process_parent(const struct host *host, const struct process *process,
 }
 
 /*
- * Finds out whether a process is a systemd-nspawn.  Of other users' processes
- * none but root sees more than what they call themselves.
+ * Finds out whether a process is a systemd-nspawn.  Only root can see the
+ * program of another user's process; for the others its own name must do.
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -2493,7 +2512,7 @@ process_is_nspawn(int proc, pid_t pid)
 	return -1;
 }
 
-/* Puts the directory of a process before a path that begins nowhere. */
+/* Makes a relative path of a process absolute. */
 static void
 path_complete(int proc, pid_t pid, char path[PATH_MAX])
 {
@@ -2507,7 +2526,7 @@ path_complete(int proc, pid_t pid, char path[PATH_MAX])
 	memcpy(path, whole, sizeof(whole));
 }
 
-/* Takes "." and double slashes out of a path, and the slash at its end. */
+/* Removes "." parts, double slashes and the last slash from a path. */
 static void
 path_simplify(char *path)
 {
@@ -2529,8 +2548,8 @@ path_simplify(char *path)
 }
 
 /*
- * Finds the name that systemd-nspawn makes of a command line.
- * Returns  false where that does not say it, as with --ephemeral
+ * Finds the name of the machine that a command line of systemd-nspawn starts.
+ * Returns  false if it does not tell the name, as with --ephemeral
  */
 static bool
 args_own_name(const struct nspawn_args *args,
@@ -2541,14 +2560,14 @@ args_own_name(const struct nspawn_args *args,
 	else if (args->ephemeral || path_nameless(args->path) ||
 	    !path_own_name(args, name))
 		return false;
-	/* One that is too long has been cut, and is none. */
+	/* A name that is too long has been cut, and is not valid. */
 	return strlen(args->machine) <= MACHINE_NAME_MAX &&
 	    machine_name_valid(name);
 }
 
 /*
- * Reads the command line of a systemd-nspawn.  Where neither a name nor a path
- * is given it means the directory that it is in.
+ * Reads the command line of a systemd-nspawn.  If it gives neither a name nor a
+ * path, the machine is in the current directory.
  */
 static int
 nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
@@ -2568,45 +2587,45 @@ nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
 	return 0;
 }
 
-/* What tells that a leader is the one of a machine. */
+/* How a leader is recognised as the one of a machine. */
 enum {
-	WAY_UNIT = 1,		/* it is in a unit that has the name */
-	WAY_SUPERVISOR = 2,	/* its supervisor's command line has it */
-	WAY_MACHINED = 4,	/* machined says so */
+	WAY_UNIT = 1,		/* the name of its unit */
+	WAY_SUPERVISOR = 2,	/* the command line of its supervisor */
+	WAY_MACHINED = 4,	/* machined */
 };
 
-/* What is looked for, and what was found up to now. */
+/* The machines that are looked for, and what has been found so far. */
 struct search {
 	const struct host	*host;
 	struct machined		*machined;
 	struct wanted		*wanted;
 	size_t			 count;
-	int			 fd_max;	/* none above it is kept */
-	unsigned		 ways;		/* that count now */
-	const struct wanted	*by_machined;	/* of whom machined speaks */
-	/* Who takes every machine, whatever its name; or NULL. */
+	int			 fd_max;	/* none above it is kept open */
+	unsigned		 ways;		/* a set of WAY_... */
+	const struct wanted	*by_machined;	/* machined named its leader */
+	/* If not NULL, it is called for every machine of any name. */
 	void			(*take)(void *argument,
 				    const struct machine_line *line);
 	void			*argument;
-	bool			 missed;	/* units that may hide one */
-	int			 error;		/* what ends it: an errno */
-	int			 incomplete;	/* why "none" is no answer */
+	bool			 missed;	/* a unit was not searched */
+	int			 error;		/* errno that ended it; or 0 */
+	int			 incomplete;	/* errno that hid a process */
 };
 
 /*
- * One look at a process that may be a leader: each file of it and of its parent
- * is read once.  The parent's number alone is read again, once the parent is
- * held: until then that could have become another process.
+ * A process that may be a leader.  Each file of it and of its parent is read
+ * once.  Only the parent's number is read a second time, when the parent's
+ * pidfd is open: before that the number could have become another process's.
  */
 struct candidate {
 	struct process		 leader;
 	struct process_status	 status;
-	bool			 is_leader;	/* of whatever machine */
-	bool			 hidden;	/* nobody can name its unit */
+	bool			 is_leader;	/* of some machine */
+	bool			 hidden;	/* its unit cannot be read */
 	char			 unit[PATH_MAX];	/* as cgroup_unit() */
 	struct unit_names	 unit_names;
-	struct process		 parent;	/* empty: none that matters */
-	bool			 supervised;	/* by its parent */
+	struct process		 parent;	/* empty: it does not matter */
+	bool			 supervised;	/* parent is a systemd-nspawn */
 	pid_t			 grandparent;
 	uid_t			 owner;		/* the parent's user */
 	struct nspawn_args	 args;		/* the parent's */
@@ -2633,11 +2652,11 @@ candidate_namespace(const struct search *search,
 }
 
 /*
- * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
- * the next one below the caller's.
+ * Opens a process if it is a leader: PID 1 of a pid namespace directly below
+ * the caller's.
  * errors   ESRCH    when it is something else or has ended
- *          ENOTSUP  when machined calls it one, and it is in the caller's own
- *                   pid namespace
+ *          ENOTSUP  when machined says that it is a leader, and it is in the
+ *                   caller's own pid namespace
  */
 static int
 candidate_leader(const struct search *search, pid_t pid,
@@ -2656,7 +2675,7 @@ candidate_leader(const struct search *search, pid_t pid,
 	return -1;
 }
 
-/* Reads in which unit's payload the leader is. */
+/* Finds the unit in whose payload the leader is. */
 static int
 candidate_unit(const struct search *search, struct candidate *candidate)
 {
@@ -2668,15 +2687,16 @@ candidate_unit(const struct search *search, struct candidate *candidate)
 		return -1;
 	n = cgroup_unit(&stream, candidate->unit);
 	stream_close(&stream);
-	/* So deep in its payload that the kernel has no room for the path. */
+	/* A path can be too long for the kernel to show. */
 	candidate->hidden = n == -1 && errno == ENAMETOOLONG;
 	unit_names_find(path_base(candidate->unit), &candidate->unit_names);
 	return candidate->hidden ? 0 : n;
 }
 
 /*
- * Judges whether a leader is the one of a machine, by the unit that it is in
- * and by what the command line of its supervisor says.
+ * True if a candidate is the leader of a machine, by the name of its unit and
+ * by the command line of its supervisor.
+ *   match    the machine's name in that command line
  */
 static bool
 candidate_has_name(const struct search *search,
@@ -2684,8 +2704,8 @@ candidate_has_name(const struct search *search,
     enum name_match match)
 {
 	/*
-	 * The scope of a registered web and that of an unregistered
-	 * machine-web have one name: what the supervisor says decides.
+	 * The scopes of a registered machine "web" and an unregistered machine
+	 * "machine-web" have the same name: the command line decides.
 	 */
 	return search->by_machined == wanted ||
 	    ((search->ways & WAY_UNIT) != 0 && match != NAME_DIFFERS &&
@@ -2693,7 +2713,7 @@ candidate_has_name(const struct search *search,
 	    ((search->ways & WAY_SUPERVISOR) != 0 && match == NAME_MATCHES);
 }
 
-/* True if the leader may be one that is wanted, whatever its parent is. */
+/* True if the unit's name alone makes the candidate one that is wanted. */
 static bool
 candidate_matters(const struct search *search,
     const struct candidate *candidate)
@@ -2706,7 +2726,7 @@ candidate_matters(const struct search *search,
 	return search->take != NULL;
 }
 
-/* True if a command line names one that is wanted. */
+/* True if a command line names a machine that is wanted. */
 static bool
 args_matter(const struct search *search, const struct nspawn_args *args)
 {
@@ -2718,7 +2738,7 @@ args_matter(const struct search *search, const struct nspawn_args *args)
 	return false;
 }
 
-/* A command line that a child reads, in memory of both. */
+/* What a child reads for its parent; both share this memory. */
 struct args_reading {
 	int			proc;
 	pid_t			pid;
@@ -2736,8 +2756,8 @@ args_work(void *argument)
 }
 
 /*
- * Reads the command line of a stranger's process, who may see to it that this
- * is held up for ever, or that it is very long.
+ * Reads the command line of another user's process, in a child with a deadline.
+ * That user can make the reading block for ever, or the text very long.
  * errors   EACCES  when it takes too long
  */
 static int
@@ -2750,7 +2770,7 @@ args_read_bounded(const struct search *search, pid_t pid,
 	struct pollfd ended = { .events = POLLIN };
 	int n = -1, left, status;
 
-	if (pid == machined->stranger)	/* the parent of many */
+	if (pid == machined->stranger)	/* it may be the parent of many */
 		errno = EACCES;
 	if (pid == machined->stranger || reading == NULL)
 		goto out;
@@ -2780,7 +2800,7 @@ out:
 	return n;
 }
 
-/* Reads of the parent what a supervisor has. */
+/* Reads what makes the candidate's parent a supervisor, if it is one. */
 static int
 candidate_supervisor(const struct search *search, struct candidate *candidate)
 {
@@ -2797,7 +2817,7 @@ candidate_supervisor(const struct search *search, struct candidate *candidate)
 	    args_read_bounded(search, pid, &candidate->args)) == -1))
 		return -1;
 	candidate->supervised = nspawn == 1;
-	/* What is not concerned does not need to be held. */
+	/* The parent does not matter: it is not kept open. */
 	if (!candidate->hidden && !candidate_matters(search, candidate) &&
 	    (nspawn == 0 || !args_matter(search, &candidate->args))) {
 		process_close(&candidate->parent);
@@ -2808,8 +2828,9 @@ candidate_supervisor(const struct search *search, struct candidate *candidate)
 }
 
 /*
- * A leader that still is systemd-nspawn may have one as its parent that only
- * prepares it: then the parent of that is the supervisor.
+ * While a leader still runs systemd-nspawn's own program, its parent may be a
+ * systemd-nspawn that only prepares it.  Then the grandparent is the
+ * supervisor, and becomes the candidate's parent here.
  */
 static int
 candidate_grandparent(const struct search *search, struct candidate *candidate)
@@ -2832,7 +2853,7 @@ candidate_grandparent(const struct search *search, struct candidate *candidate)
 	return n;
 }
 
-/* True if an error says that a process has ended, and so is an answer. */
+/* True if an error only means that a process has ended. */
 static bool
 error_is_gone(int error)
 {
@@ -2840,9 +2861,8 @@ error_is_gone(int error)
 }
 
 /*
- * Looks at the leader's parent, which is the supervisor if it is a
- * systemd-nspawn.
- * Returns  0; 1 when the leader has got another parent meanwhile; -1
+ * Reads the leader's parent, which is the supervisor if it is a systemd-nspawn.
+ * Returns  0; 1 when the leader has got another parent in the meantime; -1
  */
 static int
 candidate_parent(const struct search *search, struct candidate *candidate)
@@ -2851,7 +2871,7 @@ candidate_parent(const struct search *search, struct candidate *candidate)
 	uid_t uid;
 	int n;
 
-	if (pid == 0)		/* outside of our pid namespace */
+	if (pid == 0)		/* it is outside of our pid namespace */
 		return 0;
 	n = process_open(pid, &candidate->parent);
 	if (n == 0)
@@ -2873,8 +2893,9 @@ candidate_parent(const struct search *search, struct candidate *candidate)
 }
 
 /*
- * Whose machine it is: its supervisor's user's; without one, of whoever made
- * the leader's user namespace.  Nobody but root makes a machine without one.
+ * Finds the owner of the machine: the supervisor's user or, without a
+ * supervisor, the user who made the leader's user namespace.  Only root can
+ * make a machine without a user namespace.
  */
 static int
 candidate_owner(const struct search *search, struct candidate *candidate)
@@ -2894,8 +2915,8 @@ candidate_owner(const struct search *search, struct candidate *candidate)
 }
 
 /*
- * Adds the machine of a look to what was found of one that is wanted.  One of
- * a stranger never stands in the way of one that is root's or the caller's.
+ * Keeps the candidate's machine as the one that is wanted.  A machine of root
+ * or the caller replaces one of another user, and never the other way round.
  */
 static void
 wanted_add(struct search *search, struct wanted *wanted,
@@ -2914,7 +2935,7 @@ wanted_add(struct search *search, struct wanted *wanted,
 		}
 		return;
 	}
-	/* Two of them may be wanted under this name and another. */
+	/* Copies: the same machine may be wanted under another name, too. */
 	if (process_copy(&candidate->leader, &machine.leader) == -1 ||
 	    (candidate->supervised &&
 	    process_copy(&candidate->parent, &machine.supervisor) == -1))
@@ -2931,9 +2952,8 @@ wanted_add(struct search *search, struct wanted *wanted,
 }
 
 /*
- * Adds the machine whose leader is looked at to each of those wanted that it
- * is.
- * errors   ENAMETOOLONG  when it hides whose it is
+ * Keeps the candidate's machine for each wanted machine that it is.
+ * errors   ENAMETOOLONG  when its unit, and so its name, is hidden
  */
 static int
 candidate_add(struct search *search, const struct candidate *candidate)
@@ -2958,8 +2978,8 @@ candidate_add(struct search *search, const struct candidate *candidate)
 }
 
 /*
- * Gives what was found of a machine to who takes all of them.  A PID 1 that has
- * no systemd-nspawn, nor a unit that is named after a machine, is none's.
+ * Passes the candidate's machine to search->take.  A PID 1 without a
+ * systemd-nspawn and without a unit named after a machine is not a machine's.
  */
 static void
 candidate_list(const struct search *search, const struct candidate *candidate)
@@ -2975,7 +2995,7 @@ candidate_list(const struct search *search, const struct candidate *candidate)
 	if (ends_with(unit, ".scope") || ends_with(unit, ".service"))
 		text_copy(unit, line.unit, sizeof(line.unit));
 	for (char *byte = line.unit; *byte != '\0'; byte++)
-		if (*byte <= ' ' || *byte > '~')	/* none of systemd's */
+		if (*byte <= ' ' || *byte > '~')	/* not systemd's */
 			*byte = '?';
 	if (!candidate->supervised ||
 	    !args_own_name(&candidate->args, line.name))
@@ -2984,8 +3004,8 @@ candidate_list(const struct search *search, const struct candidate *candidate)
 }
 
 /*
- * Looks at a process, and adds the machine whose leader it is, if that is one
- * of those that are looked for.
+ * Reads a process.  If it is the leader of a machine that is looked for, this
+ * keeps the machine.
  * errors   as candidate_leader()
  */
 static int
@@ -3005,7 +3025,7 @@ candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
 		errno = ESTALE;
 	if (n != 0)
 		return -1;
-	/* Of others it does not matter, and not everybody may know. */
+	/* Its owner is not needed, and we may not be allowed to read that. */
 	if (!matters && candidate->parent.fd == -1 && !candidate->hidden)
 		return 0;
 	if (candidate_owner(search, candidate) == -1 ||
@@ -3018,8 +3038,8 @@ candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
 }
 
 /*
- * Takes note of an error.  What is due to one process leaves the others to be
- * looked at; what the caller has run short of ends the search.
+ * Keeps an error.  After one that concerns a single process the search goes on;
+ * one that concerns the caller, such as too few descriptors, ends the search.
  */
 static void
 search_failed(struct search *search, int error)
@@ -3032,8 +3052,8 @@ search_failed(struct search *search, int error)
 }
 
 /*
- * Looks at a process in search of machines.
- * Returns  whether it is the leader of one, whatever that is called
+ * Reads a process in the search for machines.
+ * Returns  true if it is the leader of a machine of any name
  */
 static bool
 search_check(struct search *search, pid_t pid)
@@ -3044,7 +3064,7 @@ search_check(struct search *search, pid_t pid)
 
 	if (candidate_check(search, pid, &candidate) == -1) {
 		error = errno;
-		/* Of who has ended nothing can be read. */
+		/* Other errors mean nothing if the process has ended. */
 		if (candidate.leader.fd != -1 &&
 		    !process_alive(&candidate.leader))
 			error = errno;
@@ -3055,9 +3075,10 @@ search_check(struct search *search, pid_t pid)
 }
 
 /*
- * Tries the processes of one cgroup.  Its leader joined it before all others
- * and so stands at the beginning of the list, however long that is.
- * Returns  whether the leader of a machine is there
+ * Checks the processes of one cgroup until one is a leader.  The leader joined
+ * before all others, so it is at the beginning of the list, however long that
+ * is.
+ * Returns  true if the leader of a machine is there
  */
 static bool
 cgroup_try(struct search *search, int dir, const char *path)
@@ -3066,25 +3087,25 @@ cgroup_try(struct search *search, int dir, const char *path)
 	uint64_t pid;
 
 	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG) {
-		/* Gone, or made so by the machine: then /proc tells. */
+		/* A machine can make its cgroup unreadable: /proc decides. */
 		if (errno != ENODEV && errno != EOPNOTSUPP && errno != EACCES)
 			search_failed(search, errno);
 		return false;
 	}
 	for (const char *line; search->error == 0 &&
 	    (line = strsep(&rest, "\n")) != NULL;)
-		/* 0 is a process that our pid namespace does not see. */
+		/* 0 is a process outside of our pid namespace. */
 		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
 		    search_check(search, (pid_t)pid))
 			return true;
 	return false;
 }
 
-/* Tries the machine that the unit below the folder dir may be. */
+/* Checks the processes of a unit that is named after a machine. */
 static void
 unit_try(struct search *search, int dir, const char *unit)
 {
-	/* Where nspawn puts PID 1, and where systemd puts itself. */
+	/* Where nspawn puts PID 1, and where a systemd there moves to. */
 	static const char *const places[] = { "payload", "payload/init.scope" };
 	char path[PATH_MAX + 64];
 
@@ -3095,12 +3116,12 @@ unit_try(struct search *search, int dir, const char *unit)
 			return;
 	}
 	text_format(path, sizeof(path), "%s/payload", unit);
-	/* It may be elsewhere in there. */
+	/* The leader may be in another cgroup of the payload. */
 	if (file_exists(dir, path) == 0 || !error_is_gone(errno))
 		search->missed = true;
 }
 
-/* True if a folder is the unit of a machine that is looked for. */
+/* True if a folder has the name of a unit of a machine that is looked for. */
 static bool
 folder_matters(const struct search *search, const char *folder)
 {
@@ -3115,9 +3136,9 @@ folder_matters(const struct search *search, const char *folder)
 }
 
 /*
- * Tries the units in a slice and in those below it that are named after a
- * machine.  Slices nest as often as their names have a '-', see
- * systemd.slice(5).
+ * Checks the units that are named after a machine, in a slice and in the slices
+ * below it.  The number of '-' in the name of a slice limits how deep slices
+ * are nested, see systemd.slice(5).
  */
 static void
 slice_try(struct search *search, int dir, const char *path)
@@ -3139,7 +3160,7 @@ slice_try(struct search *search, int dir, const char *path)
 	while (search->error == 0 && (entry = directory_next(&slice)) != NULL) {
 		const char *unit = entry->name;
 
-		/* No unit's folder begins with a dot; see unit_names_find(). */
+		/* The name of a unit's folder never begins with a dot. */
 		if (entry->type != LINUX_DT_DIR || unit[0] == '.')
 			continue;
 		if (part_is_slice(unit, strlen(unit)))
@@ -3152,7 +3173,7 @@ slice_try(struct search *search, int dir, const char *path)
 	directory_close(&slice);
 }
 
-/* Gives the next process of a proc directory; 0 at the end, as above. */
+/* Returns the next process of a proc directory, or 0: at the end errno is 0. */
 static pid_t
 proc_next(struct directory *dir)
 {
@@ -3165,7 +3186,7 @@ proc_next(struct directory *dir)
 	return 0;
 }
 
-/* Ends the search when its time is over. */
+/* True if the search is to end: at its deadline, or after an error. */
 static bool
 search_late(struct search *search)
 {
@@ -3176,8 +3197,8 @@ search_late(struct search *search)
 }
 
 /*
- * Tries all processes but those of the caller's own pid namespace, and of one
- * whose leader has just been found.
+ * Checks all processes but those in the caller's own pid namespace, and those
+ * in the namespace of the leader that was found last.
  */
 static void
 proc_try(struct search *search)
@@ -3195,7 +3216,7 @@ proc_try(struct search *search)
 	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
 		uint64_t theirs = 0;
 
-		/* The cheapest thing to ask a process. */
+		/* Nothing else about a process is read as fast as this. */
 		if (known && namespace_id(proc, pid, "ns/pid", &theirs) == 0 &&
 		    (theirs == own || theirs == last))
 			continue;
@@ -3223,7 +3244,7 @@ machined_run(const char *const argv[], struct machined *machined, char *output,
 	return status;
 }
 
-/* Finds the value of a line NAME=VALUE, before the first empty one. */
+/* Finds the value of a line NAME=VALUE before the first empty line. */
 static const char *
 property_find(const char *lines, const char *name)
 {
@@ -3273,8 +3294,8 @@ properties_next(const char *lines)
 
 /*
  * Asks machined for the leader of a machine.
- * errors   ESRCH      when it has no answer, or there is no machinectl
- *          ETIMEDOUT  when it hangs, or was killed
+ * errors   ESRCH      when it does not know one, or there is no machinectl
+ *          ETIMEDOUT  when machinectl hangs, or was killed
  */
 static int
 machined_leader(const char *name, struct machined *machined, pid_t *leader)
@@ -3301,8 +3322,9 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 }
 
 /*
- * Begins another way, which is for those that have not been found, and for all
- * where what was tried may have missed one of two.
+ * Begins to search by other ways.  It opens the machines that were not yet
+ * found; or all, if the last search may have missed a second one of a name.
+ * Returns  false if nothing is left to be searched
  */
 static bool
 search_begin(struct search *search, unsigned ways)
@@ -3324,8 +3346,8 @@ search_begin(struct search *search, unsigned ways)
 }
 
 /*
- * The units that are named after the machines.  systemd puts units nowhere but
- * directly into slices, so the hierarchy shows all of them.
+ * Searches the units that are named after the machines.  systemd puts units
+ * only directly into slices, so the hierarchy shows all of them.
  */
 static void
 find_by_unit(struct search *search)
@@ -3338,8 +3360,8 @@ find_by_unit(struct search *search)
 }
 
 /*
- * All processes: what is in such a unit but could not be found there, and whose
- * supervisor's command line names a machine.
+ * Searches all processes for leaders that are in such a unit but were not found
+ * there, and for those whose supervisor's command line names the machine.
  */
 static void
 find_in_proc(struct search *search)
@@ -3349,7 +3371,7 @@ find_in_proc(struct search *search)
 	search->missed = false;
 }
 
-/* What machinectl says; another way may tell where it cannot be run. */
+/* Asks machinectl.  If it cannot answer, another way may find the machine. */
 static void
 find_by_machined(struct search *search)
 {
@@ -3380,20 +3402,21 @@ find_by_machined(struct search *search)
 		candidate_close(&candidate);
 	}
 	search->by_machined = NULL;
-	/* Its time is its own. */
+	/* The time of machinectl does not count for the search. */
 	if (machined->search != 0 && left != -1)
 		machined->search = deadline_in(left);
 }
 
 /*
- * Counts the letters that have to be changed, added or left out to make one
- * name of another, whatever their case: Levenshtein's distance.
+ * Counts the letters to be changed, added or removed to turn one name into the
+ * other, ignoring case: Levenshtein's distance.  Above NEAR_DISTANCE the result
+ * may be too small, but it is above NEAR_DISTANCE, too.
  */
 static unsigned
 names_distance(const char *a, const char *b)
 {
 	unsigned row[MACHINE_NAME_MAX + 1], length = (unsigned)strlen(b);
-	unsigned least = 0;	/* that it can still become */
+	unsigned least = 0;	/* the result is at least this */
 
 	for (unsigned j = 0; j <= length; j++)
 		row[j] = j;
@@ -3419,7 +3442,7 @@ names_distance(const char *a, const char *b)
 	return *a == '\0' ? row[length] : least;
 }
 
-/* Keeps the name of a running machine if it is like the one that is wanted. */
+/* Keeps the name of a running machine if it is near the wanted one. */
 static void
 wanted_near(struct wanted *wanted, const char *name)
 {
@@ -3428,7 +3451,7 @@ wanted_near(struct wanted *wanted, const char *name)
 	unsigned distance;
 	size_t i = 0;
 
-	/* It may be called by its unit's name. */
+	/* The wanted name may be the name of a unit. */
 	text_copy(wanted->name + (scope && begins_with(wanted->name,
 	    MACHINE_PREFIX) ? sizeof(MACHINE_PREFIX) - 1 : 0), asked,
 	    sizeof(asked));
@@ -3437,7 +3460,7 @@ wanted_near(struct wanted *wanted, const char *name)
 	distance = names_distance(asked, name);
 	if (distance > NEAR_DISTANCE || distance > strlen(asked) / 2)
 		return;
-	/* Only the nearest. */
+	/* A nearer name replaces those that were kept. */
 	if (distance < wanted->near_distance || wanted->near[0][0] == '\0')
 		memset(wanted->near, 0, sizeof(wanted->near));
 	else if (distance > wanted->near_distance)
@@ -3450,7 +3473,7 @@ wanted_near(struct wanted *wanted, const char *name)
 		text_copy(name, wanted->near[i], sizeof(wanted->near[i]));
 }
 
-/* Keeps the name that a supervisor's command line says where it is like one. */
+/* Keeps the name in a supervisor's command line where a wanted one is near. */
 static void
 search_near(struct search *search, const struct nspawn_args *args)
 {
@@ -3458,7 +3481,7 @@ search_near(struct search *search, const struct nspawn_args *args)
 
 	if (!args_own_name(args, name))
 		return;
-	/* Who names it knows it. */
+	/* A name that was given exactly needs no hint. */
 	for (size_t i = 0; i < search->count; i++)
 		if (strcmp(search->wanted[i].name, name) == 0)
 			return;
@@ -3468,8 +3491,9 @@ search_near(struct search *search, const struct nspawn_args *args)
 }
 
 /*
- * Takes hold of a process if it is a systemd-nspawn whose command line names a
- * machine that is looked for.  What it makes to prepare a leader is none.
+ * Opens a process if it is a supervisor whose command line names a machine that
+ * is looked for.  A child of a systemd-nspawn that prepares a leader is not a
+ * supervisor.
  * errors   ESRCH  when it is something else, or has ended
  */
 static int
@@ -3481,14 +3505,14 @@ candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
 	if (process_exe(proc, pid, candidate->unit, &program) == -1 ||
 	    strcmp(program, NSPAWN) != 0 ||
 	    namespace_same(proc, pid, "ns/pid") != 1) {
-		errno = ESRCH;	/* a process of the kernel has no program */
+		errno = ESRCH;	/* a kernel thread has no program, either */
 		return -1;
 	}
 	if (process_open(pid, &candidate->parent) == -1 ||
 	    process_parent(search->host, &candidate->parent,
 	    &candidate->grandparent, &candidate->owner) == -1)
 		return -1;
-	/* Anybody can have a program of that name. */
+	/* Any user can run a program of that name. */
 	if (candidate->owner != 0 && candidate->owner != geteuid()) {
 		errno = ESRCH;
 		return -1;
@@ -3504,7 +3528,7 @@ candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
 	return -1;
 }
 
-/* Adds the supervisor of a look to those wanted that have nothing better. */
+/* Keeps the candidate's supervisor for wanted machines without a leader. */
 static void
 supervisor_add(struct search *search, const struct candidate *candidate)
 {
@@ -3524,8 +3548,8 @@ supervisor_add(struct search *search, const struct candidate *candidate)
 }
 
 /*
- * A machine that has a supervisor and no leader: it is being started, or starts
- * again.
+ * Searches machines that have a supervisor and no leader: they are starting for
+ * the first time or again.
  */
 static void
 find_starting(struct search *search)
@@ -3554,11 +3578,11 @@ find_starting(struct search *search)
 	directory_close(&dir);
 }
 
-/* Gives what was found of a machine to the caller, or says why nothing is. */
+/* Sets the error of a machine, and closes it if the caller does not get it. */
 static void
 wanted_end(const struct search *search, struct wanted *wanted)
 {
-	/* What had been found before is found. */
+	/* An error of the search does not undo what was found before. */
 	if (search->error != 0 && wanted->open)
 		wanted->error = search->error;
 	else if (wanted->pids[1] != 0)
@@ -3602,8 +3626,8 @@ wanted_hint(const struct wanted *wanted, char *text, size_t size)
 }
 
 /*
- * True if it takes longer to look at all processes than to ask machined for
- * each machine that has not been found.
+ * True if reading all processes takes longer than asking machined for each
+ * machine that was not found.
  */
 static bool
 search_busy(const struct search *search)
@@ -3613,7 +3637,7 @@ search_busy(const struct search *search)
 
 	for (size_t i = 0; i < search->count; i++)
 		left += search->wanted[i].machine.leader.fd == -1;
-	/* The kernel counts each process as a link of /proc. */
+	/* The number of links of /proc grows with each process. */
 	return fstat(search->host->proc, &st) == 0 &&
 	    st.st_nlink > SCAN_MAX * left;
 }
@@ -3751,7 +3775,7 @@ machined_may_know(const char *name)
 }
 
 /*
- * Takes the answers of machinectl, which come in the order of the names.
+ * Reads the answers of machinectl, which are in the order of the names.
  * Returns  how many there are
  */
 static size_t
@@ -3783,7 +3807,7 @@ machined_leaders(const char *const names[], size_t count,
 	size_t n;
 
 	memset(leaders, 0, count * sizeof(*leaders));
-	/* One that it does not know ends it: the next call is for the rest. */
+	/* machinectl ends at a name it does not know: then the next ones. */
 	for (size_t i = 0; status > 0 && i < count; i++) {
 		memcpy(argv, words, sizeof(words));
 		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
@@ -3791,7 +3815,7 @@ machined_leaders(const char *const names[], size_t count,
 		status = machined_run(argv, machined, output, size);
 		n = status == -1 ? 0 : leaders_take(output, names + i,
 		    count - i, leaders + i);
-		if (n == 0)	/* it may not answer at all */
+		if (n == 0)	/* machined may not answer at all */
 			break;
 		i += n;
 	}
@@ -3816,7 +3840,8 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 		n = machined_run(argv, machined, output, sizeof(output));
 		if (n == 0)
 			return 0;
-		if (machined->hung || n > 128) {	/* killed, maybe late */
+		/* If it was killed, the signal may have been sent. */
+		if (machined->hung || n > 128) {
 			errno = ETIMEDOUT;
 			return -1;
 		}
@@ -3833,8 +3858,8 @@ unit_is_scope(const char *unit, const char *name)
 
 /*
  * Looks for the folder of a scope that is named after the machine, in a slice
- * and in those below it.
- *   path     of the slice; of the scope on success
+ * and in the slices below it.
+ *   path     that of the slice; becomes that of the scope if it is found
  * Returns  1 if it is there, 0 if it is not; -1
  */
 static int
@@ -3865,7 +3890,7 @@ scope_find(int cgroup, const char *name, char path[PATH_MAX])
 	return n;
 }
 
-/* Finds the scope that a leader is in, if that is the machine's. */
+/* Finds the scope of a leader; empty if it is not named after the machine. */
 static int
 scope_of_leader(const struct host *host, const char *name, pid_t leader,
     char unit[PATH_MAX])
@@ -3876,7 +3901,7 @@ scope_of_leader(const struct host *host, const char *name, pid_t leader,
 	if (n == 0) {
 		n = cgroup_unit(&stream, unit);
 		stream_close(&stream);
-		/* Whoever is in a unit of that name: it is the machine's. */
+		/* The name of the unit tells whether it is the machine's. */
 		if (!unit_is_scope(unit, name))
 			unit[0] = '\0';
 		else if (n == 0)
@@ -3907,13 +3932,13 @@ machine_scope(const struct host *host, const char *name,
 	return 0;
 }
 
-/* A line of /proc/PID/mountinfo. */
+/* What is read of a line of /proc/PID/mountinfo, see proc(5). */
 struct mount_line {
 	char	root[PATH_MAX], point[PATH_MAX];
 	char	type[16], options[256];
 };
 
-/* Takes the next one.  False at the end, and where it cannot be read. */
+/* Takes the next line.  False at the end, and if it cannot be read. */
 static bool
 mount_line_next(struct stream *stream, struct mount_line *line)
 {
@@ -3936,7 +3961,7 @@ mount_line_next(struct stream *stream, struct mount_line *line)
 	return delimiter != -1 && stream->error == 0;
 }
 
-/* True if each of controllers is one of options; both are lists with ','. */
+/* True if options has each of controllers; both are separated by ','. */
 static bool
 options_include(const char *options, const char *controllers)
 {
@@ -3954,8 +3979,9 @@ options_include(const char *options, const char *controllers)
 }
 
 /*
- * Opens the cgroup of line in a mount.
- * errors   ENODEV  when that is of another hierarchy, or does not show it
+ * Opens the folder of a cgroup below a mount.
+ * errors   ENODEV  when the mount is of another hierarchy, or of a part of it
+ *                  without this cgroup
  */
 static int
 cgroup_open_in_mount(const struct cgroup_line *line,
@@ -3976,7 +4002,7 @@ cgroup_open_in_mount(const struct cgroup_line *line,
 	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
 	    LINUX_CGROUP_MAGIC);
 	if (top == -1) {
-		if (errno == ENOENT)	/* it has been mounted over */
+		if (errno == ENOENT)	/* another mount is on top of it */
 			errno = ENODEV;
 		return -1;
 	}
@@ -3989,8 +4015,8 @@ cgroup_open_in_mount(const struct cgroup_line *line,
 
 /*
  * Opens the folder of a cgroup.
- * errors   ENODEV  when its hierarchy is not mounted, or not so far up
- *          ENOENT  when it is gone
+ * errors   ENODEV  when no mount shows it
+ *          ENOENT  when it has been removed
  */
 static int
 cgroup_open(const struct host *host, const struct cgroup_line *line)
@@ -4000,13 +4026,13 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	const char *path = line->path;
 	int fd = -1, error = ENODEV;
 
-	/* Above the root of our cgroup namespace nothing is shown. */
+	/* Nothing outside of our cgroup namespace is mounted. */
 	if (*path != '/' || strcmp(path, "/..") == 0 ||
 	    strncmp(path, "/../", 4) == 0) {
 		errno = ENODEV;
 		return -1;
 	}
-	/* Where that is all there is, nothing needs to be looked for. */
+	/* On a host of cgroup v2 alone its mount is known. */
 	if (line->hierarchy[0] == '\0' &&
 	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
 		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
@@ -4023,7 +4049,7 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	return fd;
 }
 
-/* Removes the folder of a cgroup and those below it, down to a depth. */
+/* Removes the folder of a cgroup and depth levels of folders below it. */
 static int
 cgroup_remove_below(int dir, const char *path, int depth)
 {
@@ -4047,7 +4073,7 @@ cgroup_remove(int dir, const char *path)
 	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
 }
 
-/* Reads the first word of a file of a cgroup behind key. */
+/* True if a line of a cgroup's file begins with key and then value. */
 static bool
 cgroup_file_says(int cgroup, const char *file, const char *key, char value)
 {
@@ -4060,14 +4086,14 @@ cgroup_file_says(int cgroup, const char *file, const char *key, char value)
 	return word != NULL && *word == value;
 }
 
-/* True if what is in an open cgroup is frozen. */
+/* True if a cgroup is frozen, or is becoming so. */
 static bool
 cgroup_frozen(int cgroup, const struct cgroup_line *line)
 {
 	return line->hierarchy[0] == '\0' ?
 	    cgroup_file_says(cgroup, "cgroup.events", "frozen ", '1') :
 	    hierarchy_is(line->hierarchy, "freezer") &&
-	    /* FREEZING, too. */
+	    /* 'F' for FROZEN or FREEZING. */
 	    cgroup_file_says(cgroup, "freezer.state", "", 'F');
 }
 
@@ -4095,7 +4121,7 @@ machine_frozen(const struct host *host, const struct machine *machine)
 	return frozen && process_alive(&machine->leader);
 }
 
-/* True if a cgroup has as many processes as it may have. */
+/* True if a cgroup has reached its limit of processes. */
 static bool
 cgroup_full(int cgroup)
 {
@@ -4110,7 +4136,10 @@ cgroup_full(int cgroup)
 	    number_parse(current, UINT32_MAX, &have) == 0 && have >= most;
 }
 
-/* Cuts a cgroup's path down to the first that is full, from below. */
+/*
+ * Looks for a full cgroup, from this one upwards.
+ * Returns  true if there is one; line->path is then its path
+ */
 static bool
 cgroup_line_full(const struct host *host, struct cgroup_line *line)
 {
@@ -4200,10 +4229,10 @@ machine_close(struct machine *machine)
 /* ---- init ---------------------------------------------------------- */
 
 /*
- * True if a command line begins with word, whatever folder is named, with the
- * '-' of a login shell or not, and even where busybox is called by its own
- * name, or busybox.static and the like; and goes on with argument.
- *   line     two words, each ended with a NUL
+ * True if a command line consists of word and then argument; an empty one
+ * stands for any.  Before word a folder, the '-' of a login shell, and the name
+ * of busybox (or busybox.static and the like) are skipped.
+ *   line     the first words, each ended with a NUL
  */
 static bool
 words_are(const char *line, const char *word, const char *argument)
@@ -4217,16 +4246,16 @@ words_are(const char *line, const char *word, const char *argument)
 	    (*argument == '\0' || strcmp(second, argument) == 0);
 }
 
-/* What tells which init a leader is. */
+/* What is read to tell which init a leader is. */
 struct leader_facts {
 	char			 path[PATH_MAX];
-	const char		*program;	/* a part of path; or NULL */
-	char			 line[PATH_MAX + 3];	/* the first words */
+	const char		*program;	/* points into path; or NULL */
+	char			 line[PATH_MAX + 3];	/* of its command */
 	struct process_status	 status;
 };
 
 /*
- * Reads what tells which init a leader is.
+ * Reads the facts of a leader.
  * errors   ESRCH  when it has ended
  */
 static int
@@ -4235,11 +4264,11 @@ leader_facts_read(int proc, const struct process *leader,
 {
 	facts->program = NULL;
 	memset(facts->line, 0, sizeof(facts->line));
-	/* Gone with its first thread; or longer than the kernel can say. */
+	/* ENOENT: its first thread has ended.  ENAMETOOLONG: a long path. */
 	if (process_exe(proc, leader->pid, facts->path, &facts->program) ==
 	    -1 && errno != ENOENT && errno != ENAMETOOLONG)
 		return -1;
-	/* The beginning of its command line will do. */
+	/* EFBIG: only the beginning of the command line is needed. */
 	if (proc_read(proc, leader->pid, "cmdline", facts->line, PATH_MAX) ==
 	    -1 && errno != EFBIG && errno != ENOENT)
 		return -1;
@@ -4251,14 +4280,14 @@ leader_facts_read(int proc, const struct process *leader,
 	return process_alive(leader) ? 0 : -1;
 }
 
-/* True if a process or the host has run short of what a call needs. */
+/* True if descriptors or memory are lacking now. */
 static bool
 error_is_temporary(int error)
 {
 	return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
-/* Finds a text in bytes, among which there may be NULs. */
+/* True if text is in bytes, which may contain NULs. */
 static bool
 bytes_contain(const char *bytes, size_t length, const char *text)
 {
@@ -4274,7 +4303,7 @@ bytes_contain(const char *bytes, size_t length, const char *text)
 	return false;
 }
 
-/* Inits that are known under other names by a text in their program. */
+/* Inits that are recognised by a text in their program, whatever its name. */
 static const struct {
 	char	program[8], text[20];
 } programs[] = {
@@ -4288,7 +4317,7 @@ static const struct {
 
 #define PROGRAM_SIZE	sizeof(programs[0].program)
 
-/* Finds out which program a file is, by what is in it; empty: none of these. */
+/* Recognises a program by the text in its file; empty: none of programs. */
 static int
 program_read(int fd, char program[PROGRAM_SIZE])
 {
@@ -4311,7 +4340,7 @@ program_read(int fd, char program[PROGRAM_SIZE])
 			if (bytes_contain(buffer, kept, programs[i].text))
 				text_copy(programs[i].program, program,
 				    PROGRAM_SIZE);
-		if (kept > tail) {	/* a text may go on in what follows */
+		if (kept > tail) {	/* the next read may complete a text */
 			memmove(buffer, buffer + kept - tail, tail);
 			kept = tail;
 		}
@@ -4319,7 +4348,7 @@ program_read(int fd, char program[PROGRAM_SIZE])
 	return n == -1 ? -1 : 0;
 }
 
-/* The same for the program of a leader. */
+/* Recognises the program of a leader in the same way. */
 static int
 program_find(int proc, const struct process *leader,
     char program[PROGRAM_SIZE])
@@ -4329,7 +4358,7 @@ program_find(int proc, const struct process *leader,
 	    O_RDONLY | O_NONBLOCK | O_CLOEXEC), n;
 
 	program[0] = '\0';
-	if (fd == -1)	/* it has ended, or it is not for us to read */
+	if (fd == -1)	/* it has ended, or we may not read it */
 		return error_is_temporary(errno) ? -1 : 0;
 	n = program_read(fd, program);
 	fd_close(&fd);
@@ -4337,8 +4366,8 @@ program_find(int proc, const struct process *leader,
 }
 
 /*
- * True if the name of a program tells which init it is.  sysvinit is called
- * init, and so is whatever else is installed in its place.
+ * True if the name of a program tells which init it is.  "init" does not: it is
+ * the name of sysvinit and of any other init that is installed instead.
  */
 static bool
 program_is_known(const char *name)
@@ -4386,12 +4415,12 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	const char *program;
 
 	*starting = false;
-	/* Who has ended does not start; nor who has a path that is too long. */
+	/* An ended leader, or one with a very long path, is not starting. */
 	if (process_exe(proc, leader->pid, path, &program) == -1)
 		return error_is_gone(errno) || errno == ENAMETOOLONG ? 0 : -1;
 	if (strcmp(program, NSPAWN) != 0)
 		return 0;
-	/* Unlike its command line, nobody can hold that up. */
+	/* Nobody can make this block, unlike reading its command line. */
 	if (proc_read(proc, leader->pid, "comm", name, sizeof(name)) == -1)
 		return error_is_gone(errno) ? 0 : -1;
 	*starting = strcmp(name, "(sd-stubinit)\n") != 0;
@@ -4399,7 +4428,7 @@ init_starting(int proc, const struct process *leader, bool *starting)
 }
 
 /*
- * Finds out whether the main thread of a process waits in rt_sigtimedwait(2).
+ * Finds out whether the first thread of a process waits in rt_sigtimedwait(2).
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -4443,9 +4472,9 @@ signal_fate(int proc, const struct process *leader, int signal,
 }
 
 /*
- * Finds out whether one of a process's descriptors is a signalfd(2) that gives
- * signal.
- * Returns  as signal_awaited()
+ * Finds out whether a descriptor of a process is a signalfd(2) for signal.
+ *   dir      the process's fdinfo
+ * Returns  1 for yes, 0 for no; -1
  */
 static int
 descriptor_gives(int dir, const char *name, int signal)
@@ -4488,7 +4517,7 @@ signal_awaited(int proc, const struct process *process, int signal)
 	return n;
 }
 
-/* Reads a whole number as systemd does: decimal, hexadecimal or octal. */
+/* Reads the number of a signal as systemd does: decimal, hex or octal. */
 static int
 signal_digits(const char *text)
 {
@@ -4513,7 +4542,7 @@ signal_digits(const char *text)
 	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
 }
 
-/* Reads a signal as systemd does, which knows no names in small letters. */
+/* Reads a signal as systemd does: names must be in capital letters. */
 static int
 nspawn_signal(const char *text)
 {
@@ -4528,7 +4557,7 @@ nspawn_signal(const char *text)
 #define SETTINGS_LINE	1024	/* bytes */
 #define SETTINGS_MAX	65536	/* lines that are read */
 
-/* Takes blanks from both ends of a line. */
+/* Removes blanks from both ends of a line. */
 static char *
 line_strip(char *line)
 {
@@ -4542,8 +4571,8 @@ line_strip(char *line)
 }
 
 /*
- * Takes the next line of a settings file, with those that go on behind a
- * backslash; comments among them do not count.  False at the end.
+ * Takes the next line of a settings file.  After a line that ends with a
+ * backslash the next one is appended; comments are skipped.  False at the end.
  */
 static bool
 settings_line(struct stream *stream, char line[SETTINGS_LINE])
@@ -4570,11 +4599,11 @@ settings_line(struct stream *stream, char line[SETTINGS_LINE])
 		    part);
 	}
 	if (cut || used == SETTINGS_LINE - 1)
-		line[0] = '\0';	/* no signal's name is so long */
+		line[0] = '\0';	/* too long for KillSignal= */
 	return more;
 }
 
-/* Takes a line of the section Exec: true if it is of a signal. */
+/* Reads a line of the section Exec.  True if it is a valid KillSignal=. */
 static bool
 settings_signal(char *line, int *signal)
 {
@@ -4590,7 +4619,7 @@ settings_signal(char *line, int *signal)
 int
 nspawn_settings_parse(struct stream *stream, int *signal)
 {
-	static const char mark[] = "\xef\xbb\xbf";	/* of UTF-8 */
+	static const char mark[] = "\xef\xbb\xbf";	/* of byte order */
 	char text[SETTINGS_LINE], *line;
 	bool exec = false, more = true;
 	int n;
@@ -4611,7 +4640,10 @@ nspawn_settings_parse(struct stream *stream, int *signal)
 	return stream->error == 0 ? 0 : -1;
 }
 
-/* Finds the name of a machine's settings file, as systemd-nspawn makes it. */
+/*
+ * Finds the name of a machine's settings file, without ".nspawn", in the same
+ * way as systemd-nspawn.
+ */
 static void
 settings_name(const struct nspawn_args *args,
     char name[MACHINE_NAME_MAX + 2])
@@ -4631,9 +4663,8 @@ settings_name(const struct nspawn_args *args,
 }
 
 /*
- * Opens the settings file of a machine: of the places where it may be, the
- * first that has one counts.
- * errors   ENOENT  when none has
+ * Opens the settings file of a machine: the first one that exists counts.
+ * errors   ENOENT  when there is none
  * source   systemd.nspawn(5)
  */
 static int
@@ -4641,7 +4672,7 @@ settings_open(int proc, pid_t pid, const struct nspawn_args *args)
 {
 	static const char folders[][24] = {
 		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
-		/* Where a machine is looked for that has a name alone. */
+		/* The folders of the images, for a machine without a path. */
 		"/etc/machines", "/run/machines", "/var/lib/machines",
 		"/usr/local/lib/machines", "/usr/lib/machines",
 	};
@@ -4673,7 +4704,7 @@ settings_open(int proc, pid_t pid, const struct nspawn_args *args)
 	return fd;
 }
 
-/* Reads the signal of a machine's settings file; 0 where it has none. */
+/* Reads the signal in a machine's settings file; 0 if there is none. */
 static int
 settings_read(int proc, pid_t pid, const struct nspawn_args *args,
     int *signal)
@@ -4685,7 +4716,7 @@ settings_read(int proc, pid_t pid, const struct nspawn_args *args,
 	if (args->settings == SETTINGS_NONE || args->oci_bundle)
 		return 0;
 	fd = settings_open(proc, pid, args);
-	if (fd == -1)	/* what cannot be read was none when it started */
+	if (fd == -1)	/* systemd-nspawn could not read it, either */
 		return error_is_temporary(errno) ? -1 : 0;
 	stream_of_fd(fd, &stream);
 	n = nspawn_settings_parse(&stream, signal);
@@ -4700,7 +4731,7 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	const struct process *supervisor = &machine->supervisor;
 	struct nspawn_args args;
 	int configured = 0, file;
-	bool own;	/* unit is of a scope that it made */
+	bool own;	/* unit is of a scope that systemd-nspawn made */
 
 	if (supervisor->fd == -1 ||
 	    nspawn_args_read(proc, supervisor->pid, &args) == -1 ||
@@ -4715,7 +4746,7 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	own = unit != 0 && !args.keep_unit;
 	if (configured != 0 && args.settings != SETTINGS_OVERRIDE)
 		;
-	/* These two it has also where it was told nothing. */
+	/* A scope also has one of these two if no signal was configured. */
 	else if (own && unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
 		configured = unit;
 	else {
@@ -4743,7 +4774,10 @@ namespace_number(const char *name, size_t length)
 	return -1;
 }
 
-/* Opens those of wanted, but for those of compared that are the caller's. */
+/*
+ * Opens the namespaces of the set wanted.
+ *   compared  a set: those are left out that are the caller's, too
+ */
 static int
 namespaces_open_some(int proc, const struct process *process, unsigned wanted,
     unsigned compared, int fds[NAMESPACES])
@@ -4760,7 +4794,7 @@ namespaces_open_some(int proc, const struct process *process, unsigned wanted,
 		    &opened[i]) == -1)
 			error = errno;
 	}
-	/* A process that has ended has lost its namespaces, too. */
+	/* If the process has ended, that is the reason of any error. */
 	if (!process_alive(process) && (error == 0 || errno == ESRCH))
 		error = errno;
 	for (int i = 0; i < NAMESPACES; i++) {
@@ -4794,7 +4828,7 @@ namespaces_join(const int fds[NAMESPACES], int *failed)
 
 /* ---- confinement --------------------------------------------------- */
 
-/* Reads how willingly the kernel kills a process where memory is short. */
+/* Reads oom_score_adj, see proc_pid_oom_score_adj(5). */
 static int
 oom_score_read(int proc, pid_t pid, int *score)
 {
@@ -4810,7 +4844,7 @@ oom_score_read(int proc, pid_t pid, int *score)
 	return 0;
 }
 
-/* Reads the limits of a process; where we may not see one, it stays ours. */
+/* Reads the limits of a process; ours instead of one that we may not see. */
 static int
 limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 {
@@ -4822,7 +4856,7 @@ limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 	return 0;
 }
 
-/* Reads in what way the processors are shared with a process. */
+/* Reads the scheduling, priorities and processors of a process. */
 static int
 scheduling_read(pid_t pid, struct confinement *confinement)
 {
@@ -4840,14 +4874,14 @@ scheduling_read(pid_t pid, struct confinement *confinement)
 	if (size == -1 || priority == -1)
 		return -1;
 	confinement->processors_size = (size_t)size;
-	/* Without a class a level means nothing, and may not be set. */
+	/* Without a class the level means nothing, and setting it fails. */
 	confinement->io_priority = priority >> LINUX_IOPRIO_CLASS_SHIFT == 0 ?
 	    0 : (int)priority;
-	confinement->nice = 20 - (int)nice;	/* the call's own form */
+	confinement->nice = 20 - (int)nice;	/* the call returns 20 - nice */
 	return 0;
 }
 
-/* Reads which other system's ways the kernel keeps to for a process. */
+/* Reads the personality of a process, see personality(2). */
 static int
 personality_read(int proc, pid_t pid, unsigned *personality)
 {
@@ -4865,9 +4899,9 @@ personality_read(int proc, pid_t pid, unsigned *personality)
 }
 
 /*
- * Reads the label of a process; empty where there is no security module.
+ * Reads the label of a process; empty if there is no security module.
  *   pid      0 is the caller
- *   module   the folder of one module, or "" for that of the first
+ *   module   the folder of a module, or "" for the first module
  */
 static int
 label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
@@ -4877,7 +4911,7 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 	text_format(file, sizeof(file), "attr/%scurrent", module);
 	if (proc_read(proc, pid, file, label, LABEL_SIZE) == -1) {
 		label[0] = '\0';
-		/* EINVAL: no module cares. */
+		/* EINVAL: there is no module with labels. */
 		return errno == ENOENT || errno == EINVAL ? 0 : -1;
 	}
 	label[strcspn(label, "\n")] = '\0';
@@ -4885,8 +4919,9 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 }
 
 /*
- * Writes the label that a process showed in the form that the next exec takes:
- * AppArmor shows "NAME (MODE)" or "unconfined", and takes "exec NAME".
+ * Writes a label as it must be written to set it for the next exec.  AppArmor
+ * shows "NAME (MODE)" or "unconfined" and takes "exec NAME"; other modules take
+ * what they show.
  */
 static int
 label_for_exec(const char *shown, char label[LABEL_SIZE])
@@ -4917,7 +4952,7 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
 		if (label_text(proc, pid, modules[i], theirs) == -1)
 			return -1;
-		/* Most kernels have none, or only the first. */
+		/* Most hosts have no module, or only one. */
 		if (theirs[0] == '\0')
 			break;
 		if (label_text(proc, 0, modules[i], own) == -1)
@@ -4929,7 +4964,7 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	return 0;
 }
 
-/* Reads what confines a process besides what its status says. */
+/* Reads what confines a process and is not in struct process_status. */
 static int
 confinement_read(int proc, pid_t pid, struct confinement *confinement)
 {
@@ -4948,7 +4983,7 @@ sys_ptrace(long request, pid_t pid, uintptr_t address, void *data)
 	return syscall(SYS_ptrace, request, pid, address, data);
 }
 
-/* Copies the filters of a process that stands still. */
+/* Copies the filters of a process that is stopped. */
 static int
 filters_copy(pid_t pid, struct filters *filters)
 {
@@ -4957,7 +4992,7 @@ filters_copy(pid_t pid, struct filters *filters)
 
 	for (filters->count = 0; filters->count < FILTER_MAX / 5 &&
 	    used <= FILTER_MAX; filters->count++) {
-		/* The longest that there can be would fit. */
+		/* There is room for a filter of FILTER_LENGTH_MAX. */
 		n = sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
 		    filters->steps + used);
 		if (n == -1)
@@ -4976,7 +5011,7 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 	int status = 0, error, signal = 0, n = -1;
 	pid_t pid = process->pid, stopped = -1;
 
-	/* Held now: if it lives, the number is the process's own. */
+	/* A traced process keeps its number: the pidfd tells whose it is. */
 	if (process_alive(process) &&
 	    sys_ptrace(LINUX_PTRACE_INTERRUPT, pid, 0, NULL) != -1)
 		do
@@ -4984,7 +5019,7 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 		while (stopped == -1 && errno == EINTR);
 	if (stopped == pid && WIFSTOPPED(status)) {
 		n = filters_copy(pid, filters);
-		/* It may have stopped for a signal, which is to go on. */
+		/* It may have stopped for a signal: that is delivered. */
 		if (status >> 16 == 0)
 			signal = WSTOPSIG(status);
 	} else if (stopped == pid)
@@ -4999,7 +5034,7 @@ int
 filters_read(const struct process *process, int64_t deadline,
     struct filters *filters)
 {
-	/* Only one process at a time traces another. */
+	/* EPERM: a process can have only one tracer at a time. */
 	for (int ms = 1; sys_ptrace(LINUX_PTRACE_SEIZE, process->pid, 0,
 	    NULL) == -1; ms += ms < SEIZE_PAUSE_MAX) {
 		if (errno != EPERM || deadline_left(deadline) == 0)
@@ -5014,30 +5049,37 @@ filters_read(const struct process *process, int64_t deadline,
 /* ---- entry --------------------------------------------------------- */
 
 /*
- * The way in.  What keeps it right:
+ * Entering a machine.  The caller sends an order to its monitor.  For each
+ * order the monitor forks an intermediate, which enters the machine step by
+ * step and then forks the command as a child of the monitor.  The monitor sends
+ * reports to the caller.
  *
- * - Who enters is a fresh image of the program, executed from a sealed copy in
- *   memory with one word and an empty environment: its memory holds nothing of
- *   the caller's, and its file cannot be written to.
- * - A machine's filters are the machine's code: they may answer any system
- *   call with 0 or an error without making it.  So whatever protects the host
- *   is done before they are installed, and no answer is believed afterwards.
- * - Whoever waits for a process that touches the machine's files does so until
- *   a deadline.  Then the process is killed; if even that does not end it, it
- *   is left behind, with a report.
+ * What keeps it right:
+ *
+ * - The monitor is a fresh image of the program, executed from a sealed copy in
+ *   memory with one word and an empty environment.  So the memory of a process
+ *   that enters holds nothing of the caller's, and nobody can write to its
+ *   file.
+ * - A machine's system call filters are the machine's code: they can answer any
+ *   call with 0 or an error without making it.  So everything that protects the
+ *   host is done before they are applied, and no result is trusted afterwards.
+ * - Whoever waits for a process that uses the machine's files has a deadline.
+ *   Then the process is killed; if even that does not end it, it is left behind
+ *   with a report.
  */
 
-/* What the monitor shares with an intermediate, but not with the command. */
+/* Memory of the monitor and an intermediate; the command does not have it. */
 struct page {
-	volatile int	step;		/* the one under way */
-	volatile int	error;		/* errno of that, if it has failed */
-	volatile pid_t	tracer;
+	volatile int	step;		/* the current one */
+	volatile int	error;		/* errno of that step if it failed */
+	volatile pid_t	tracer;		/* of the leader; 0: none */
 	volatile pid_t	command;	/* its number; the kernel writes it */
 };
 
 /*
- * An order, as it stands in memory: this, then the leader's groups, then the
- * words of the command, each with its NUL.  Its descriptors come beside it.
+ * An order.  It is sent as a file in memory that contains this, then the
+ * leader's groups, then all words of the command, each with its NUL.  The
+ * descriptors are sent beside the file.
  */
 struct order {
 	int		 id;
@@ -5047,42 +5089,42 @@ struct order {
 	struct winsize	 size;
 	bool		 has_modes, has_size;
 	size_t		 argv_count, defaults_count, variables_count;
-	char		**environment;	/* room for it */
+	char		**environment;	/* room for the command's */
 };
 
-#define ORDER_WORDS	4	/* before those that are counted */
+#define ORDER_WORDS	4	/* single words, before the lists */
 
 #define ACCOUNT_VARIABLES	5	/* HOME and others */
 
-/* What an intermediate works with. */
+/* The state of an intermediate. */
 struct intermediate {
 	struct order	*order;
 	struct page	*page;
 	int		 channel;
 	int64_t		 deadline;
-	int		 oom_score;	/* its own file */
+	int		 oom_score;	/* its own oom_score_adj, to write to */
 	int		 tty;		/* 0, 1 or 2; -1: none */
 	struct account	 account;
-	uint64_t	 capabilities;	/* until the filters are there */
+	uint64_t	 capabilities;	/* kept until the filters are applied */
 	size_t		 group_count;	/* of the account */
 	gid_t		 groups[GROUPS_MAX];
-	/* The environment: those of the order, and those of the account. */
+	/* The command's environment; variables describe the account. */
 	char		**environment;
 	char		 variables[ACCOUNT_VARIABLES][ACCOUNT_TEXT_MAX + 16];
 };
 
 /* ---- entry: reading ------------------------------------------------ */
 
-/* Opens the folder or file that it takes to join a cgroup of the leader's. */
+/* Opens the folder (v2) or file (v1) by which a leader's cgroup is joined. */
 static int
 entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
     struct entry *entry)
 {
-	/* A hierarchy that has but a name confines nobody. */
+	/* A hierarchy without a controller has a name and confines nobody. */
 	bool named = strncmp(line->hierarchy, "name=", 5) == 0;
 	int fd, procs;
 
-	/* On a host of v2 it is one that nobody uses. */
+	/* On a host of cgroup v2 nobody uses it. */
 	if (named && fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
 		return 0;
 	fd = cgroup_open(host, line);
@@ -5111,8 +5153,8 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
 }
 
 /*
- * Opens those of all hierarchies in which the leader's cgroup is not ours.
- * Both files list the hierarchies in the same order.
+ * Opens the leader's cgroups that differ from ours, in all hierarchies.  Both
+ * files list the hierarchies in the same order.
  */
 static int
 entry_open_cgroups(const struct host *host, struct stream *theirs,
@@ -5136,9 +5178,9 @@ entry_open_cgroups(const struct host *host, struct stream *theirs,
 }
 
 /*
- * Fails with ESTALE if the leader has left the user namespace of entry.  It
- * never comes back into one, nor gets back what it has given up there; so where
- * nothing differs, all that was read meanwhile was of one moment.
+ * Fails with ESTALE if the leader has left the user namespace of entry.  A
+ * process can never return to a user namespace, nor get back what it has given
+ * up.  So if nothing has changed, all facts read so far belong together.
  */
 static int
 entry_verify_namespace(int proc, const struct entry *entry)
@@ -5154,8 +5196,8 @@ entry_verify_namespace(int proc, const struct entry *entry)
 }
 
 /*
- * Fails with EAGAIN while the leader is what systemd-nspawn makes the init of:
- * it has yet to give up what the machine is not to have.
+ * Fails with EAGAIN while the leader still runs systemd-nspawn's own program:
+ * it has not yet given up the rights that the machine must not have.
  */
 static int
 entry_read_start(const struct host *host, const struct command *command,
@@ -5173,8 +5215,8 @@ entry_read_start(const struct host *host, const struct command *command,
 
 /*
  * Opens the namespaces to be joined.  Root of the initial user namespace can
- * join those that it is in already, but for that of users itself; who is root
- * of another may not.
+ * join again a namespace that it is in already, except its user namespace.
+ * Root of another user namespace cannot, so there all are compared.
  */
 static int
 entry_read_namespaces(const struct host *host, const struct command *command,
@@ -5191,7 +5233,7 @@ entry_read_namespaces(const struct host *host, const struct command *command,
 	    1u << NAMESPACE_USER : NAMESPACES_ALL, entry->namespaces);
 }
 
-/* Opens a file of the leader's below proc. */
+/* Opens a file of the leader below proc. */
 static int
 entry_open_file(const struct host *host, const struct entry *entry,
     const char *file, int flags)
@@ -5213,7 +5255,7 @@ entry_read_root(const struct host *host, const struct command *command,
 	return entry->root == -1 ? -1 : 0;
 }
 
-/* Opens the text that tells what the leader's user ids are outside. */
+/* Opens the map of the leader's user namespace, see id_to_host(). */
 static int
 entry_read_ids(const struct host *host, const struct command *command,
     struct entry *entry)
@@ -5245,7 +5287,7 @@ entry_read_groups(const struct host *host, const struct command *command,
 	    &entry->groups, &entry->group_count);
 }
 
-/* Lets go of all that it takes to join the leader's cgroups. */
+/* Closes what was opened to join the leader's cgroups. */
 static void
 entry_close_cgroups(struct entry *entry)
 {
@@ -5262,7 +5304,7 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 	int n = -1;
 
 	(void)command;
-	/* It may leave one, which is then removed, while we look. */
+	/* ENOENT: it has left a cgroup, which was then removed. */
 	for (int i = 0; i < CGROUP_TRIES && (i == 0 || errno == ENOENT); i++) {
 		if (proc_stream(host->proc, entry->leader.pid, "cgroup",
 		    &theirs) == -1)
@@ -5280,10 +5322,10 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 	return n;
 }
 
-/* What is read of a leader, in this order; the words stand behind "cannot". */
+/* What is read of a leader, in this order; a message says "cannot" + words. */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
-	bool	 confining;		/* not for a privileged command */
+	bool	 confining;	/* not done for a privileged command */
 	int	(*read)(const struct host *host, const struct command *command,
 		    struct entry *entry);
 } readings[] = {
@@ -5330,7 +5372,7 @@ entry_read(const struct host *host, const struct machine *machine,
 		if (e.confined || !readings[i].confining)
 			n = readings[i].read(host, command, &e);
 	}
-	/* What was read is the leader's if it lives still. */
+	/* If the leader is still alive, what was read is its own. */
 	error = errno;
 	alive = process_alive(&machine->leader);
 	if (n == 0 && alive) {
@@ -5359,11 +5401,11 @@ entry_close(struct entry *entry)
 }
 /* ---- entry: the sealed copy ---------------------------------------- */
 
-/* F_SEAL_WRITE can fail where a page happens to be in other use, too. */
+/* Not F_SEAL_WRITE: that fails if the kernel still uses one of the pages. */
 #define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
 			LINUX_F_SEAL_FUTURE_WRITE)
 
-/* True if the program of this process is such a copy. */
+/* True if this process runs a sealed copy. */
 static bool
 self_is_sealed(void)
 {
@@ -5380,7 +5422,7 @@ sys_memfd_create(const char *name, unsigned flags)
 	return (int)syscall(SYS_memfd_create, name, flags);
 }
 
-/* Copies a file into memory that nobody can write to. */
+/* Copies a file to a memfd and seals it: then nobody can write to it. */
 static int
 sealed_copy(int file)
 {
@@ -5443,8 +5485,9 @@ packet_send(int channel, const void *data, size_t size, const int *fds,
 }
 
 /*
- * Takes a packet of just that size, and the descriptors that come with it.
+ * Takes a packet of exactly this size, and the descriptors that come with it.
  * errors   ECONNRESET  when the other side has ended
+ *          EMFILE      when there were too few free descriptors
  */
 static int
 packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
@@ -5460,7 +5503,7 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 	*count = 0;
 	do {
 		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-		/* Who has ended has not read all; what it has sent is there. */
+		/* The other side has not read all: what it sent is there. */
 		reset = n == -1 && errno == ECONNRESET && !reset;
 	} while (reset || (n == -1 && errno == EINTR));
 	if (n == -1)
@@ -5475,19 +5518,22 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 	for (size_t i = 0; i < *count; i++)
 		fd_close(&fds[i]);
 	*count = 0;
-	/* Without a place for a descriptor the kernel leaves it out. */
+	/* The kernel drops descriptors for which there is no free number. */
 	errno = n == 0 ? ECONNRESET : EMFILE;
 	return -1;
 }
 
-/* What a monitor is told: an order, which comes in memory, or a signal. */
+/* What is sent to a monitor: an order, in a file in memory, or a signal. */
 struct instruction {
 	int	id;
 	int	signal;		/* 0: an order */
 	size_t	pointers;	/* of an order, see order_pointers() */
 };
 
-/* Lists the places of all descriptors of an order.  Says how many. */
+/*
+ * Lists where an order keeps its descriptors.
+ * Returns  how many there are
+ */
 static size_t
 order_fds(struct order *order, int *slots[PACKET_FDS_MAX])
 {
@@ -5525,7 +5571,7 @@ struct memory {
 	char	buffer[4096];
 };
 
-/* Writes what has been gathered. */
+/* Writes the buffer to the file. */
 static void
 memory_flush(struct memory *memory)
 {
@@ -5561,7 +5607,7 @@ memory_write(struct memory *memory, const void *data, size_t size)
 	}
 }
 
-/* Writes words, each with its NUL; a missing one is empty. */
+/* Writes words, each with its NUL; NULL becomes an empty word. */
 static void
 memory_write_words(struct memory *memory, const char *const *words,
     size_t count)
@@ -5573,7 +5619,7 @@ memory_write_words(struct memory *memory, const char *const *words,
 	}
 }
 
-/* Makes an order for memory, in which no address of ours stands. */
+/* Makes an order to be sent: without addresses of our memory. */
 static void
 order_make(int id, const struct entry *entry, const struct command *command,
     struct order *order)
@@ -5600,7 +5646,11 @@ order_make(int id, const struct entry *entry, const struct command *command,
 	c->size = NULL;
 }
 
-/* Lists the descriptors of an order, which become places in that list. */
+/*
+ * Lists the descriptors of an order from fds[1] on; in the order itself each is
+ * replaced by its place in that list.
+ * Returns  the length of the list, with fds[0]
+ */
 static size_t
 order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 {
@@ -5639,7 +5689,10 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
-/* Counts the pointers to words that an order needs, and ends of lists. */
+/*
+ * Counts the pointers that an order needs for its words and for the command's
+ * environment, with the NULL at the end of each list.
+ */
 static size_t
 order_pointers(const struct order *order)
 {
@@ -5659,7 +5712,7 @@ order_send(int channel, int id, const struct entry *entry,
 	struct order order;
 	size_t count;
 
-	/* In memory an empty one would be none. */
+	/* In the file an empty word stands for NULL. */
 	if ((command->user != NULL && *command->user == '\0') ||
 	    (command->group != NULL && *command->group == '\0')) {
 		errno = EINVAL;
@@ -5710,7 +5763,10 @@ report_send(int channel, const struct entry_report *report, int fd)
 	    fd == -1 ? 0 : 1);
 }
 
-/* Steps over the words in memory.  The last of them is followed by NULL. */
+/*
+ * Lists count words of text, with NULL at the end, at *place.  Moves both
+ * *place and *text on.
+ */
 static char *const *
 words_read(char ***place, size_t count, char **text)
 {
@@ -5725,7 +5781,7 @@ words_read(char ***place, size_t count, char **text)
 	return words;
 }
 
-/* A word that may be missing. */
+/* Reads one word and moves *text on; an empty word is NULL. */
 static const char *
 word_read(char **text)
 {
@@ -5735,16 +5791,19 @@ word_read(char **text)
 	return *word == '\0' ? NULL : word;
 }
 
-/* An order that has been received, and what belongs to it. */
+/* A received order, with its memory and its descriptors. */
 struct received {
 	char		*memory;	/* MAP_FAILED: not yet read */
-	size_t		 size;
-	struct order	*order;		/* in there */
+	size_t		 size;		/* of memory */
+	struct order	*order;		/* points into memory */
 	int		 fds[PACKET_FDS_MAX];
 	size_t		 fd_count;
 };
 
-/* Makes the order in memory whole again; for the words there is room. */
+/*
+ * Puts descriptors and pointers back into the received order.
+ *   words    room for the pointers
+ */
 static void
 received_complete(struct received *received, char **words)
 {
@@ -5772,8 +5831,8 @@ received_complete(struct received *received, char **words)
 }
 
 /*
- * Reads the order that has come in memory, into memory of our own: a machine
- * sees the files that a command has mapped.
+ * Reads the order from its file into private memory.  It is not mapped, because
+ * a machine sees the files that a command has mapped.
  */
 static int
 received_read(struct received *received, size_t pointers)
@@ -5785,7 +5844,7 @@ received_read(struct received *received, size_t pointers)
 	if (fstat(received->fds[0], &st) == -1 ||
 	    st.st_size < (off_t)sizeof(struct order))
 		return -1;
-	/* The pointers, which are to be aligned, come first. */
+	/* The pointers come first; an even number keeps the order aligned. */
 	length = (pointers + 1) / 2 * 2 * sizeof(char *);
 	received->size = length + (size_t)st.st_size;
 	received->memory = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
@@ -5807,7 +5866,7 @@ received_read(struct received *received, size_t pointers)
 	return 0;
 }
 
-/* Forgets an order: what concerns one machine never gets into another. */
+/* Forgets an order, so that nothing of one machine gets into another. */
 static void
 received_close(struct received *received)
 {
@@ -5821,11 +5880,12 @@ received_close(struct received *received)
 /* ---- entry: the command -------------------------------------------- */
 
 /*
- * From here on only what harms the machine alone may depend on an answer of
- * the kernel's; and nothing may be tried until it succeeds.
+ * The machine's filters are applied now, and can fake the result of any system
+ * call.  So a wrong result may harm only the machine, and nothing may be
+ * repeated until it succeeds.
  */
 
-/* Takes signals as a login would; the monitor has ignored none. */
+/* Unblocks all signals; the monitor has given them their default action. */
 static void
 signals_unblock(void)
 {
@@ -5834,7 +5894,7 @@ signals_unblock(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
-/* Says why there is no command, and ends; stdio(3) might try for ever. */
+/* Prints why there is no command, and ends.  stdio(3) might retry for ever. */
 static _Noreturn void
 command_fail(const struct intermediate *i, const char *what, const char *name,
     int status)
@@ -5850,7 +5910,7 @@ command_fail(const struct intermediate *i, const char *what, const char *name,
 	sys_exit(status);
 }
 
-/* Executes the command, or says why that cannot be done. */
+/* Executes the command, or prints why that failed. */
 static _Noreturn void
 command_exec(const struct intermediate *i)
 {
@@ -5866,7 +5926,7 @@ command_exec(const struct intermediate *i)
 		text_format(login, sizeof(login), "-%s", path_base(shell));
 		execv(shell, words);
 	}
-	if (errno == 0)		/* it was not even tried */
+	if (errno == 0)		/* a filter has faked the call */
 		errno = EPERM;
 	command_fail(i, "execute ", name,
 	    errno == ENOENT || errno == ENOTDIR ?
@@ -5874,8 +5934,8 @@ command_exec(const struct intermediate *i)
 }
 
 /*
- * The command's life until its exec.  It is the machine's from its first
- * moment, and from that at which it takes signals one can end it.
+ * The command until its exec.  It belongs to the machine from the start, and
+ * signals can end it from signals_unblock() on.
  */
 static _Noreturn void
 command_main(const struct intermediate *i)
@@ -5885,7 +5945,7 @@ command_main(const struct intermediate *i)
 	setsid();
 	if (i->tty != -1 && ioctl(i->tty, TIOCSCTTY, 0) == -1)
 		command_fail(i, "take the terminal", "", ENTRY_STATUS_FAILED);
-	/* Whoever kills even the monitor does not want the command to go on. */
+	/* If even the monitor is killed, the command must not go on. */
 	if (!command->detached)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signals_unblock();
@@ -5902,8 +5962,8 @@ command_main(const struct intermediate *i)
 /* ---- entry: the intermediate --------------------------------------- */
 
 /*
- * Raw, since a libc's own would look after threads, of which there are none.
- * On some machines the older ones have numbers of 16 bits.
+ * System calls, because those of a libc do work for threads, and we have none.
+ * Some architectures have older calls, too, with ids of 16 bits.
  */
 #ifdef SYS_setresuid32
 #define LINUX_SETRESUID	SYS_setresuid32
@@ -5934,8 +5994,9 @@ sys_setgroups(size_t count, const gid_t *groups)
 }
 
 /*
- * In a session of its own before anything is the machine's: the command might
- * not get one, and then its signals must reach nobody else.
+ * Makes a session before anything belongs to the machine.  Its filters may keep
+ * the command from making one, and then a signal to the process group must
+ * reach nobody else.
  */
 static int
 session_leave(struct intermediate *i)
@@ -5945,7 +6006,7 @@ session_leave(struct intermediate *i)
 	    -1 : 0;
 }
 
-/* Joins the groups of cgroup v1; in v2 it has been made in the right one. */
+/* Joins the cgroups of v1; that of v2 it is in since its fork. */
 static int
 cgroups_join(struct intermediate *i)
 {
@@ -5966,7 +6027,7 @@ oom_score_write(int fd, int score)
 	return write(fd, text, length) == -1 ? -1 : 0;
 }
 
-/* Where the machine has no memory left, this process is to be killed first. */
+/* Makes this process the first to be killed if memory runs out. */
 static int
 oom_score_raise(struct intermediate *i)
 {
@@ -5983,24 +6044,24 @@ scheduling_apply(struct intermediate *i)
 	return syscall(SYS_sched_setaffinity, 0, c->processors_size,
 	    c->processors) == -1 ||
 	    syscall(SYS_sched_setattr, 0, &c->scheduling, 0) == -1 ||
-	    /* Of some policies that does not set it. */
+	    /* For some policies sched_setattr() does not set this. */
 	    setpriority(PRIO_PROCESS, 0, c->nice) == -1 ||
 	    syscall(SYS_ioprio_set, LINUX_IOPRIO_WHO_PROCESS, 0,
 	    c->io_priority) == -1 ||
 	    syscall(SYS_personality, c->personality) == -1 ? -1 : 0;
 }
 
-/* Leaves the caller's session keyring for an empty one. */
+/* Replaces the caller's session keyring by an empty one. */
 static int
 keyring_leave(struct intermediate *i)
 {
 	(void)i;
-	/* Without keyrings, or where they are forbidden, nobody has one. */
+	/* Where keyrings are missing or forbidden there is none to leave. */
 	return syscall(SYS_keyctl, LINUX_KEYCTL_JOIN_SESSION, NULL) != -1 ||
 	    errno == ENOSYS || errno == EPERM ? 0 : -1;
 }
 
-/* A caller's rules on what root is do not hold for the command. */
+/* Resets the caller's securebits: the command has root's usual rights. */
 static int
 securebits_reset(struct intermediate *i)
 {
@@ -6009,7 +6070,7 @@ securebits_reset(struct intermediate *i)
 	    prctl(PR_SET_SECUREBITS, 0) == 0 ? 0 : -1;
 }
 
-/* Has the next exec give this process the leader's label. */
+/* Sets the leader's label for the next exec. */
 static int
 label_apply(struct intermediate *i)
 {
@@ -6019,7 +6080,7 @@ label_apply(struct intermediate *i)
 
 	if (*label == '\0')
 		return 0;
-	/* AppArmor's may stand behind another module's. */
+	/* attr/exec may belong to another module than AppArmor. */
 	fd = strncmp(label, "exec ", 5) != 0 ? -1 :
 	    open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
@@ -6031,7 +6092,7 @@ label_apply(struct intermediate *i)
 	return n == -1 ? -1 : 0;
 }
 
-/* Who traces the process, as far as we see it; 0: nobody. */
+/* Returns the tracer of a process, or 0 if we see none. */
 static pid_t
 tracer_of(const struct process *process)
 {
@@ -6043,12 +6104,13 @@ tracer_of(const struct process *process)
 	return status.tracer;
 }
 
-/* Of an intermediate, whose memory its children share: not on the stack. */
+/* What filters_fetch() copies and filters_apply() applies. */
 static struct filters intermediate_filters;
 
 /*
- * Somebody who traces the leader is waited for until the deadline, but not long
- * where we see nobody: then it may be another reason.
+ * Copies the leader's filters.  Waits for a tracer of the leader until the
+ * deadline; but only for a short time if we see no tracer, because the reason
+ * may be another one.
  */
 static int
 filters_fetch(struct intermediate *i)
@@ -6073,9 +6135,8 @@ filters_fetch(struct intermediate *i)
 }
 
 /*
- * Fails if what was read of the leader is not of one moment.  The filters have
- * been copied: those that are older than a change of namespaces or privileges
- * were made by somebody who had what we have in mind.
+ * Fails with ESTALE if the leader has changed since it was read.  Otherwise the
+ * filters that were copied and the rest of its confinement belong together.
  */
 static int
 leader_verify(struct intermediate *i)
@@ -6101,8 +6162,8 @@ leader_verify(struct intermediate *i)
 }
 
 /*
- * Opens a file of the machine, or of ours where its root is not entered.  What
- * is no file there is as good as an empty one.
+ * Opens a file of the machine, or of the host if the machine's root is not
+ * entered.  A missing file, or what is not a regular file, counts as empty.
  */
 static int
 account_file_open(const struct intermediate *i, const char *path,
@@ -6119,11 +6180,11 @@ account_file_open(const struct intermediate *i, const char *path,
 	    errno != ENXIO &&
 	    (errno != ENOSYS || i->order->command.user != NULL))
 		return -1;
-	stream_of_fd(fd, stream);	/* of -1: an empty text */
+	stream_of_fd(fd, stream);	/* -1 makes an empty text */
 	return 0;
 }
 
-/* Makes up a user who is not in the machine's passwd. */
+/* Makes an account that is not in the machine's passwd. */
 static void
 account_make(uid_t uid, const char *name, const char *home,
     struct account *account)
@@ -6134,8 +6195,8 @@ account_make(uid_t uid, const char *name, const char *home,
 }
 
 /*
- * Makes up the user who: root is one even where no passwd says so, and with a
- * group every number is.
+ * Makes the account of a user who is not in the machine's passwd: root always
+ * exists and, if a group is given, every number does.
  */
 static int
 account_make_for(const struct command *command, const char *who,
@@ -6179,7 +6240,7 @@ account_find(struct intermediate *i)
 	return n;
 }
 
-/* Finds the group that is asked for. */
+/* Finds the group that was given, if one was. */
 static int
 group_find(struct intermediate *i)
 {
@@ -6196,7 +6257,7 @@ group_find(struct intermediate *i)
 	return n;
 }
 
-/* Finds the groups of a user who is asked for; else the leader's will do. */
+/* Finds the groups of a user who was given; others have the leader's groups. */
 static int
 groups_find(struct intermediate *i)
 {
@@ -6214,7 +6275,7 @@ groups_find(struct intermediate *i)
 	return n == -1 ? -1 : 0;
 }
 
-/* True for an errno that says that there is not enough of something now. */
+/* True for an errno that says that something is short now. */
 static bool
 error_is_short(int error)
 {
@@ -6241,7 +6302,7 @@ terminal_own(struct intermediate *i)
 	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
 }
 
-/* Makes the terminal's settings those of the order. */
+/* Gives a terminal the modes and size of the order. */
 static int
 terminal_set(int slave, const struct command *command)
 {
@@ -6252,8 +6313,9 @@ terminal_set(int slave, const struct command *command)
 }
 
 /*
- * Makes a terminal for the command, one of the host's if the machine has none,
- * and reports it.  It is put in the place of fds.
+ * Makes a terminal for the command, on the host if the machine has no devpts,
+ * and reports its master.  Its slave replaces those descriptors of the command
+ * that are to be a terminal.
  */
 static int
 terminal_make(struct intermediate *i)
@@ -6266,7 +6328,7 @@ terminal_make(struct intermediate *i)
 	if (command->terminal == 0)
 		return 0;
 	master = pty_open(root);
-	/* What we run short of is not the machine's lack. */
+	/* If something is short, the machine does not lack a devpts. */
 	report.foreign = master == -1 && root != -1 && !error_is_short(errno);
 	if (report.foreign)
 		master = pty_open(-1);
@@ -6285,7 +6347,7 @@ terminal_make(struct intermediate *i)
 }
 
 /*
- * Opens a null device whose file is nobody else's.
+ * Makes and opens a null device on a new file system that nobody else sees.
  * source   fsopen(2), fsmount(2)
  */
 static int
@@ -6308,7 +6370,7 @@ null_make(void)
 	return fd;
 }
 
-/* True for a descriptor of the null device. */
+/* True if a descriptor is of a null device. */
 static bool
 is_null(int fd)
 {
@@ -6338,9 +6400,8 @@ null_open(int root)
 }
 
 /*
- * Puts another null device in the place of the host's: root of a machine
- * without a user namespace can change the mode and the owner of each file that
- * it has.
+ * Replaces the host's null device: root of a machine without a user namespace
+ * can change the mode and owner of any file that it has open.
  */
 static int
 null_replace(struct intermediate *i)
@@ -6360,7 +6421,7 @@ null_replace(struct intermediate *i)
 	return 0;
 }
 
-/* Puts the command's descriptors in their places, above which is the rest. */
+/* Makes the command's descriptors 0, 1 and 2; all others are above these. */
 static int
 descriptors_place(struct intermediate *i)
 {
@@ -6370,7 +6431,7 @@ descriptors_place(struct intermediate *i)
 	return 0;
 }
 
-/* Sets NAME=VALUE; of an older one only what is kept. */
+/* Sets NAME=VALUE; if it is already set and kept is true, that stays. */
 static void
 variable_set(struct intermediate *i, char *variable, bool kept)
 {
@@ -6383,7 +6444,7 @@ variable_set(struct intermediate *i, char *variable, bool kept)
 		*place = variable;
 }
 
-/* Sets those that describe the account. */
+/* Sets the variables that describe the account. */
 static void
 variables_set_account(struct intermediate *i)
 {
@@ -6395,7 +6456,7 @@ variables_set_account(struct intermediate *i)
 		{ "LOGNAME", account->name }, { "SHELL", account->shell },
 		{ "container", "systemd-nspawn" },
 	};
-	/* The last is for who sees the machine's files. */
+	/* The last one is only set for a command in the machine's root. */
 	int count = i->order->entry.root != -1 ? ACCOUNT_VARIABLES :
 	    ACCOUNT_VARIABLES - 1;
 
@@ -6406,7 +6467,7 @@ variables_set_account(struct intermediate *i)
 	}
 }
 
-/* Completes the environment, which is empty until now. */
+/* Makes the environment, which is empty so far. */
 static int
 environment_apply(struct intermediate *i)
 {
@@ -6414,7 +6475,7 @@ environment_apply(struct intermediate *i)
 	const struct command *command = &i->order->command;
 
 	umask(022);
-	/* Room for all is behind the words of the order. */
+	/* order_pointers() has counted the room for all of them. */
 	for (char *const *v = command->defaults; *v != NULL; v++)
 		variable_set(i, *v, false);
 	variable_set(i, path, i->order->entry.root == -1);
@@ -6426,8 +6487,8 @@ environment_apply(struct intermediate *i)
 }
 
 /*
- * Takes the leader's limits upon itself.  Without CAP_SYS_RESOURCE one that is
- * lower already stays.
+ * Sets the leader's limits.  A lower limit stays where we may not raise it:
+ * that needs CAP_SYS_RESOURCE.
  */
 static int
 limits_apply(struct intermediate *i)
@@ -6441,7 +6502,7 @@ limits_apply(struct intermediate *i)
 	return 0;
 }
 
-/* Leaves the caller's groups for the leader's; a user namespace may forbid. */
+/* Sets the leader's groups, before a user namespace can forbid it. */
 static int
 groups_apply(struct intermediate *i)
 {
@@ -6449,7 +6510,10 @@ groups_apply(struct intermediate *i)
 	    i->order->entry.groups);
 }
 
-/* Joins the namespaces but that of users.  The step is the one that fails. */
+/*
+ * Joins all namespaces except the user namespace.  If one fails, the step names
+ * it.
+ */
 static int
 namespaces_join_first(struct intermediate *i)
 {
@@ -6463,7 +6527,7 @@ namespaces_join_first(struct intermediate *i)
 	return n;
 }
 
-/* After that of users it could not be lowered any more. */
+/* Before the user namespace is joined: after that it could not be lowered. */
 static int
 oom_score_apply(struct intermediate *i)
 {
@@ -6479,7 +6543,7 @@ user_namespace_join(struct intermediate *i)
 	return fd == -1 ? 0 : setns(fd, CLONE_NEWUSER);
 }
 
-/* The leader may have changed its root since the machine's start. */
+/* Takes the leader's root, which need not be that of its mount namespace. */
 static int
 root_change(struct intermediate *i)
 {
@@ -6497,8 +6561,8 @@ root_become(struct intermediate *i)
 }
 
 /*
- * Takes all other capabilities out of what this process can ever have.  First,
- * since it needs a capability that a change of user takes away.
+ * Drops all other capabilities from the bounding set.  Before the change of
+ * user, which takes away the capability that this needs.
  */
 static int
 bounding_apply(struct intermediate *i)
@@ -6510,7 +6574,7 @@ bounding_apply(struct intermediate *i)
 		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1) {
 			if (errno != EINVAL)
 				return -1;
-			break;		/* the last of this kernel */
+			break;		/* this kernel has no more of them */
 		}
 	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1 ||
 	    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == -1 ? -1 : 0;
@@ -6520,14 +6584,14 @@ bounding_apply(struct intermediate *i)
 static int
 account_apply(struct intermediate *i)
 {
-	/* There are none any more; a user namespace may forbid to say so. */
+	/* Without groups there is nothing to do: it has none already. */
 	return (i->group_count != 0 &&
 	    sys_setgroups(i->group_count, i->groups) == -1) ||
 	    sys_setresgid(i->account.gid) == -1 ||
 	    sys_setresuid(i->account.uid) == -1 ? -1 : 0;
 }
 
-/* Keeps no capability but those of set; what it has not it does not get. */
+/* Drops all capabilities that are not in set; adds none. */
 static int
 capabilities_set(uint64_t set)
 {
@@ -6549,7 +6613,7 @@ capabilities_set(uint64_t set)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
-/* What the command is to have in the end. */
+/* Returns the capabilities of the command. */
 static uint64_t
 capabilities_final(const struct intermediate *i)
 {
@@ -6558,9 +6622,9 @@ capabilities_final(const struct intermediate *i)
 }
 
 /*
- * Gives up the capabilities that the command is not to have, but for the one
- * that the filters need.  They may fake its giving up; but who makes such a
- * filter, in this user namespace and without no_new_privs, had it, too.
+ * Drops the capabilities that the command must not have, except the one that is
+ * needed to apply filters.  A filter can fake that this one is dropped later;
+ * but without no_new_privs only a process that had it could make that filter.
  */
 static int
 capabilities_apply(struct intermediate *i)
@@ -6576,7 +6640,7 @@ capabilities_apply(struct intermediate *i)
 	return c->no_new_privs ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
 }
 
-/* Nobody else's eyes, and nothing of the host's open but 0, 1 and 2. */
+/* Nobody may look into this process, and only 0, 1 and 2 stay open. */
 static int
 process_seal(struct intermediate *i)
 {
@@ -6608,8 +6672,9 @@ filters_apply(struct intermediate *i)
 }
 
 /*
- * Makes the command, as a child of the monitor.  Which of the two this is
- * tells memory that only the kernel writes to, and only in the child.
+ * Forks the command, as a child of the monitor.  A filter can fake the result,
+ * so the child is recognised by own: only the kernel writes to it, and only in
+ * the child.
  */
 static int
 command_make(struct intermediate *i)
@@ -6620,7 +6685,7 @@ command_make(struct intermediate *i)
 	if (i->capabilities != capabilities_final(i))
 		capabilities_set(capabilities_final(i));
 	errno = 0;
-	/* The last two are the child's place, and unused; or the other way. */
+	/* One of the last two is used: which one depends on the processor. */
 	n = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID |
 	    CLONE_CHILD_SETTID | SIGCHLD, 0, &i->page->command, &own, &own);
 	if (own != 0)
@@ -6630,14 +6695,11 @@ command_make(struct intermediate *i)
 	return 0;
 }
 
-/*
- * What an intermediate does, in this order; the words stand behind "cannot".
- * Some steps are not for a privileged command.
- */
+/* What an intermediate does, in this order; a message says "cannot" + words. */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
 	int	(*apply)(struct intermediate *i);
-	bool	 confining;
+	bool	 confining;	/* not done for a privileged command */
 } steps[] = {
 	{ "make a process for the way in", NULL, false },
 	{ "leave the caller's session", session_leave, false },
@@ -6670,7 +6732,7 @@ static const struct {
 	{ "drop the capabilities its leader lacks",
 	    capabilities_apply, true },
 	{ "leave the host's descriptors", process_seal, false },
-	/* From here on all that the kernel says may be the machine's word. */
+	/* From here on the machine's filters can fake any result. */
 	{ "apply the filters of its leader", filters_apply, true },
 	{ "make a process in it", command_make, false },
 	{ "execute the command", NULL, false },
@@ -6678,11 +6740,11 @@ static const struct {
 
 #define STEPS		((int)(sizeof(steps) / sizeof(steps[0])))
 
-/* As reports have it: behind those of entry_read(). */
+/* The steps of a report: after those of entry_read(). */
 #define STEP_FIRST	READINGS
 #define STEP_EXECUTE	(READINGS + STEPS - 1)
 
-/* An intermediate's life. */
+/* Runs all steps of an intermediate, and ends. */
 static _Noreturn void
 intermediate_main(struct intermediate *i)
 {
@@ -6702,25 +6764,25 @@ intermediate_main(struct intermediate *i)
 /* ---- entry: the monitor -------------------------------------------- */
 
 enum stage {
-	STAGE_ENTERING,		/* an intermediate is on its way */
-	STAGE_STARTING,		/* the command exists; is it executed yet? */
-	STAGE_RUNNING,
-	STAGE_HUNG_UP,		/* and is to end by itself */
-	STAGE_KILLED,		/* and is waited for only a little */
-	STAGE_HELD,		/* has ended, but its tracer must let it go */
+	STAGE_ENTERING,		/* the intermediate is running */
+	STAGE_STARTING,		/* the command exists, before its exec */
+	STAGE_RUNNING,		/* the command has been executed */
+	STAGE_HUNG_UP,		/* it got HUP, and is given time to end */
+	STAGE_KILLED,		/* it got KILL */
+	STAGE_HELD,		/* it has ended, but a tracer holds it */
 };
 
-/* What the monitor knows of an order; the process is the one it waits for. */
+/* An order that is being carried out. */
 struct job {
 	int		 id;
 	bool		 detached;
 	enum stage	 stage;
-	struct process	 process;
+	struct process	 process;	/* the intermediate or the command */
 	struct page	*page;		/* NULL: the intermediate has ended */
 	int64_t		 deadline;	/* of the stage */
 	int64_t		 entry_deadline;
-	int		 signal;	/* that ended the way in; 0: none */
-	bool		 stopped;	/* the command is to be, at first */
+	int		 signal;	/* came before the command; 0: none */
+	bool		 stopped;	/* the command is to start stopped */
 	bool		 reaped;	/* only its process group is left */
 };
 
@@ -6730,7 +6792,7 @@ struct jobs {
 	size_t		 count;
 	int		 channel;	/* -1: the caller has ended */
 	int		 error;		/* why no order can be taken; or 0 */
-	bool		 last;		/* no order comes any more */
+	bool		 last;		/* no more orders come */
 	struct received	 received;	/* the order that came last */
 	struct job	 jobs[JOBS_MAX];
 	struct pollfd	 fds[JOBS_MAX + 1];
@@ -6743,7 +6805,7 @@ struct linux_clone_args {
 	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
-/* The same as sys_fork(), but the child is in the folder of cgroup v2. */
+/* Like sys_fork(), but the child is in that cgroup of v2. */
 static pid_t
 fork_into(int cgroup)
 {
@@ -6756,7 +6818,7 @@ fork_into(int cgroup)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-/* Before Linux 5.7 a process can only join a cgroup itself. */
+/* Joins a cgroup of v2 after the fork, for fork_into() needs Linux 5.7. */
 static void
 cgroup_join_late(int cgroup, struct page *page)
 {
@@ -6767,7 +6829,7 @@ cgroup_join_late(int cgroup, struct page *page)
 	fd_close(&procs);
 }
 
-/* Opens the leader's cgroup of v2 once more, in the place of the descriptor. */
+/* Opens the leader's cgroup of v2 again, under the descriptor of entry. */
 static int
 entry_reopen_cgroup(const struct entry *entry)
 {
@@ -6793,8 +6855,8 @@ entry_reopen_cgroup(const struct entry *entry)
 }
 
 /*
- * Makes the intermediate.  A PID 1 that has just been started may have moved
- * on to another cgroup, and left one in which no process may be.
+ * Forks the intermediate.  A PID 1 that has just been started may have moved to
+ * another cgroup, so that its old one cannot have processes any more.
  */
 static pid_t
 intermediate_fork(const struct entry *entry, struct page *page)
@@ -6814,7 +6876,7 @@ intermediate_fork(const struct entry *entry, struct page *page)
 		}
 		pid = fork_into(entry->cgroup);
 	}
-	/* Before Linux 5.7, or where clone3(2) is forbidden. */
+	/* Linux before 5.7, or clone3(2) is forbidden. */
 	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
 	    errno == EINVAL || errno == E2BIG)) {
 		pid = sys_fork();
@@ -6825,8 +6887,8 @@ intermediate_fork(const struct entry *entry, struct page *page)
 }
 
 /*
- * Tells the caller.  Where that has ended nobody needs to know; if it cannot be
- * told for another reason, it hears that the monitor has ended.
+ * Sends a report to the caller, if that has not ended.  If this fails for
+ * another reason, the monitor ends, and the caller notices that.
  */
 static void
 jobs_report(const struct jobs *jobs, const struct entry_report *report)
@@ -6837,7 +6899,7 @@ jobs_report(const struct jobs *jobs, const struct entry_report *report)
 		sys_exit(EXIT_FAILURE);
 }
 
-/* Reports on a job; status is that of the process that has just ended. */
+/* Reports on a job; status is that of its process, if that has ended. */
 static void
 job_report(const struct jobs *jobs, const struct job *job,
     enum entry_event event, int status)
@@ -6849,14 +6911,14 @@ job_report(const struct jobs *jobs, const struct job *job,
 		report.step = job->page->step;
 		report.error = job->page->error;
 		report.tracer = job->page->tracer;
-		/* Where nothing has failed its filters have faked it. */
+		/* Without an error a filter has faked a success. */
 		if (report.error == 0 && status == 0)
 			report.error = EPERM;
 	}
 	jobs_report(jobs, &report);
 }
 
-/* Reports on an order that has not even become a process. */
+/* Reports on an order for which no intermediate could be made. */
 static void
 job_refuse(const struct jobs *jobs, int id, int error)
 {
@@ -6866,16 +6928,16 @@ job_refuse(const struct jobs *jobs, int id, int error)
 	jobs_report(jobs, &report);
 }
 
-/* Signals the command and what it has started in its process group. */
+/* Signals the command and its process group. */
 static void
 command_signal(const struct job *job, int signal)
 {
-	/* Our own child until it is waited for: the number is its own. */
+	/* A child keeps its number until it is waited for. */
 	if (kill(-job->process.pid, signal) == -1)	/* not yet a group */
 		kill(job->process.pid, signal);
 }
 
-/* Signals what is left of a process group whose leader may have been reaped. */
+/* Signals the command's process group, even after the command was reaped. */
 static int
 group_signal(const struct job *job, int signal)
 {
@@ -6897,7 +6959,7 @@ job_kill(struct job *job)
 	job_stage(job, STAGE_KILLED, deadline_in(KILL_TIME));
 }
 
-/* Nobody is left who could end the command. */
+/* Makes the command end when the caller has ended. */
 static void
 job_hang_up(struct job *job)
 {
@@ -6912,34 +6974,34 @@ job_hang_up(struct job *job)
 	}
 }
 
-/* True if the process still runs our own image: its exec is under way. */
+/* True if the process still runs our own program: its exec is not done. */
 static bool
 is_own_image(const struct process *process)
 {
 	char path[32], own[PATH_MAX], theirs[PATH_MAX];
 	ssize_t n, m;
 
-	/* Only the links are read: what they lead to may hang. */
+	/* Only the links are read: opening their targets may block. */
 	text_format(path, sizeof(path), "/proc/%d/exe", process->pid);
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
 	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
 }
 
-/* Takes up the command that an intermediate has made.  True if there is one. */
+/* Takes over the command of an intermediate.  True if there is one. */
 static bool
 job_start_command(const struct jobs *jobs, struct job *job)
 {
 	pid_t pid = job->page->command;
 	siginfo_t info;
 
-	/* The number is believed only if it is that of a child. */
+	/* The number must be that of a child of ours. */
 	if (pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG |
 	    WNOWAIT) == -1)
 		return false;
 	if (process_open(pid, &job->process) == -1) {
 		job->page->error = errno;
-		kill(pid, SIGKILL);	/* which it may take time to obey */
+		kill(pid, SIGKILL);
 		return false;
 	}
 	munmap(job->page, sizeof(*job->page));
@@ -6955,7 +7017,7 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	return true;
 }
 
-/* True for what sys_exit() ends by where its call is faked. */
+/* True for the signals of __builtin_trap(), see sys_exit(). */
 static bool
 is_exit_trap(int status)
 {
@@ -6981,7 +7043,7 @@ job_intermediate_ended(const struct jobs *jobs, struct job *job, int status)
 	return true;
 }
 
-/* Looks again, for a while, whether a process that has ended can be reaped. */
+/* Retries for a while to reap a process that has ended. */
 static void
 job_hold(struct job *job)
 {
@@ -7003,7 +7065,7 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
-	/* A tracer in the machine hears of it first, and may say nothing. */
+	/* A tracer in the machine must reap it first, and may not do so. */
 	if (waitpid(job->process.pid, &status, WNOHANG) == 0) {
 		job_hold(job);
 		return false;
@@ -7018,8 +7080,8 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 }
 
 /*
- * Finds out whether the command has been executed, which is no event.  Only of
- * those that are detached the caller wants to know it soon.
+ * Checks whether the command has been executed; no event tells that.  For a
+ * detached command the caller waits for this.
  */
 static void
 job_look_at_exec(const struct jobs *jobs, struct job *job)
@@ -7054,7 +7116,7 @@ job_late(const struct jobs *jobs, struct job *job)
 			return true;
 		command_signal(job, SIGKILL);
 		process_signal(&job->process, SIGKILL);
-		/* Nobody waits for this but the machine's PID 1. */
+		/* The caller has ended: nobody waits for a report. */
 		job_stage(job, STAGE_KILLED, DEADLINE_NEVER);
 		break;
 	case STAGE_KILLED:
@@ -7094,7 +7156,7 @@ job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 	i.environment = order->environment;
 	i.oom_score = i.tty = -1;
 	i.capabilities = 0;
-	/* It is to say what is wrong before it is killed for that. */
+	/* Earlier than the job's own, so that it can still report why. */
 	i.deadline = deadline_in(time - time / 20);
 	pid = intermediate_fork(&order->entry, job->page);
 	if (pid == 0)
@@ -7102,7 +7164,7 @@ job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 	return pid;
 }
 
-/* Sends an intermediate on its way.  Fails without one. */
+/* Starts a job with its intermediate. */
 static int
 job_open(const struct jobs *jobs, struct order *order, struct job *job)
 {
@@ -7120,7 +7182,7 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	}
 	job->page->step = STEP_FIRST;
 	pid = job_fork(jobs, order, job);
-	/* Those that follow go to other machines. */
+	/* Intermediates for other machines must not have this page. */
 	if (pid == -1 || madvise(job->page, sizeof(*job->page),
 	    MADV_DONTFORK) == -1 || process_open(pid, &job->process) == -1) {
 		int error = errno;
@@ -7134,7 +7196,7 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	return 0;
 }
 
-/* Lets this process run wherever its parent may: see processor_keep(). */
+/* Allows the processors of the parent again: undoes processor_keep(). */
 static void
 processors_restore(void)
 {
@@ -7145,7 +7207,7 @@ processors_restore(void)
 		syscall(SYS_sched_setaffinity, 0, n, set);
 }
 
-/* Carries out the order that has come in memory. */
+/* Carries out a received order. */
 static void
 jobs_order(struct jobs *jobs, const struct instruction *instruction,
     struct received *received)
@@ -7171,7 +7233,7 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 			continue;
 		if (job->page == NULL) {
 			command_signal(job, signal);
-			/* One that is stopped is to hear that it shall end. */
+			/* A stopped command must continue to end. */
 			if (signal == SIGHUP || signal == SIGINT ||
 			    signal == SIGQUIT || signal == SIGTERM)
 				command_signal(job, SIGCONT);
@@ -7184,7 +7246,7 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 	}
 }
 
-/* The caller has ended, or wants nothing more. */
+/* Hangs up all jobs: the caller has ended or closed the channel. */
 static void
 jobs_leave(struct jobs *jobs)
 {
@@ -7193,7 +7255,7 @@ jobs_leave(struct jobs *jobs)
 		job_hang_up(&jobs->jobs[i]);
 }
 
-/* Takes the next instruction. */
+/* Takes and carries out the next instruction. */
 static void
 jobs_instruct(struct jobs *jobs)
 {
@@ -7212,14 +7274,14 @@ jobs_instruct(struct jobs *jobs)
 		jobs_order(jobs, &instruction, received);
 }
 
-/* True while there is, or may be, something to do. */
+/* True while there are jobs, or more orders may come. */
 static bool
 jobs_go_on(const struct jobs *jobs)
 {
 	return jobs->count > 0 || (jobs->channel != -1 && !jobs->last);
 }
 
-/* Waits for the next event.  False where even that cannot be done. */
+/* Waits for the next event or deadline.  False if poll(2) fails. */
 static bool
 jobs_wait(struct jobs *jobs)
 {
@@ -7238,12 +7300,12 @@ jobs_wait(struct jobs *jobs)
 	}
 	jobs->fds[i] = (struct pollfd){ jobs->channel, POLLIN, 0 };
 	n = poll(jobs->fds, i + 1, deadline_left(next));
-	/* Now, when the intermediate has had its time on this processor. */
+	/* Not earlier: the intermediate was to get this processor first. */
 	received_close(&jobs->received);
 	return n != -1 || errno == EINTR;
 }
 
-/* Acts upon what has happened to the jobs. */
+/* Handles the jobs that have an event or whose deadline is over. */
 static void
 jobs_attend(struct jobs *jobs)
 {
@@ -7268,19 +7330,19 @@ jobs_attend(struct jobs *jobs)
 }
 
 /*
- * Gives a signal its default disposition, by the kernel's number: a libc hides
- * some from its users.
+ * Gives a signal its default disposition.  A libc's sigaction() refuses the
+ * signals that it uses itself.
  */
 static void
 sys_signal_default(int signal)
 {
-	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
+	/* As large as any kernel's struct sigaction: SIG_DFL, no flags. */
 	static const uint64_t action[8];
 
 	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
 }
 
-/* The one word of a monitor's command line. */
+/* The command line of a monitor. */
 static const char monitor_word[] = "nspawn-monitor";
 
 void
@@ -7292,7 +7354,7 @@ monitor_main(char **argv)
 	    !self_is_sealed())
 		return;
 	signals_block();
-	/* With a caller's SIG_IGN for CHLD the kernel would reap, too. */
+	/* If the caller ignored CHLD, the kernel would reap our children. */
 	for (int n = 1; n <= SIGNAL_RTMAX; n++)
 		sys_signal_default(n);
 	fds_close_from(STDERR_FILENO + 1);
@@ -7300,8 +7362,8 @@ monitor_main(char **argv)
 	jobs.received.memory = MAP_FAILED;
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
-	prctl(PR_SET_NAME, monitor_word);	/* it would be a number */
-	/* It may stay longer than the caller's folder. */
+	prctl(PR_SET_NAME, monitor_word);	/* else the descriptor's */
+	/* It must not keep the caller's directory in use. */
 	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;
 	while (jobs_go_on(&jobs) && jobs_wait(&jobs)) {
@@ -7316,8 +7378,8 @@ monitor_main(char **argv)
 
 /*
  * Executes a sealed copy of this program as a monitor.
- *   stays    on this processor until it has made its first intermediate, which
- *            then is to take over the leader's
+ *   stays    whether it stays on this processor until its first intermediate
+ *            is made; that then takes over the leader's processors
  */
 static int
 monitor_spawn(int channel, bool stays, pid_t *pid)
@@ -7348,11 +7410,11 @@ monitor_order(struct monitor *monitor, int id, const struct entry *entry,
 
 	if (monitor->channel != -1)
 		return order_send(monitor->channel, id, entry, command);
-	/* A libc's own can do without the flag, which we need not. */
+	/* A libc's socketpair() has code for kernels without this flag. */
 	if (syscall(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
 	    ends) == -1)
 		return -1;
-	/* It finds the order there, and need not be woken for it. */
+	/* Sent first: the monitor finds it, and does not wait for it. */
 	n = order_send(ends[0], id, entry, command);
 	if (n == 0)
 		n = monitor_spawn(ends[1], !command->privileged,
@@ -7373,7 +7435,7 @@ monitor_close(struct monitor *monitor)
 	int error = errno;
 
 	fd_close(&monitor->channel);
-	/* It ends at once, unless there are commands left. */
+	/* The monitor ends at once if it has no commands left. */
 	if (monitor->pid != 0 && process_open(monitor->pid, &process) == 0) {
 		ended.fd = process.fd;
 		poll(&ended, 1, MONITOR_END_TIME);
@@ -7386,7 +7448,7 @@ monitor_close(struct monitor *monitor)
 
 /* ---- entry: words -------------------------------------------------- */
 
-/* Finds words for a step that an intermediate or entry_read() takes. */
+/* Returns the words for a step of an intermediate or of entry_read(). */
 static const char *
 step_words(int step, char words[STEP_WORDS_SIZE])
 {
@@ -7403,7 +7465,7 @@ step_words(int step, char words[STEP_WORDS_SIZE])
 	return words;
 }
 
-/* Why the leader's filters could not be copied. */
+/* Writes why the leader's filters could not be copied. */
 static void
 filters_words(const struct entry_report *report, char *text, size_t size)
 {
@@ -7430,7 +7492,7 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 		    strerror(report->error));
 }
 
-/* Which user or group a machine does not have. */
+/* Writes which user or group the machine does not have. */
 static void
 account_words(const char *who, const char *kind, const char *file, char *text,
     size_t size)
@@ -7468,7 +7530,7 @@ entry_lacks(const struct entry_report *report)
 	return ENTRY_LACKS_OTHER;
 }
 
-/* What is known of a failure besides its errno.  False where it is nothing. */
+/* Writes what is known of a failure besides its errno.  False if nothing is. */
 static bool
 step_explain(const struct entry_report *report, const struct command *command,
     char *text, size_t size)
@@ -7546,8 +7608,8 @@ entry_strerror(const struct entry_report *report,
 
 /*
  * Takes the next field of a line of passwd(5).
- *   delimiter  what has ended the field before; ':' at the line's beginning
- * Returns  false where there is none, or it does not fit
+ *   delimiter  what ended the previous field; ':' at the line's beginning
+ * Returns  false if there is no field, or it does not fit
  */
 static bool
 field_next(struct stream *stream, int *delimiter, char *field, size_t size)
@@ -7558,7 +7620,7 @@ field_next(struct stream *stream, int *delimiter, char *field, size_t size)
 	return *delimiter != '\0' && !stream->cut;
 }
 
-/* The same for the number of a user or a group. */
+/* Takes the next field, which must be the number of a user or a group. */
 static bool
 field_id(struct stream *stream, int *delimiter, uint32_t *id)
 {
@@ -7572,11 +7634,11 @@ field_id(struct stream *stream, int *delimiter, uint32_t *id)
 	return true;
 }
 
-/* Takes the fields of one line.  True if they are sound. */
+/* Takes the fields of one line.  True if they are valid. */
 static bool
 account_line(struct stream *stream, int *delimiter, struct account *account)
 {
-	char unused[2];		/* password, real name: of any length */
+	char unused[2];		/* password and real name are cut */
 
 	if (!field_next(stream, delimiter, account->name,
 	    sizeof(account->name)) || *delimiter != ':')
@@ -7702,7 +7764,7 @@ account_groups(struct stream *group, const char *name, gid_t *groups,
 	return group->error == 0 ? (ssize_t)count : -1;
 }
 
-/* Takes the next number of a line; false at the line's end. */
+/* Takes the next number of a line.  False at the line's end. */
 static bool
 line_id(struct stream *stream, int *delimiter, uint64_t *n)
 {
@@ -7736,7 +7798,7 @@ id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 
 /* ---- terminal ------------------------------------------------------ */
 
-/* Opens the ptmx of the devpts that a process with that root has. */
+/* Opens the ptmx in the devpts of a process with that root directory. */
 static int
 ptmx_open(int root)
 {
