@@ -37,9 +37,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Programs. */
-#define NSPAWN		"systemd-nspawn"
-#define BUSYBOX		"busybox"
+#define NSPAWN	"systemd-nspawn"
+#define SECOND	INT64_C(1000)	/* ms */
 
 /* Values of the kernel's interface that older headers of a libc lack. */
 #ifndef CLONE_NEWTIME
@@ -64,239 +63,11 @@
 #define SYS_openat2	437
 #endif
 
-/* The call with 64-bit times: on 32-bit machines it has another name. */
-#ifdef SYS_clock_gettime64
-#define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
-#else
-#define LINUX_CLOCK_GETTIME	SYS_clock_gettime
-#endif
-
-#define LINUX_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
-#define LINUX_TIOCGPTPEER			_IO('T', 0x41)
-#define LINUX_RESOLVE_NO_XDEV		0x01
-#define LINUX_RESOLVE_NO_MAGICLINKS	0x02
-#define LINUX_RESOLVE_NO_SYMLINKS		0x04
-#define LINUX_RESOLVE_BENEATH		0x08
-#define LINUX_RESOLVE_IN_ROOT		0x10
-
-#define LINUX_PTRACE_SEIZE		0x4206
-#define LINUX_PTRACE_INTERRUPT		0x4207
-#define LINUX_PTRACE_DETACH		17
-#define LINUX_PTRACE_GET_FILTER		0x420c
-#define LINUX_SECCOMP_SET_MODE_FILTER	1
-#define LINUX_KEYCTL_JOIN_SESSION		1
-#define LINUX_CAPABILITY_VERSION_3	0x20080522
-#define LINUX_F_SEAL_FUTURE_WRITE		0x0010
-#define LINUX_MFD_EXEC			0x0010
-#define LINUX_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
-#define LINUX_IOPRIO_WHO_PROCESS	1
-#define LINUX_IOPRIO_CLASS_SHIFT	13
-#define LINUX_CAP_SYS_ADMIN		21
-#define LINUX_DT_DIR			4
-#define LINUX_FSOPEN			430	/* on all architectures */
-#define LINUX_FSCONFIG			431
-#define LINUX_FSMOUNT			432
-#define LINUX_FSOPEN_CLOEXEC		1
-#define LINUX_FSCONFIG_CREATE		6
-#define NULL_DEVICE			makedev(1, 3)
-#define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
-
-#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
-			"/sbin:/bin"
-#define OOM_SCORE_MAX	1000
-#define DESCRIPTORS_LIKELY	4096	/* open descriptors are below this */
-#define CGROUP_DEPTH_MAX 64	/* levels that cgroup_remove() goes down */
-#define CGROUP_TRIES	8	/* while PID 1 moves between cgroups */
-
-#define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
-#define TRACER_TIME		250	/* ms, between two reads of TracerPid */
-#define TRACER_ATTEMPTS		4	/* that find no tracer */
-#define EXEC_LOOK_TIME		5	/* ms, between two checks for an exec */
-#define KILL_TIME		1000	/* ms, from KILL to the end */
-#define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
-#define MONITOR_END_TIME	100	/* ms, for a monitor without commands */
-
-/*
- * The steps of a report that stand for joining a namespace: this number plus
- * the namespace's place in namespace_kinds.
- */
-#define NAMESPACE_STEP		1000
-
-/* Arrays in a table: pointers would have to be relocated at each start. */
-#define STEP_WORDS_SIZE		40
-
-#define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
-#define PROGRAM_MAX		4194304	/* bytes of a program that are read */
-#define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
-
-/* The number of the initial user namespace, since Linux 3.8. */
-#define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
-
-/* How many numbers NSpid: of our /proc shows for a process of our namespace. */
-#define OWN_DEPTH		1
-
-#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
-#define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
-
-#define MACHINED_FILES	"/run/systemd/machines"
-
-/* machinectl takes as long as reading so many processes: about 4 ms. */
-#define SCAN_MAX	1000
-
-/* Tries while the parent of a process ends each time it is read. */
-#define PARENTS_MAX	16
-
-/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
-#define SIGNALS_AWAITED	"sigtimedwait"
-#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* 32-bit machines: Linux 5.1 */
-
-/* For reading what other users may hold up, ms: in all, and for each one. */
-#define STRANGERS_TIME	500
-#define STRANGER_TIME	2
-
-#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
-
-#define LINUX_PROC_MAGIC	0x9fa0
-#define LINUX_DEVPTS_MAGIC	0x1cd1
-#define LINUX_CGROUP_MAGIC	0x27e0eb
-#define LINUX_CGROUP2_MAGIC	0x63677270
-
-#define SECOND		INT64_C(1000)
-#define TIME_MAX	(INT64_C(1000000000) * SECOND)
-
-/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
-struct linux_pidfd_info {
-	uint64_t	mask, cgroup;
-	uint32_t	pid, tgid, ppid, ids[8];
-	int32_t		exit_code;
-};
-
-#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
-#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
-#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
-#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
-
-const struct namespace_kind namespace_kinds[NAMESPACES] = {
-	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
-	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
-	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
-	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
-	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
-	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
-	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
-	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
-};
-
-/* An array: pointers would have to be relocated at each start. */
-static const char signal_names[][8] = {
-	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
-	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
-	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
-	[SIGUSR1] = "USR1", [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2",
-	[SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
-#ifdef SIGSTKFLT
-	[SIGSTKFLT] = "STKFLT",
-#endif
-	[SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",
-	[SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU",
-	[SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
-	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH",
-	[SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
-};
-
-#define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
-
-/*
- * systemd-nspawn's long options of all releases from 252 to 262; those with a
- * "=" take an argument.  Where several begin alike, the oldest comes first:
- * when that was the only one, an abbreviation was accepted and meant it.
- */
-static const char nspawn_options[] =
-	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
-	"kill-signal=\0" "template=\0" "boot\0" "as-pid2\0" "user=\0" "uid=\0"
-	"uuid=\0" "help\0" "hostname=\0" "version\0" "verity-data=\0"
-	"volatile\0" "read-only\0" "register=\0" "resolv-conf=\0"
-	"restrict-address-families=\0" "rlimit=\0" "root-hash=\0"
-	"root-hash-sig=\0" "quiet\0" "keep-unit\0" "private-network\0"
-	"private-users\0" "private-users-chown\0" "private-users-ownership=\0"
-	"private-users-delegate=\0" "property=\0" "port=\0" "personality=\0"
-	"pipe\0" "pivot-root=\0" "bind=\0" "bind-ro=\0" "bind-user=\0"
-	"bind-user-group=\0" "bind-user-shell=\0" "background=\0" "tmpfs=\0"
-	"timezone=\0" "overlay=\0" "overlay-ro=\0" "oci-bundle=\0"
-	"oom-score-adjust=\0" "inaccessible=\0" "slice=\0" "setenv=\0"
-	"settings=\0" "set-credential=\0" "selinux-context=\0"
-	"selinux-apifs-context=\0" "share-system\0" "suppress-sync=\0"
-	"system\0" "system-call-filter=\0" "load-credential=\0"
-	"link-journal=\0" "network-interface=\0" "network-macvlan=\0"
-	"network-ipvlan=\0" "network-veth\0" "network-veth-extra=\0"
-	"network-bridge=\0" "network-zone=\0" "network-namespace-path=\0"
-	"notify-ready=\0" "no-new-privileges=\0" "no-pager\0"
-	"no-ask-password\0" "capability=\0" "chdir=\0" "cpu-affinity=\0"
-	"console=\0" "cleanup\0" "ambient-capability=\0" "drop-capability=\0"
-	"forward-journal=\0" "forward-journal-max-use=\0"
-	"forward-journal-keep-free=\0" "forward-journal-max-file-size=\0"
-	"forward-journal-max-files=\0";
-
-/* Its short options that take an argument. */
-#define NSPAWN_SHORT_ARG	"DuLMSZipEs"
-
-/*
- * The inits, by the name of their program.  Where a program can also be
- * something else, the first or second word of the command line decides; where
- * releases differ, a signal that is caught and one that is not.  An init that
- * is not here stops by TERM, or not at all.
- */
-static const struct {
-	char		program[15];
-	char		word[14];	/* the first word; empty: any */
-	char		argument[4];	/* the next word; empty: any */
-	uint8_t		caught;		/* a signal it catches; 0: any */
-	uint8_t		uncaught;	/* one it does not catch; 0: any */
-	struct init	init;
-} inits[] = {
-	{ .program = "systemd",
-	    .init = { "systemd", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
-	{ .program = NSPAWN, .word = "(sd-stubinit)",
-	    .init = { "systemd-nspawn's stub", STOP_BY_SIGNAL,
-	    SIGNAL_RTMIN + 4 } },
-	{ .program = "runit", .caught = SIGPWR,
-	    .init = { "runit", STOP_BY_SIGNAL, SIGPWR } },
-	{ .program = "runit", .caught = SIGCONT,
-	    .init = { "runit", STOP_BY_COMMAND, SIGTERM } },
-	{ .program = "runsvdir",
-	    .init = { "runsvdir", STOP_UNCLEAN, SIGTERM } },
-	{ .program = BUSYBOX, .word = "runsvdir",
-	    .init = { "busybox runsvdir", STOP_UNCLEAN, SIGTERM } },
-	{ .program = BUSYBOX, .word = "init",
-	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = BUSYBOX, .word = "linuxrc",
-	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
-	    .init = { "sysvinit", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
-	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
-	    .init = { "sysvinit", STOP_BY_COMMAND, SIGTERM } },
-	{ .program = "openrc-init",
-	    .init = { "openrc-init", STOP_BY_SIGNAL, SIGTERM } },
-	{ .program = "s6-svscan", .argument = "-X3",
-	    .init = { "s6-linux-init", STOP_BY_SIGNAL, SIGUSR1 } },
-	{ .program = "s6-svscan",
-	    .init = { "s6-svscan", STOP_BY_SIGNAL, SIGTERM } },
-	{ .program = "finit",
-	    .init = { "finit", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "procd",
-	    .init = { "procd", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "dinit",
-	    .init = { "dinit", STOP_BY_SIGNAL, SIGTERM } },
-};
-
-#define INITS	(sizeof(inits) / sizeof(inits[0]))
-
 /* ---- text ---------------------------------------------------------- */
 
 #define NUMBER_SIZE	24	/* bytes: a sign, 20 digits and a NUL */
 #define DIGITS		"0123456789"
 #define BLANKS		" \t\n\r"
-#define MICROSECONDS	INT64_C(1000000)	/* of a second */
 
 static bool
 is_digit(char c)
@@ -498,6 +269,9 @@ text_line(char *line, size_t size, const char *program, const char *format,
 	return used;
 }
 
+#define MICROSECONDS	INT64_C(1000000)	/* of a second */
+#define TIME_MAX	(INT64_C(1000000000) * SECOND)
+
 /* The units of systemd.time(7), a longer one before one that begins like it. */
 static const struct {
 	char	name[8];
@@ -623,6 +397,25 @@ signal_offset(const char *text, char sign)
 	return (int)offset;
 }
 
+/* An array: pointers would have to be relocated at each start. */
+static const char signal_names[][8] = {
+	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
+	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
+	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
+	[SIGUSR1] = "USR1", [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2",
+	[SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
+#ifdef SIGSTKFLT
+	[SIGSTKFLT] = "STKFLT",
+#endif
+	[SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",
+	[SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU",
+	[SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
+	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH",
+	[SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
+};
+
+#define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
+
 int
 signal_number(const char *text)
 {
@@ -732,6 +525,13 @@ option_help(FILE *stream, const struct option_spec *table)
 
 /* ---- time ---------------------------------------------------------- */
 
+/* The call with 64-bit times: on 32-bit machines it has another name. */
+#ifdef SYS_clock_gettime64
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
+#else
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime
+#endif
+
 /*
  * Makes the system call itself: a libc first looks up the kernel's code in the
  * vdso, which takes longer than these few calls and makes a static program one
@@ -786,6 +586,8 @@ fd_close(int *fd)
 	*fd = -1;
 	errno = keep;
 }
+
+#define DESCRIPTORS_LIKELY	4096	/* open descriptors are below this */
 
 void
 fds_close_from(int first)
@@ -866,6 +668,12 @@ fd_is_on(int fd, long magic)
 
 	return fstatfs(fd, &fs) == 0 && (long)fs.f_type == magic;
 }
+
+#define LINUX_RESOLVE_NO_XDEV		0x01
+#define LINUX_RESOLVE_NO_MAGICLINKS	0x02
+#define LINUX_RESOLVE_NO_SYMLINKS	0x04
+#define LINUX_RESOLVE_BENEATH		0x08
+#define LINUX_RESOLVE_IN_ROOT		0x10
 
 struct sys_open_how {
 	uint64_t	flags, mode, resolve;
@@ -991,6 +799,8 @@ stream_close(struct stream *stream)
 {
 	fd_close(&stream->fd);
 }
+
+#define LINUX_DT_DIR	4
 
 /* An entry of a directory, as getdents64(2) gives it. */
 struct linux_dirent64 {
@@ -1811,6 +1621,8 @@ process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
 	return 0;
 }
 
+#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
+
 int64_t
 process_age(int proc, pid_t pid)
 {
@@ -1838,6 +1650,18 @@ process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
 		wchan[0] = '\0';
 	return wchan;
 }
+
+/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
+struct linux_pidfd_info {
+	uint64_t	mask, cgroup;
+	uint32_t	pid, tgid, ppid, ids[8];
+	int32_t		exit_code;
+};
+
+#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
+#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
+#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
+#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 int
 process_wait_status(const struct process *process, int *status)
@@ -1909,6 +1733,8 @@ ends_with(const char *text, const char *word)
 
 	return length > tail && strcmp(text + length - tail, word) == 0;
 }
+
+#define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
 
 /*
  * Finds the names of the machines that a unit may belong to.  The unit's name
@@ -2007,6 +1833,9 @@ hierarchy_open(const char *path, long magic)
 	return fd;
 }
 
+#define LINUX_CGROUP_MAGIC	0x27e0eb
+#define LINUX_CGROUP2_MAGIC	0x63677270
+
 /*
  * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
  */
@@ -2018,6 +1847,8 @@ hierarchy_of_units(void)
 	return fd != -1 || errno != ENOENT ? fd :
 	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
 }
+
+#define LINUX_PROC_MAGIC	0x9fa0
 
 /*
  * Finds out whether proc is the kernel's own: there "self" is a link.
@@ -2113,6 +1944,37 @@ unit_is_machines(const char *path, const char *name)
 }
 
 /*
+ * systemd-nspawn's long options of all releases from 252 to 262; those with a
+ * "=" take an argument.  Where several begin alike, the oldest comes first:
+ * when that was the only one, an abbreviation was accepted and meant it.
+ */
+static const char nspawn_options[] =
+	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
+	"kill-signal=\0" "template=\0" "boot\0" "as-pid2\0" "user=\0" "uid=\0"
+	"uuid=\0" "help\0" "hostname=\0" "version\0" "verity-data=\0"
+	"volatile\0" "read-only\0" "register=\0" "resolv-conf=\0"
+	"restrict-address-families=\0" "rlimit=\0" "root-hash=\0"
+	"root-hash-sig=\0" "quiet\0" "keep-unit\0" "private-network\0"
+	"private-users\0" "private-users-chown\0" "private-users-ownership=\0"
+	"private-users-delegate=\0" "property=\0" "port=\0" "personality=\0"
+	"pipe\0" "pivot-root=\0" "bind=\0" "bind-ro=\0" "bind-user=\0"
+	"bind-user-group=\0" "bind-user-shell=\0" "background=\0" "tmpfs=\0"
+	"timezone=\0" "overlay=\0" "overlay-ro=\0" "oci-bundle=\0"
+	"oom-score-adjust=\0" "inaccessible=\0" "slice=\0" "setenv=\0"
+	"settings=\0" "set-credential=\0" "selinux-context=\0"
+	"selinux-apifs-context=\0" "share-system\0" "suppress-sync=\0"
+	"system\0" "system-call-filter=\0" "load-credential=\0"
+	"link-journal=\0" "network-interface=\0" "network-macvlan=\0"
+	"network-ipvlan=\0" "network-veth\0" "network-veth-extra=\0"
+	"network-bridge=\0" "network-zone=\0" "network-namespace-path=\0"
+	"notify-ready=\0" "no-new-privileges=\0" "no-pager\0"
+	"no-ask-password\0" "capability=\0" "chdir=\0" "cpu-affinity=\0"
+	"console=\0" "cleanup\0" "ambient-capability=\0" "drop-capability=\0"
+	"forward-journal=\0" "forward-journal-max-use=\0"
+	"forward-journal-keep-free=\0" "forward-journal-max-file-size=\0"
+	"forward-journal-max-files=\0";
+
+/*
  * Finds the option that word, up to length, is or abbreviates.
  * Returns  its entry of nspawn_options, or NULL
  */
@@ -2181,6 +2043,9 @@ nspawn_option_keep(const char *option, char letter, const char *value,
 	args->image = args->image || image;
 }
 
+/* Its short options that take an argument. */
+#define NSPAWN_SHORT_ARG	"DuLMSZipEs"
+
 /*
  * Reads a word of short options; next is the word after it.
  * Returns  true if next is the argument of the last option
@@ -2225,6 +2090,8 @@ nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 	nspawn_option_keep(option, 0, takes ? next : "", args);
 	return takes;
 }
+
+#define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 
 /* Takes the next word of a command line.  False at its end. */
 static bool
@@ -2336,6 +2203,8 @@ nspawn_args_name(const struct nspawn_args *args, const char *name)
 	return strcmp(name, own) == 0 ? NAME_MATCHES : NAME_DIFFERS;
 }
 
+#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
+
 /*
  * Reads the number of a process's namespace from the text of its link, which is
  * several times faster than following the link.  No two namespaces that exist
@@ -2437,6 +2306,9 @@ fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
 	return fingerprint;
 }
+
+/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
+#define SIGNALS_AWAITED	"sigtimedwait"
 
 /* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
 static bool
@@ -2651,6 +2523,9 @@ candidate_namespace(const struct search *search,
 	return same == 0 ? 0 : -1;
 }
 
+/* How many numbers NSpid: of our /proc shows for a process of our namespace. */
+#define OWN_DEPTH		1
+
 /*
  * Opens a process if it is a leader: PID 1 of a pid namespace directly below
  * the caller's.
@@ -2754,6 +2629,10 @@ args_work(void *argument)
 	reading->error = nspawn_args_read(reading->proc, reading->pid,
 	    &reading->args) == -1 ? errno : 0;
 }
+
+/* For reading what other users may hold up, ms: in all, and for each one. */
+#define STRANGERS_TIME	500
+#define STRANGER_TIME	2
 
 /*
  * Reads the command line of another user's process, in a child with a deadline.
@@ -2892,6 +2771,8 @@ candidate_parent(const struct search *search, struct candidate *candidate)
 	return 1;
 }
 
+#define LINUX_NS_GET_OWNER_UID	_IO(0xb7, 0x4)
+
 /*
  * Finds the owner of the machine: the supervisor's user or, without a
  * supervisor, the user who made the leader's user namespace.  Only root can
@@ -3003,6 +2884,9 @@ candidate_list(const struct search *search, const struct candidate *candidate)
 	search->take(search->argument, &line);
 }
 
+/* Tries while the parent of a process ends each time it is read. */
+#define PARENTS_MAX	16
+
 /*
  * Reads a process.  If it is the leader of a machine that is looked for, this
  * keeps the machine.
@@ -3073,6 +2957,8 @@ search_check(struct search *search, pid_t pid)
 	candidate_close(&candidate);
 	return candidate.is_leader;
 }
+
+#define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
 
 /*
  * Checks the processes of one cgroup until one is a leader.  The leader joined
@@ -3625,6 +3511,9 @@ wanted_hint(const struct wanted *wanted, char *text, size_t size)
 	return text;
 }
 
+/* machinectl takes as long as reading so many processes: about 4 ms. */
+#define SCAN_MAX	1000
+
 /*
  * True if reading all processes takes longer than asking machined for each
  * machine that was not found.
@@ -3764,6 +3653,8 @@ machine_foreign(const struct machine *machine)
 {
 	return machine->owner != 0 && machine->owner != geteuid();
 }
+
+#define MACHINED_FILES	"/run/systemd/machines"
 
 bool
 machined_may_know(const char *name)
@@ -4049,6 +3940,8 @@ cgroup_open(const struct host *host, const struct cgroup_line *line)
 	return fd;
 }
 
+#define CGROUP_DEPTH_MAX	64	/* levels of folders */
+
 /* Removes the folder of a cgroup and depth levels of folders below it. */
 static int
 cgroup_remove_below(int dir, const char *path, int depth)
@@ -4228,6 +4121,8 @@ machine_close(struct machine *machine)
 
 /* ---- init ---------------------------------------------------------- */
 
+#define BUSYBOX	"busybox"
+
 /*
  * True if a command line consists of word and then argument; an empty one
  * stands for any.  Before word a folder, the '-' of a login shell, and the name
@@ -4317,6 +4212,8 @@ static const struct {
 
 #define PROGRAM_SIZE	sizeof(programs[0].program)
 
+#define PROGRAM_MAX	4194304	/* bytes of a program that are read */
+
 /* Recognises a program by the text in its file; empty: none of programs. */
 static int
 program_read(int fd, char program[PROGRAM_SIZE])
@@ -4364,6 +4261,57 @@ program_find(int proc, const struct process *leader,
 	fd_close(&fd);
 	return n;
 }
+
+/*
+ * The inits, by the name of their program.  Where a program can also be
+ * something else, the first or second word of the command line decides; where
+ * releases differ, a signal that is caught and one that is not.  An init that
+ * is not here stops by TERM, or not at all.
+ */
+static const struct {
+	char		program[15];
+	char		word[14];	/* the first word; empty: any */
+	char		argument[4];	/* the next word; empty: any */
+	uint8_t		caught;		/* a signal it catches; 0: any */
+	uint8_t		uncaught;	/* one it does not catch; 0: any */
+	struct init	init;
+} inits[] = {
+	{ .program = "systemd",
+	    .init = { "systemd", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = NSPAWN, .word = "(sd-stubinit)",
+	    .init = { "systemd-nspawn's stub", STOP_BY_SIGNAL,
+	    SIGNAL_RTMIN + 4 } },
+	{ .program = "runit", .caught = SIGPWR,
+	    .init = { "runit", STOP_BY_SIGNAL, SIGPWR } },
+	{ .program = "runit", .caught = SIGCONT,
+	    .init = { "runit", STOP_BY_COMMAND, SIGTERM } },
+	{ .program = "runsvdir",
+	    .init = { "runsvdir", STOP_UNCLEAN, SIGTERM } },
+	{ .program = BUSYBOX, .word = "runsvdir",
+	    .init = { "busybox runsvdir", STOP_UNCLEAN, SIGTERM } },
+	{ .program = BUSYBOX, .word = "init",
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = BUSYBOX, .word = "linuxrc",
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
+	    .init = { "sysvinit", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
+	    .init = { "sysvinit", STOP_BY_COMMAND, SIGTERM } },
+	{ .program = "openrc-init",
+	    .init = { "openrc-init", STOP_BY_SIGNAL, SIGTERM } },
+	{ .program = "s6-svscan", .argument = "-X3",
+	    .init = { "s6-linux-init", STOP_BY_SIGNAL, SIGUSR1 } },
+	{ .program = "s6-svscan",
+	    .init = { "s6-svscan", STOP_BY_SIGNAL, SIGTERM } },
+	{ .program = "finit",
+	    .init = { "finit", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "procd",
+	    .init = { "procd", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "dinit",
+	    .init = { "dinit", STOP_BY_SIGNAL, SIGTERM } },
+};
+
+#define INITS	(sizeof(inits) / sizeof(inits[0]))
 
 /*
  * True if the name of a program tells which init it is.  "init" does not: it is
@@ -4426,6 +4374,8 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	*starting = strcmp(name, "(sd-stubinit)\n") != 0;
 	return 0;
 }
+
+#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* 32-bit machines: Linux 5.1 */
 
 /*
  * Finds out whether the first thread of a process waits in rt_sigtimedwait(2).
@@ -4764,6 +4714,17 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 
 /* ---- namespaces ---------------------------------------------------- */
 
+const struct namespace_kind namespace_kinds[NAMESPACES] = {
+	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
+	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
+	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
+	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
+	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
+	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
+	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
+	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
+};
+
 int
 namespace_number(const char *name, size_t length)
 {
@@ -4855,6 +4816,9 @@ limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 			return -1;
 	return 0;
 }
+
+#define LINUX_IOPRIO_WHO_PROCESS	1
+#define LINUX_IOPRIO_CLASS_SHIFT	13
 
 /* Reads the scheduling, priorities and processors of a process. */
 static int
@@ -4977,6 +4941,11 @@ confinement_read(int proc, pid_t pid, struct confinement *confinement)
 	    scheduling_read(pid, c) == -1 ? -1 : 0;
 }
 
+#define LINUX_PTRACE_SEIZE	0x4206
+#define LINUX_PTRACE_INTERRUPT	0x4207
+#define LINUX_PTRACE_DETACH	17
+#define LINUX_PTRACE_GET_FILTER	0x420c
+
 static long
 sys_ptrace(long request, pid_t pid, uintptr_t address, void *data)
 {
@@ -5030,6 +4999,8 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 	return n;
 }
 
+#define SEIZE_PAUSE_MAX	10	/* ms, between two tries to trace */
+
 int
 filters_read(const struct process *process, int64_t deadline,
     struct filters *filters)
@@ -5067,6 +5038,17 @@ filters_read(const struct process *process, int64_t deadline,
  *   Then the process is killed; if even that does not end it, it is left behind
  *   with a report.
  */
+
+#define CGROUP_TRIES	8	/* while PID 1 moves between cgroups */
+
+/*
+ * The steps of a report that stand for joining a namespace: this number plus
+ * the namespace's place in namespace_kinds.
+ */
+#define NAMESPACE_STEP		1000
+
+/* Arrays in a table: pointers would have to be relocated at each start. */
+#define STEP_WORDS_SIZE		40
 
 /* Memory of the monitor and an intermediate; the command does not have it. */
 struct page {
@@ -5212,6 +5194,9 @@ entry_read_start(const struct host *host, const struct command *command,
 		errno = EAGAIN;
 	return starting ? -1 : 0;
 }
+
+/* The number of the initial user namespace, since Linux 3.8. */
+#define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
 
 /*
  * Opens the namespaces to be joined.  Root of the initial user namespace can
@@ -5399,7 +5384,11 @@ entry_close(struct entry *entry)
 	entry->groups = NULL;
 	errno = error;
 }
+
 /* ---- entry: the sealed copy ---------------------------------------- */
+
+#define LINUX_F_SEAL_FUTURE_WRITE	0x0010
+#define LINUX_MFD_EXEC			0x0010
 
 /* Not F_SEAL_WRITE: that fails if the kernel still uses one of the pages. */
 #define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
@@ -6027,6 +6016,8 @@ oom_score_write(int fd, int score)
 	return write(fd, text, length) == -1 ? -1 : 0;
 }
 
+#define OOM_SCORE_MAX	1000
+
 /* Makes this process the first to be killed if memory runs out. */
 static int
 oom_score_raise(struct intermediate *i)
@@ -6050,6 +6041,8 @@ scheduling_apply(struct intermediate *i)
 	    c->io_priority) == -1 ||
 	    syscall(SYS_personality, c->personality) == -1 ? -1 : 0;
 }
+
+#define LINUX_KEYCTL_JOIN_SESSION	1
 
 /* Replaces the caller's session keyring by an empty one. */
 static int
@@ -6106,6 +6099,9 @@ tracer_of(const struct process *process)
 
 /* What filters_fetch() copies and filters_apply() applies. */
 static struct filters intermediate_filters;
+
+#define TRACER_TIME	250	/* ms, between two reads of TracerPid */
+#define TRACER_ATTEMPTS	4	/* that find no tracer */
 
 /*
  * Copies the leader's filters.  Waits for a tracer of the leader until the
@@ -6346,6 +6342,13 @@ terminal_make(struct intermediate *i)
 	return 0;
 }
 
+#define LINUX_FSOPEN		430	/* on all architectures */
+#define LINUX_FSCONFIG		431
+#define LINUX_FSMOUNT		432
+#define LINUX_FSOPEN_CLOEXEC	1
+#define LINUX_FSCONFIG_CREATE	6
+#define NULL_DEVICE		makedev(1, 3)
+
 /*
  * Makes and opens a null device on a new file system that nobody else sees.
  * source   fsopen(2), fsmount(2)
@@ -6466,6 +6469,9 @@ variables_set_account(struct intermediate *i)
 		variable_set(i, i->variables[n], false);
 	}
 }
+
+#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
+			"/sbin:/bin"
 
 /* Makes the environment, which is empty so far. */
 static int
@@ -6591,6 +6597,8 @@ account_apply(struct intermediate *i)
 	    sys_setresuid(i->account.uid) == -1 ? -1 : 0;
 }
 
+#define LINUX_CAPABILITY_VERSION_3	0x20080522
+
 /* Drops all capabilities that are not in set; adds none. */
 static int
 capabilities_set(uint64_t set)
@@ -6621,6 +6629,8 @@ capabilities_final(const struct intermediate *i)
 	    i->order->entry.confinement.bounding : 0;
 }
 
+#define LINUX_CAP_SYS_ADMIN	21
+
 /*
  * Drops the capabilities that the command must not have, except the one that is
  * needed to apply filters.  A filter can fake that this one is dropped later;
@@ -6649,6 +6659,8 @@ process_seal(struct intermediate *i)
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ? -1 : 0;
 }
+
+#define LINUX_SECCOMP_SET_MODE_FILTER	1
 
 static int
 filters_apply(struct intermediate *i)
@@ -6761,7 +6773,12 @@ intermediate_main(struct intermediate *i)
 	}
 	sys_exit(page->error != 0);
 }
+
 /* ---- entry: the monitor -------------------------------------------- */
+
+#define EXEC_LOOK_TIME	5	/* ms, between two checks for an exec */
+#define KILL_TIME	1000	/* ms, from KILL to the end */
+#define HANG_UP_TIME	5000	/* ms, from HUP to KILL */
 
 enum stage {
 	STAGE_ENTERING,		/* the intermediate is running */
@@ -6798,6 +6815,7 @@ struct jobs {
 	struct pollfd	 fds[JOBS_MAX + 1];
 };
 
+#define LINUX_CLONE_INTO_CGROUP	UINT64_C(0x200000000)
 
 /* struct clone_args of Linux 5.7. */
 struct linux_clone_args {
@@ -6936,6 +6954,8 @@ command_signal(const struct job *job, int signal)
 	if (kill(-job->process.pid, signal) == -1)	/* not yet a group */
 		kill(job->process.pid, signal);
 }
+
+#define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
 
 /* Signals the command's process group, even after the command was reaped. */
 static int
@@ -7427,6 +7447,8 @@ monitor_order(struct monitor *monitor, int id, const struct entry *entry,
 	return n;
 }
 
+#define MONITOR_END_TIME	100	/* ms, for a monitor without commands */
+
 void
 monitor_close(struct monitor *monitor)
 {
@@ -7798,6 +7820,8 @@ id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 
 /* ---- terminal ------------------------------------------------------ */
 
+#define LINUX_DEVPTS_MAGIC	0x1cd1
+
 /* Opens the ptmx in the devpts of a process with that root directory. */
 static int
 ptmx_open(int root)
@@ -7834,6 +7858,8 @@ pty_open(int root)
 		fd_close(&master);
 	return master;
 }
+
+#define LINUX_TIOCGPTPEER	_IO('T', 0x41)
 
 int
 pty_peer(int master)
