@@ -6,6 +6,34 @@
  * it is opened by its number, then everything is read, and then its pidfd must
  * still be alive.  So what was read belongs to this process and not to a later
  * one with the same number.  From there on only the pidfd is used.
+ *
+ * Its sections, in the order of common.h:
+ *
+ *   text               names, numbers, times, signals, parts of a text
+ *   options            the command line and --help
+ *   time               deadlines
+ *   files              descriptors, streams of words, directories
+ *   memory             that children share
+ *   helper             children, and programs that are run
+ *   process            a process and its pidfd
+ *   signals            of this process
+ *   process: files     of /proc/PID
+ *   namespaces         of a process, compared and joined
+ *   host               /proc and the cgroups of systemd
+ *   units and cgroups  the unit of a process; cgroups of v1 and v2
+ *   nspawn             its command line; its settings file
+ *   machined           what machinectl and systemctl say
+ *   machine            signals, scope, cgroups and processes of a machine
+ *   search             leader and supervisor; by unit, process and machinectl;
+ *                      the nearest names; finding machines
+ *   init               which one it is, and how it stops
+ *   confinement        of a leader: limits, scheduling, label, filters
+ *   entry              entering a machine: reading, the sealed copy, orders and
+ *                      reports, the command, the intermediate (account,
+ *                      terminal, environment, namespaces, capabilities, steps),
+ *                      the monitor and its jobs, words of errors
+ *   account            users and groups of a machine
+ *   terminal           pseudo-terminals of a machine
  */
 #include "common.h"
 
@@ -79,6 +107,46 @@ static bool
 is_alnum(char c)
 {
 	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* True if the part of a path that has this length is word. */
+static bool
+part_is(const char *part, size_t length, const char *word)
+{
+	return strlen(word) == length && memcmp(part, word, length) == 0;
+}
+
+static bool
+begins_with(const char *text, const char *word)
+{
+	return strncmp(text, word, strlen(word)) == 0;
+}
+
+/* True if a text ends with word and is longer than word. */
+static bool
+ends_with(const char *text, const char *word)
+{
+	size_t length = strlen(text), tail = strlen(word);
+
+	return length > tail && strcmp(text + length - tail, word) == 0;
+}
+
+static void
+text_copy(const char *text, char *copy, size_t size)
+{
+	size_t length = strnlen(text, size - 1);
+
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+}
+
+/* Returns the last part of a path. */
+static const char *
+path_base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
 }
 
 bool
@@ -1165,6 +1233,85 @@ exit_status(int status)
 	    WEXITSTATUS(status);
 }
 
+/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
+struct linux_pidfd_info {
+	uint64_t	mask, cgroup;
+	uint32_t	pid, tgid, ppid, ids[8];
+	int32_t		exit_code;
+};
+
+#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
+#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
+#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
+#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
+
+int
+process_wait_status(const struct process *process, int *status)
+{
+	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
+
+	/* The ioctl() of some libcs takes an int, and the request is larger. */
+	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
+		return -1;
+	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	*status = info.exit_code;
+	return 0;
+}
+
+/* ---- signals ------------------------------------------------------- */
+
+void
+signals_block(void)
+{
+	static const uint64_t all = UINT64_MAX;
+
+	/* A libc's sigprocmask() leaves out the signals that it uses itself. */
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+}
+
+void
+end_by_signal(int number, pid_t whom)
+{
+	struct rlimit none = { 0, 0 };
+	sigset_t set;
+
+	prlimit(0, RLIMIT_CORE, &none, NULL);
+	prctl(PR_SET_DUMPABLE, 0);	/* no limit stops a core to a pipe */
+	signal(number, SIG_DFL);
+	kill(whom, number);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+bool
+signal_is_ignored(int signal)
+{
+	struct sigaction action;
+
+	return sigaction(signal, NULL, &action) == 0 &&
+	    action.sa_handler == SIG_IGN;
+}
+
+/* ---- process: files ------------------------------------------------ */
+
+/* True if an error only means that a process has ended. */
+static bool
+error_is_gone(int error)
+{
+	return error == ESRCH || error == ENOENT;
+}
+
+/* True if descriptors or memory are lacking now. */
+static bool
+error_is_temporary(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 /* Returns the beginning of the next line; at the end an empty text. */
 static const char *
 line_next(const char *text)
@@ -1402,39 +1549,6 @@ process_status_parse(struct stream *stream, struct process_status *status)
 	return 0;
 }
 
-void
-signals_block(void)
-{
-	static const uint64_t all = UINT64_MAX;
-
-	/* A libc's sigprocmask() leaves out the signals that it uses itself. */
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
-}
-
-void
-end_by_signal(int number, pid_t whom)
-{
-	struct rlimit none = { 0, 0 };
-	sigset_t set;
-
-	prlimit(0, RLIMIT_CORE, &none, NULL);
-	prctl(PR_SET_DUMPABLE, 0);	/* no limit stops a core to a pipe */
-	signal(number, SIG_DFL);
-	kill(whom, number);
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-}
-
-bool
-signal_is_ignored(int signal)
-{
-	struct sigaction action;
-
-	return sigaction(signal, NULL, &action) == 0 &&
-	    action.sa_handler == SIG_IGN;
-}
-
 bool
 signal_in(uint64_t set, int signal)
 {
@@ -1547,6 +1661,356 @@ groups_free(gid_t *groups)
 	memory_unmap(groups, GROUPS_MAX * sizeof(*groups));
 }
 
+#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
+
+int64_t
+process_age(int proc, pid_t pid)
+{
+	char text[1024];
+	uint64_t ticks;
+	const char *field;
+
+	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
+		return -1;
+	/* The second field, its name, may contain blanks and parentheses. */
+	field = strrchr(text, ')');
+	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
+		field = strchr(field + 1, ' ');
+	if (field == NULL || !line_number(&field, &ticks))
+		return -1;
+	return clock_ms(CLOCK_BOOTTIME) -
+	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
+}
+
+const char *
+process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
+{
+	if (proc_read(proc, pid, "wchan", wchan, PROCESS_NAME_SIZE) == -1 ||
+	    strcmp(wchan, "0") == 0)
+		wchan[0] = '\0';
+	return wchan;
+}
+
+/*
+ * Reads the path of a process's program from the kernel.
+ *   name     the last part of path, and points into it
+ * errors   ENOENT  when the process, or its first thread, has ended
+ */
+static int
+process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
+{
+	static const char deleted[] = " (deleted)";
+	const size_t tail = sizeof(deleted) - 1;
+	char link[PROC_PATH_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(link, pid, "exe"), path,
+	    PATH_MAX - 1);
+
+	if (n == -1)
+		return -1;
+	path[n] = '\0';
+	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
+		path[(size_t)n - tail] = '\0';
+	*name = path_base(path);
+	return 0;
+}
+
+/* Adds bytes to a hash by FNV-1a. */
+static uint64_t
+fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
+{
+	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
+		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
+	return fingerprint;
+}
+
+/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
+#define SIGNALS_AWAITED	"sigtimedwait"
+
+/* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
+static bool
+awaits_signals(int proc, pid_t pid)
+{
+	char wchan[PROCESS_NAME_SIZE];
+
+	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
+}
+
+uint64_t
+process_fingerprint(int proc, pid_t pid)
+{
+	uint64_t fingerprint = UINT64_C(14695981039346656037);
+	char path[PATH_MAX];
+	struct process_status status;
+	const char *program;
+
+	if (process_exe(proc, pid, path, &program) == 0)
+		fingerprint = fingerprint_add(fingerprint, path, strlen(path));
+	if (process_status_read(proc, pid, &status) == 0) {
+		fingerprint = fingerprint_add(fingerprint, &status.caught,
+		    sizeof(status.caught));
+		fingerprint = fingerprint_add(fingerprint, &status.blocked,
+		    sizeof(status.blocked));
+	}
+	return fingerprint + awaits_signals(proc, pid);
+}
+
+/* Returns the next process of a proc directory, or 0: at the end errno is 0. */
+static pid_t
+proc_next(struct directory *dir)
+{
+	const struct linux_dirent64 *entry;
+	uint64_t pid;
+
+	while ((entry = directory_next(dir)) != NULL)
+		if (number_parse(entry->name, INT_MAX, &pid) == 0)
+			return (pid_t)pid;
+	return 0;
+}
+
+/* ---- namespaces ---------------------------------------------------- */
+
+const struct namespace_kind namespace_kinds[NAMESPACES] = {
+	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
+	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
+	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
+	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
+	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
+	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
+	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
+	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
+};
+
+int
+namespace_number(const char *name, size_t length)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (part_is(name, length, namespace_kinds[i].name) ||
+		    part_is(name, length, namespace_kinds[i].file))
+			return i;
+	return -1;
+}
+
+#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
+
+/*
+ * Reads the number of a process's namespace from the text of its link, which is
+ * several times faster than following the link.  No two namespaces that exist
+ * have the same number.
+ * source   namespaces(7), "The /proc/pid/ns/ directory"
+ */
+static int
+namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
+{
+	char path[PROC_PATH_SIZE], text[NAMESPACE_LINK_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(path, pid, file), text,
+	    sizeof(text) - 1);
+
+	if (n == -1)
+		return -1;
+	text[n] = '\0';
+	text[strcspn(text, "]")] = '\0';	/* "pid:[4026531836]" */
+	n = (ssize_t)strcspn(text, "[");
+	return number_parse(text + n + (text[n] == '['), UINT64_MAX, id);
+}
+
+/*
+ * Compares a namespace of a process with the caller's.
+ * Returns  1 if they are the same, 0 if they differ; -1
+ */
+static int
+namespace_same(int proc, pid_t pid, const char *file)
+{
+	uint64_t theirs, ours;
+
+	if (namespace_id(proc, 0, file, &ours) == -1 ||
+	    namespace_id(proc, pid, file, &theirs) == -1)
+		return -1;
+	return ours == theirs;
+}
+
+/*
+ * Opens a namespace of a process.
+ *   compared  whether to leave out a namespace that is the caller's, too;
+ *             comparing takes as long as opening
+ *   fd        -1 if it is left out, or the kernel lacks such namespaces
+ * errors   EOWNERDEAD  when the process has lost it, because its first thread
+ *                      has ended
+ */
+static int
+namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
+{
+	char path[PROC_PATH_SIZE];
+	struct stat theirs;
+	uint64_t ours = 0;
+
+	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
+	if (*fd == -1 && errno == ENOENT) {
+		if (namespace_id(proc, 0, file, &ours) == -1)
+			return errno == ENOENT ? 0 : -1;
+		errno = EOWNERDEAD;
+	}
+	if (*fd == -1)
+		return -1;
+	if (!compared)
+		return 0;
+	int n = fstat(*fd, &theirs);
+
+	if (n == 0)
+		n = namespace_id(proc, 0, file, &ours);
+	if (n == -1 || theirs.st_ino == ours)
+		fd_close(fd);
+	return n;
+}
+
+/*
+ * Opens the namespaces of the set wanted.
+ *   compared  a set: those are left out that are the caller's, too
+ */
+static int
+namespaces_open_some(int proc, const struct process *process, unsigned wanted,
+    unsigned compared, int fds[NAMESPACES])
+{
+	int opened[NAMESPACES], error = 0;
+
+	for (int i = 0; i < NAMESPACES; i++) {
+		char file[16] = "ns/";
+
+		opened[i] = -1;
+		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
+		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
+		    proc, process->pid, file, (compared & 1u << i) != 0,
+		    &opened[i]) == -1)
+			error = errno;
+	}
+	/* If the process has ended, that is the reason of any error. */
+	if (!process_alive(process) && (error == 0 || errno == ESRCH))
+		error = errno;
+	for (int i = 0; i < NAMESPACES; i++) {
+		if (error != 0)
+			fd_close(&opened[i]);
+		else
+			fds[i] = opened[i];
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+int
+namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES])
+{
+	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
+}
+
+int
+namespaces_join(const int fds[NAMESPACES], int *failed)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (fds[i] != -1 &&
+		    setns(fds[i], namespace_kinds[i].flag) == -1) {
+			*failed = i;
+			return -1;
+		}
+	return 0;
+}
+
+/* ---- host ---------------------------------------------------------- */
+
+#define LINUX_CGROUP_MAGIC	0x27e0eb
+#define LINUX_CGROUP2_MAGIC	0x63677270
+
+/* Opens the directory path if it is on a file system of that type. */
+static int
+hierarchy_open(const char *path, long magic)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd == -1)
+		return -1;
+	if (fstatfs(fd, &fs) == -1)
+		fd_close(&fd);
+	else if ((long)fs.f_type != magic) {
+		fd_close(&fd);
+		errno = ENOENT;
+	}
+	return fd;
+}
+
+/*
+ * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
+ */
+static int
+hierarchy_of_units(void)
+{
+	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
+
+	return fd != -1 || errno != ENOENT ? fd :
+	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
+}
+
+#define LINUX_PROC_MAGIC	0x9fa0
+
+/*
+ * Finds out whether proc is the kernel's own: there "self" is a link.
+ * errors   EXDEV  when that link does not have the caller's own number
+ */
+static int
+proc_verify(int proc, bool *real)
+{
+	char own[NUMBER_SIZE];
+	ssize_t n = readlinkat(proc, "self", own, sizeof(own) - 1);
+	uint64_t pid;
+
+	*real = n != -1;
+	if (n == -1 && errno == ENOENT && fd_is_on(proc, LINUX_PROC_MAGIC))
+		errno = EXDEV;
+	if (n == -1)
+		return errno == EINVAL ? 0 : -1;
+	own[n] = '\0';
+	if (number_parse(own, INT_MAX, &pid) == 0 && (pid_t)pid == getpid())
+		return 0;
+	errno = EXDEV;
+	return -1;
+}
+
+int
+host_open(const char *proc, const char *cgroup, struct host *host)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
+
+	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
+		host_close(&h);
+		return -1;
+	}
+	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
+	/* Without a hierarchy the search is slower; other errors are errors. */
+	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
+	    errno != EACCES) {
+		host_close(&h);
+		return -1;
+	}
+	*host = h;
+	return 0;
+}
+
+const char *
+host_strerror(int error)
+{
+	return error == EXDEV ? "that /proc is of another pid namespace than"
+	    " ours" : strerror(error);
+}
+
+void
+host_close(struct host *host)
+{
+	fd_close(&host->cgroup);
+	fd_close(&host->proc);
+}
+
+/* ---- units and cgroups --------------------------------------------- */
+
 #define HIERARCHY_SIZE	256	/* the names of all controllers fit */
 
 /* A line of /proc/PID/cgroup. */
@@ -1621,71 +2085,59 @@ process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
 	return 0;
 }
 
-#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
-
-int64_t
-process_age(int proc, pid_t pid)
+static bool
+part_is_slice(const char *part, size_t length)
 {
-	char text[1024];
-	uint64_t ticks;
-	const char *field;
+	static const char slice[] = ".slice";
+	const size_t tail = sizeof(slice) - 1;
 
-	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
-		return -1;
-	/* The second field, its name, may contain blanks and parentheses. */
-	field = strrchr(text, ')');
-	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
-		field = strchr(field + 1, ' ');
-	if (field == NULL || !line_number(&field, &ticks))
-		return -1;
-	return clock_ms(CLOCK_BOOTTIME) -
-	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
+	return length >= tail && part_is(part + length - tail, tail, slice);
 }
 
-const char *
-process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
+/*
+ * Cuts the path of a cgroup in the payload of a unit to the path of that unit,
+ * without the '/' at its beginning.  Any other path becomes empty.
+ */
+static void
+path_cut(char *path)
 {
-	if (proc_read(proc, pid, "wchan", wchan, PROCESS_NAME_SIZE) == -1 ||
-	    strcmp(wchan, "0") == 0)
-		wchan[0] = '\0';
-	return wchan;
+	static const char payload[] = "/payload";
+	const size_t tail = sizeof(payload) - 1;
+	char *part = path;
+	size_t length;
+
+	for (;;) {
+		part += *part == '/';
+		length = strcspn(part, "/");
+		if (!part_is_slice(part, length))
+			break;
+		part += length;
+	}
+	part += length;
+	if (strncmp(part, payload, tail) == 0 &&
+	    strchr("/", part[tail]) != NULL)
+		*part = '\0';
+	else
+		*path = '\0';
+	if (*path == '/')
+		memmove(path, path + 1, strlen(path));
 }
-
-/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
-struct linux_pidfd_info {
-	uint64_t	mask, cgroup;
-	uint32_t	pid, tgid, ppid, ids[8];
-	int32_t		exit_code;
-};
-
-#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
-#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
-#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
-#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
 
 int
-process_wait_status(const struct process *process, int *status)
+cgroup_unit(struct stream *stream, char path[PATH_MAX])
 {
-	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
+	struct cgroup_line line;
 
-	/* The ioctl() of some libcs takes an int, and the request is larger. */
-	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
-		return -1;
-	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
-		errno = EAGAIN;
-		return -1;
+	path[0] = '\0';
+	while (path[0] == '\0' && cgroup_line_next(stream, &line)) {
+		if (line.hierarchy[0] != '\0' &&
+		    strcmp(line.hierarchy, "name=systemd") != 0)
+			continue;
+		memcpy(path, line.path, sizeof(line.path));
+		path_cut(path);
 	}
-	*status = info.exit_code;
-	return 0;
-}
-
-/* ---- machine ------------------------------------------------------- */
-
-/* True if the part of a path that has this length is word. */
-static bool
-part_is(const char *part, size_t length, const char *word)
-{
-	return strlen(word) == length && memcmp(part, word, length) == 0;
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
 }
 
 /* The names of the machines that a unit may belong to; empty: none. */
@@ -1717,21 +2169,6 @@ unit_part_name(const char *part, const char *end, bool escaped,
 	name[used] = '\0';
 	if (part != end || !machine_name_valid(name))
 		name[0] = '\0';
-}
-
-static bool
-begins_with(const char *text, const char *word)
-{
-	return strncmp(text, word, strlen(word)) == 0;
-}
-
-/* True if a text ends with word and is longer than word. */
-static bool
-ends_with(const char *text, const char *word)
-{
-	size_t length = strlen(text), tail = strlen(word);
-
-	return length > tail && strcmp(text + length - tail, word) == 0;
 }
 
 #define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
@@ -1777,163 +2214,6 @@ unit_names_first(const struct unit_names *found)
 	return found->names[found->names[0][0] == '\0'];
 }
 
-static bool
-part_is_slice(const char *part, size_t length)
-{
-	static const char slice[] = ".slice";
-	const size_t tail = sizeof(slice) - 1;
-
-	return length >= tail && part_is(part + length - tail, tail, slice);
-}
-
-/*
- * Cuts the path of a cgroup in the payload of a unit to the path of that unit,
- * without the '/' at its beginning.  Any other path becomes empty.
- */
-static void
-path_cut(char *path)
-{
-	static const char payload[] = "/payload";
-	const size_t tail = sizeof(payload) - 1;
-	char *part = path;
-	size_t length;
-
-	for (;;) {
-		part += *part == '/';
-		length = strcspn(part, "/");
-		if (!part_is_slice(part, length))
-			break;
-		part += length;
-	}
-	part += length;
-	if (strncmp(part, payload, tail) == 0 &&
-	    strchr("/", part[tail]) != NULL)
-		*part = '\0';
-	else
-		*path = '\0';
-	if (*path == '/')
-		memmove(path, path + 1, strlen(path));
-}
-
-/* Opens the directory path if it is on a file system of that type. */
-static int
-hierarchy_open(const char *path, long magic)
-{
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
-
-	if (fd == -1)
-		return -1;
-	if (fstatfs(fd, &fs) == -1)
-		fd_close(&fd);
-	else if ((long)fs.f_type != magic) {
-		fd_close(&fd);
-		errno = ENOENT;
-	}
-	return fd;
-}
-
-#define LINUX_CGROUP_MAGIC	0x27e0eb
-#define LINUX_CGROUP2_MAGIC	0x63677270
-
-/*
- * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
- */
-static int
-hierarchy_of_units(void)
-{
-	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
-
-	return fd != -1 || errno != ENOENT ? fd :
-	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
-}
-
-#define LINUX_PROC_MAGIC	0x9fa0
-
-/*
- * Finds out whether proc is the kernel's own: there "self" is a link.
- * errors   EXDEV  when that link does not have the caller's own number
- */
-static int
-proc_verify(int proc, bool *real)
-{
-	char own[NUMBER_SIZE];
-	ssize_t n = readlinkat(proc, "self", own, sizeof(own) - 1);
-	uint64_t pid;
-
-	*real = n != -1;
-	if (n == -1 && errno == ENOENT && fd_is_on(proc, LINUX_PROC_MAGIC))
-		errno = EXDEV;
-	if (n == -1)
-		return errno == EINVAL ? 0 : -1;
-	own[n] = '\0';
-	if (number_parse(own, INT_MAX, &pid) == 0 && (pid_t)pid == getpid())
-		return 0;
-	errno = EXDEV;
-	return -1;
-}
-
-int
-host_open(const char *proc, const char *cgroup, struct host *host)
-{
-	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
-
-	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
-		host_close(&h);
-		return -1;
-	}
-	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
-	/* Without a hierarchy the search is slower; other errors are errors. */
-	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
-	    errno != EACCES) {
-		host_close(&h);
-		return -1;
-	}
-	*host = h;
-	return 0;
-}
-
-const char *
-host_strerror(int error)
-{
-	return error == EXDEV ? "that /proc is of another pid namespace than"
-	    " ours" : strerror(error);
-}
-
-void
-host_close(struct host *host)
-{
-	fd_close(&host->cgroup);
-	fd_close(&host->proc);
-}
-
-int
-cgroup_unit(struct stream *stream, char path[PATH_MAX])
-{
-	struct cgroup_line line;
-
-	path[0] = '\0';
-	while (path[0] == '\0' && cgroup_line_next(stream, &line)) {
-		if (line.hierarchy[0] != '\0' &&
-		    strcmp(line.hierarchy, "name=systemd") != 0)
-			continue;
-		memcpy(path, line.path, sizeof(line.path));
-		path_cut(path);
-	}
-	errno = stream->error;
-	return stream->error == 0 ? 0 : -1;
-}
-
-/* Returns the last part of a path. */
-static const char *
-path_base(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash == NULL ? path : slash + 1;
-}
-
 bool
 unit_is_machines(const char *path, const char *name)
 {
@@ -1942,6 +2222,151 @@ unit_is_machines(const char *path, const char *name)
 	unit_names_find(path_base(path), &found);
 	return machine_name_valid(name) && unit_names_have(&found, name);
 }
+
+/* What is read of a line of /proc/PID/mountinfo, see proc(5). */
+struct mount_line {
+	char	root[PATH_MAX], point[PATH_MAX];
+	char	type[16], options[256];
+};
+
+/* Takes the next line.  False at the end, and if it cannot be read. */
+static bool
+mount_line_next(struct stream *stream, struct mount_line *line)
+{
+	char word[256];
+	int delimiter = ' ';
+
+	for (int i = 0; i < 3 && delimiter == ' '; i++)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	if (delimiter == -1)
+		return false;
+	stream_word(stream, " \n", line->root, sizeof(line->root));
+	delimiter = stream_word(stream, " \n", line->point,
+	    sizeof(line->point));
+	while (delimiter == ' ' && strcmp(word, "-") != 0)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, " \n", line->type, sizeof(line->type));
+	stream_word(stream, " \n", word, sizeof(word));
+	delimiter = stream_word(stream, "\n", line->options,
+	    sizeof(line->options));
+	return delimiter != -1 && stream->error == 0;
+}
+
+/* True if options has each of controllers; both are separated by ','. */
+static bool
+options_include(const char *options, const char *controllers)
+{
+	char name[HIERARCHY_SIZE];
+	struct stream stream;
+	int delimiter = ',';
+
+	stream_of_text(controllers, strlen(controllers), &stream);
+	while (delimiter == ',') {
+		delimiter = stream_word(&stream, ",", name, sizeof(name));
+		if (!hierarchy_is(options, name))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Opens the folder of a cgroup below a mount.
+ * errors   ENODEV  when the mount is of another hierarchy, or of a part of it
+ *                  without this cgroup
+ */
+static int
+cgroup_open_in_mount(const struct cgroup_line *line,
+    const struct mount_line *mount)
+{
+	bool unified = line->hierarchy[0] == '\0';
+	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
+	const char *below = line->path + root;
+	int top, fd;
+
+	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
+	    (!unified && !options_include(mount->options, line->hierarchy)) ||
+	    strncmp(line->path, mount->root, root) != 0 ||
+	    (*below != '/' && *below != '\0')) {
+		errno = ENODEV;
+		return -1;
+	}
+	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
+	    LINUX_CGROUP_MAGIC);
+	if (top == -1) {
+		if (errno == ENOENT)	/* another mount is on top of it */
+			errno = ENODEV;
+		return -1;
+	}
+	below += strspn(below, "/");
+	fd = openat(top, *below == '\0' ? "." : below,
+	    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd_close(&top);
+	return fd;
+}
+
+/*
+ * Opens the folder of a cgroup.
+ * errors   ENODEV  when no mount shows it
+ *          ENOENT  when it has been removed
+ */
+static int
+cgroup_open(const struct host *host, const struct cgroup_line *line)
+{
+	struct mount_line mount;
+	struct stream mounts;
+	const char *path = line->path;
+	int fd = -1, error = ENODEV;
+
+	/* Nothing outside of our cgroup namespace is mounted. */
+	if (*path != '/' || strcmp(path, "/..") == 0 ||
+	    strncmp(path, "/../", 4) == 0) {
+		errno = ENODEV;
+		return -1;
+	}
+	/* On a host of cgroup v2 alone its mount is known. */
+	if (line->hierarchy[0] == '\0' &&
+	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
+		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
+		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
+		return -1;
+	while (fd == -1 && error == ENODEV &&
+	    mount_line_next(&mounts, &mount)) {
+		fd = cgroup_open_in_mount(line, &mount);
+		error = errno;
+	}
+	stream_close(&mounts);
+	errno = mounts.error != 0 ? mounts.error : error;
+	return fd;
+}
+
+#define CGROUP_DEPTH_MAX	64	/* levels of folders */
+
+/* Removes the folder of a cgroup and depth levels of folders below it. */
+static int
+cgroup_remove_below(int dir, const char *path, int depth)
+{
+	const struct linux_dirent64 *entry;
+	struct directory folder;
+
+	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
+		while ((entry = directory_next(&folder)) != NULL)
+			if (entry->type == LINUX_DT_DIR &&
+			    entry->name[0] != '.')
+				cgroup_remove_below(folder.fd, entry->name,
+				    depth - 1);
+		directory_close(&folder);
+	}
+	return unlinkat(dir, path, AT_REMOVEDIR);
+}
+
+int
+cgroup_remove(int dir, const char *path)
+{
+	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
+}
+
+/* ---- nspawn: its command line -------------------------------------- */
 
 /*
  * systemd-nspawn's long options of all releases from 252 to 262; those with a
@@ -1993,15 +2418,6 @@ nspawn_option(const char *word, size_t length)
 			found = option;
 	}
 	return found;
-}
-
-static void
-text_copy(const char *text, char *copy, size_t size)
-{
-	size_t length = strnlen(text, size - 1);
-
-	memcpy(copy, text, length);
-	copy[length] = '\0';
 }
 
 /* Reads the value of --settings=. */
@@ -2203,187 +2619,6 @@ nspawn_args_name(const struct nspawn_args *args, const char *name)
 	return strcmp(name, own) == 0 ? NAME_MATCHES : NAME_DIFFERS;
 }
 
-#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
-
-/*
- * Reads the number of a process's namespace from the text of its link, which is
- * several times faster than following the link.  No two namespaces that exist
- * have the same number.
- * source   namespaces(7), "The /proc/pid/ns/ directory"
- */
-static int
-namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
-{
-	char path[PROC_PATH_SIZE], text[NAMESPACE_LINK_SIZE];
-	ssize_t n = readlinkat(proc, proc_path(path, pid, file), text,
-	    sizeof(text) - 1);
-
-	if (n == -1)
-		return -1;
-	text[n] = '\0';
-	text[strcspn(text, "]")] = '\0';	/* "pid:[4026531836]" */
-	n = (ssize_t)strcspn(text, "[");
-	return number_parse(text + n + (text[n] == '['), UINT64_MAX, id);
-}
-
-/*
- * Compares a namespace of a process with the caller's.
- * Returns  1 if they are the same, 0 if they differ; -1
- */
-static int
-namespace_same(int proc, pid_t pid, const char *file)
-{
-	uint64_t theirs, ours;
-
-	if (namespace_id(proc, 0, file, &ours) == -1 ||
-	    namespace_id(proc, pid, file, &theirs) == -1)
-		return -1;
-	return ours == theirs;
-}
-
-/*
- * Opens a namespace of a process.
- *   compared  whether to leave out a namespace that is the caller's, too;
- *             comparing takes as long as opening
- *   fd        -1 if it is left out, or the kernel lacks such namespaces
- * errors   EOWNERDEAD  when the process has lost it, because its first thread
- *                      has ended
- */
-static int
-namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
-{
-	char path[PROC_PATH_SIZE];
-	struct stat theirs;
-	uint64_t ours = 0;
-
-	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
-	if (*fd == -1 && errno == ENOENT) {
-		if (namespace_id(proc, 0, file, &ours) == -1)
-			return errno == ENOENT ? 0 : -1;
-		errno = EOWNERDEAD;
-	}
-	if (*fd == -1)
-		return -1;
-	if (!compared)
-		return 0;
-	int n = fstat(*fd, &theirs);
-
-	if (n == 0)
-		n = namespace_id(proc, 0, file, &ours);
-	if (n == -1 || theirs.st_ino == ours)
-		fd_close(fd);
-	return n;
-}
-
-/*
- * Reads the path of a process's program from the kernel.
- *   name     the last part of path, and points into it
- * errors   ENOENT  when the process, or its first thread, has ended
- */
-static int
-process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
-{
-	static const char deleted[] = " (deleted)";
-	const size_t tail = sizeof(deleted) - 1;
-	char link[PROC_PATH_SIZE];
-	ssize_t n = readlinkat(proc, proc_path(link, pid, "exe"), path,
-	    PATH_MAX - 1);
-
-	if (n == -1)
-		return -1;
-	path[n] = '\0';
-	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
-		path[(size_t)n - tail] = '\0';
-	*name = path_base(path);
-	return 0;
-}
-
-/* Adds bytes to a hash by FNV-1a. */
-static uint64_t
-fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
-{
-	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
-		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
-	return fingerprint;
-}
-
-/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
-#define SIGNALS_AWAITED	"sigtimedwait"
-
-/* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
-static bool
-awaits_signals(int proc, pid_t pid)
-{
-	char wchan[PROCESS_NAME_SIZE];
-
-	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
-}
-
-uint64_t
-process_fingerprint(int proc, pid_t pid)
-{
-	uint64_t fingerprint = UINT64_C(14695981039346656037);
-	char path[PATH_MAX];
-	struct process_status status;
-	const char *program;
-
-	if (process_exe(proc, pid, path, &program) == 0)
-		fingerprint = fingerprint_add(fingerprint, path, strlen(path));
-	if (process_status_read(proc, pid, &status) == 0) {
-		fingerprint = fingerprint_add(fingerprint, &status.caught,
-		    sizeof(status.caught));
-		fingerprint = fingerprint_add(fingerprint, &status.blocked,
-		    sizeof(status.blocked));
-	}
-	return fingerprint + awaits_signals(proc, pid);
-}
-
-/*
- * Reads the number of a process's parent, and the process's real user.
- * source   PIDFD_GET_INFO of <linux/pidfd.h>, since Linux 6.13
- */
-static int
-process_parent(const struct host *host, const struct process *process,
-    pid_t *parent, uid_t *uid)
-{
-	const uint64_t mask = LINUX_PIDFD_INFO_PID | LINUX_PIDFD_INFO_CREDS;
-	struct linux_pidfd_info info = { .mask = mask };
-	struct process_status status;
-
-	if (host->real && syscall(SYS_ioctl, process->fd,
-	    LINUX_PIDFD_GET_INFO, &info) == 0 && (info.mask & mask) == mask) {
-		*parent = (pid_t)info.ppid;
-		*uid = info.ids[0];
-		return 0;
-	}
-	if (process_status_read(host->proc, process->pid, &status) == -1)
-		return -1;
-	*parent = status.ppid;
-	*uid = status.uid;
-	return 0;
-}
-
-/*
- * Finds out whether a process is a systemd-nspawn.  Only root can see the
- * program of another user's process; for the others its own name must do.
- * Returns  1 for yes, 0 for no; -1
- */
-static int
-process_is_nspawn(int proc, pid_t pid)
-{
-	struct process_status status;
-	char path[PATH_MAX];
-	const char *program;
-
-	if (process_exe(proc, pid, path, &program) == 0)
-		return strcmp(program, NSPAWN) == 0;
-	if (errno == ENOENT)		/* it is ending */
-		return 0;
-	if (errno == EACCES && process_status_read(proc, pid, &status) == 0)
-		return strcmp(status.name, NSPAWN) == 0;
-	return -1;
-}
-
 /* Makes a relative path of a process absolute. */
 static void
 path_complete(int proc, pid_t pid, char path[PATH_MAX])
@@ -2457,6 +2692,688 @@ nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
 		path_complete(proc, pid, args->path);
 	path_simplify(args->path);
 	return 0;
+}
+
+/* ---- nspawn: its settings file ------------------------------------- */
+
+/* Reads the number of a signal as systemd does: decimal, hex or octal. */
+static int
+signal_digits(const char *text)
+{
+	int base = 10, n = 0;
+
+	text += *text == '+';
+	if (text[0] == '0' && text[1] != '\0') {
+		base = text[1] == 'x' || text[1] == 'X' ? 16 : 8;
+		text += base == 16 ? 2 : 1;
+	}
+	if (*text == '\0')
+		return -1;
+	for (; *text != '\0'; text++) {
+		int digit = is_digit(*text) ? *text - '0' :
+		    *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 :
+		    *text >= 'A' && *text <= 'F' ? *text - 'A' + 10 : base;
+
+		if (digit >= base || n > SIGNAL_RTMAX)
+			return -1;
+		n = n * base + digit;
+	}
+	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
+}
+
+/* Reads a signal as systemd does: names must be in capital letters. */
+static int
+nspawn_signal(const char *text)
+{
+	int n = signal_digits(text);
+
+	for (const char *c = text; n == -1 && *c != '\0'; c++)
+		if (*c >= 'a' && *c <= 'z')
+			return -1;
+	return n != -1 ? n : signal_number(text);
+}
+
+#define SETTINGS_LINE	1024	/* bytes */
+#define SETTINGS_MAX	65536	/* lines that are read */
+
+/* Removes blanks from both ends of a line. */
+static char *
+line_strip(char *line)
+{
+	size_t length;
+
+	line += strspn(line, BLANKS);
+	for (length = strlen(line); length > 0 &&
+	    strchr(BLANKS, line[length - 1]) != NULL; length--)
+		line[length - 1] = '\0';
+	return line;
+}
+
+/*
+ * Takes the next line of a settings file.  After a line that ends with a
+ * backslash the next one is appended; comments are skipped.  False at the end.
+ */
+static bool
+settings_line(struct stream *stream, char line[SETTINGS_LINE])
+{
+	size_t used = 0, length, slashes;
+	bool more = true, on = true, cut = false;
+	char *part, text[SETTINGS_LINE];
+
+	line[0] = '\0';
+	while (more && on) {
+		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
+		part = text + strspn(text, BLANKS);
+		if (*part == '#' || *part == ';')
+			continue;
+		cut = cut || stream->cut;
+		length = strlen(part);
+		for (slashes = 0; slashes < length &&
+		    part[length - 1 - slashes] == '\\'; slashes++)
+			;
+		on = slashes % 2 != 0;
+		if (on)
+			part[length - 1] = ' ';
+		used += text_format(line + used, SETTINGS_LINE - used, "%s",
+		    part);
+	}
+	if (cut || used == SETTINGS_LINE - 1)
+		line[0] = '\0';	/* too long for KillSignal= */
+	return more;
+}
+
+/* Reads a line of the section Exec.  True if it is a valid KillSignal=. */
+static bool
+settings_signal(char *line, int *signal)
+{
+	char *value = strchr(line, '=');
+
+	if (value == NULL)
+		return false;
+	*value = '\0';
+	*signal = nspawn_signal(line_strip(value + 1));
+	return *signal != -1 && strcmp(line_strip(line), "KillSignal") == 0;
+}
+
+int
+nspawn_settings_parse(struct stream *stream, int *signal)
+{
+	static const char mark[] = "\xef\xbb\xbf";	/* of byte order */
+	char text[SETTINGS_LINE], *line;
+	bool exec = false, more = true;
+	int n;
+
+	*signal = 0;
+	for (size_t lines = 0; more && lines < SETTINGS_MAX; lines++) {
+		more = settings_line(stream, text);
+		line = text;
+		if (lines == 0 && strncmp(line, mark, sizeof(mark) - 1) == 0)
+			line += sizeof(mark) - 1;
+		line = line_strip(line);
+		if (*line == '[')
+			exec = strcmp(line, "[Exec]") == 0;
+		else if (exec && settings_signal(line, &n))
+			*signal = n;
+	}
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
+}
+
+/*
+ * Finds the name of a machine's settings file, without ".nspawn", in the same
+ * way as systemd-nspawn.
+ */
+static void
+settings_name(const struct nspawn_args *args,
+    char name[MACHINE_NAME_MAX + 2])
+{
+	size_t used = 0;
+
+	if (args->machine[0] != '\0') {
+		text_copy(args->machine, name, MACHINE_NAME_MAX + 2);
+		return;
+	}
+	for (const char *c = path_base(args->path); *c != '\0' &&
+	    used < MACHINE_NAME_MAX && (!args->image ||
+	    strcmp(c, ".raw") != 0); c++)
+		if (is_alnum(*c) || *c == '-' || *c == '.')
+			name[used++] = *c;
+	name[used] = '\0';
+}
+
+/*
+ * Opens the settings file of a machine: the first one that exists counts.
+ * errors   ENOENT  when there is none
+ * source   systemd.nspawn(5)
+ */
+static int
+settings_open(int proc, pid_t pid, const struct nspawn_args *args)
+{
+	static const char folders[][24] = {
+		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
+		/* The folders of the images, for a machine without a path. */
+		"/etc/machines", "/run/machines", "/var/lib/machines",
+		"/usr/local/lib/machines", "/usr/lib/machines",
+	};
+	const size_t most = sizeof(folders) / sizeof(folders[0]);
+	char name[MACHINE_NAME_MAX + 2];
+	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
+	const char *beside = args->path;
+	int root = openat(proc, proc_path(path, pid, "root"),
+	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
+
+	if (root == -1)
+		return -1;
+	settings_name(args, name);
+	errno = ENOENT;
+	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
+	    errno == ENOENT; i++) {
+		const char *folder = *folders[i] == '\0' ? beside : folders[i];
+
+		if (*folder == '\0')
+			continue;
+		int length = (int)(folder == beside ? path_base(beside) -
+		    beside : (ptrdiff_t)strlen(folder));
+
+		text_format(path, sizeof(path), "%.*s/%s.nspawn", length,
+		    folder, name);
+		fd = file_open_in_root(root, path);
+	}
+	fd_close(&root);
+	return fd;
+}
+
+/* Reads the signal in a machine's settings file; 0 if there is none. */
+static int
+settings_read(int proc, pid_t pid, const struct nspawn_args *args,
+    int *signal)
+{
+	struct stream stream;
+	int fd, n;
+
+	*signal = 0;
+	if (args->settings == SETTINGS_NONE || args->oci_bundle)
+		return 0;
+	fd = settings_open(proc, pid, args);
+	if (fd == -1)	/* systemd-nspawn could not read it, either */
+		return error_is_temporary(errno) ? -1 : 0;
+	stream_of_fd(fd, &stream);
+	n = nspawn_settings_parse(&stream, signal);
+	stream_close(&stream);
+	return n;
+}
+
+/* ---- machined ------------------------------------------------------ */
+
+int
+machined_run(const char *const argv[], struct machined *machined, char *output,
+    size_t size)
+{
+	int status;
+
+	if (machined->hung) {
+		errno = ETIMEDOUT;
+		return -1;
+	}
+	status = helper_run(argv, machined->deadline, output, size);
+	if (status == -1 && errno == ETIMEDOUT)
+		machined->hung = true;
+	return status;
+}
+
+/* Finds the value of a line NAME=VALUE before the first empty line. */
+static const char *
+property_find(const char *lines, const char *name)
+{
+	size_t length = strlen(name);
+
+	while (*lines != '\0' && *lines != '\n') {
+		if (strncmp(lines, name, length) == 0 && lines[length] == '=')
+			return lines + length + 1;
+		lines += strcspn(lines, "\n");
+		lines += *lines == '\n';
+	}
+	return NULL;
+}
+
+bool
+property_is(const char *lines, const char *name, const char *value)
+{
+	const char *found = property_find(lines, name);
+
+	return found != NULL && part_is(found, strcspn(found, "\n"), value);
+}
+
+uint64_t
+property_number(const char *lines, const char *name)
+{
+	const char *found = property_find(lines, name);
+	char text[NUMBER_SIZE];
+	uint64_t n = 0;
+
+	if (found != NULL) {
+		text_format(text, sizeof(text), "%.*s",
+		    (int)strcspn(found, "\n"), found);
+		number_parse(text, INT_MAX, &n);
+	}
+	return n;
+}
+
+const char *
+properties_next(const char *lines)
+{
+	while (*lines != '\0' && *lines != '\n') {
+		lines += strcspn(lines, "\n");
+		lines += *lines == '\n';
+	}
+	return lines + (*lines == '\n');
+}
+
+/*
+ * Asks machined for the leader of a machine.
+ * errors   ESRCH      when it does not know one, or there is no machinectl
+ *          ETIMEDOUT  when machinectl hangs, or was killed
+ */
+static int
+machined_leader(const char *name, struct machined *machined, pid_t *leader)
+{
+	const char *const argv[] = {
+		"machinectl", "show", "-p", "Leader", "--value", name, NULL
+	};
+	char output[32];
+	uint64_t pid;
+	int status = machined_run(argv, machined, output, sizeof(output));
+
+	if (status == -1) {
+		if (errno == ENOENT)
+			errno = ESRCH;
+		return -1;
+	}
+	output[status == 0 ? strcspn(output, "\n") : 0] = '\0';
+	if (number_parse(output, INT_MAX, &pid) == -1 || pid <= 1) {
+		errno = status > 128 ? ETIMEDOUT : ESRCH;
+		return -1;
+	}
+	*leader = (pid_t)pid;
+	return 0;
+}
+
+/*
+ * Reads the answers of machinectl, which are in the order of the names.
+ * Returns  how many there are
+ */
+static size_t
+leaders_take(const char *lines, const char *const names[], size_t count,
+    pid_t leaders[])
+{
+	size_t i;
+
+	for (i = 0; i < count && property_is(lines, "Name", names[i]); i++) {
+		leaders[i] = (pid_t)property_number(lines, "Leader");
+		lines = properties_next(lines);
+	}
+	return i;
+}
+
+int
+machined_leaders(const char *const names[], size_t count,
+    struct machined *machined, pid_t leaders[])
+{
+	static const char *const words[] = {
+		"machinectl", "show", "-p", "Name", "-p", "Leader",
+	};
+	const size_t used = sizeof(words) / sizeof(words[0]);
+	const size_t size = (count + 1) * (MACHINE_NAME_MAX + 32);
+	const size_t argv_size = (used + count + 1) * sizeof(char *);
+	const char **argv = memory_map(argv_size);
+	char *output = memory_map(size);
+	int status = argv == NULL || output == NULL ? -1 : 1;
+	size_t n;
+
+	memset(leaders, 0, count * sizeof(*leaders));
+	/* machinectl ends at a name it does not know: then the next ones. */
+	for (size_t i = 0; status > 0 && i < count; i++) {
+		memcpy(argv, words, sizeof(words));
+		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
+		argv[used + count - i] = NULL;
+		status = machined_run(argv, machined, output, size);
+		n = status == -1 ? 0 : leaders_take(output, names + i,
+		    count - i, leaders + i);
+		if (n == 0)	/* machined may not answer at all */
+			break;
+		i += n;
+	}
+	memory_unmap(output, size);
+	memory_unmap(argv, argv_size);
+	return status == -1 ? -1 : 0;
+}
+
+#define MACHINED_FILES	"/run/systemd/machines"
+
+bool
+machined_may_know(const char *name)
+{
+	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
+
+	text_format(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
+	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
+}
+
+/* ---- machine ------------------------------------------------------- */
+
+bool
+machine_foreign(const struct machine *machine)
+{
+	return machine->owner != 0 && machine->owner != geteuid();
+}
+
+int
+machine_signal(const struct machine *machine, const char *name, int signal,
+    struct machined *machined)
+{
+	char option[32], output[8];
+	int n;
+	const char *const argv[] = {
+		"machinectl", "kill", name, "--kill-who=leader", option, NULL
+	};
+
+	text_format(option, sizeof(option), "--signal=%d", signal);
+	if (name != NULL && !machined->hung &&
+	    process_alive(&machine->leader)) {
+		n = machined_run(argv, machined, output, sizeof(output));
+		if (n == 0)
+			return 0;
+		/* If it was killed, the signal may have been sent. */
+		if (machined->hung || n > 128) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+	}
+	return process_signal(&machine->leader, signal);
+}
+
+/* True if a unit is a scope that is named after the machine. */
+static bool
+unit_is_scope(const char *unit, const char *name)
+{
+	return ends_with(unit, ".scope") && unit_is_machines(unit, name);
+}
+
+/*
+ * Looks for the folder of a scope that is named after the machine, in a slice
+ * and in the slices below it.
+ *   path     that of the slice; becomes that of the scope if it is found
+ * Returns  1 if it is there, 0 if it is not; -1
+ */
+static int
+scope_find(int cgroup, const char *name, char path[PATH_MAX])
+{
+	const struct linux_dirent64 *entry;
+	size_t used = strlen(path);
+	struct directory slice;
+	int n = 0;
+
+	if (directory_open(cgroup, used == 0 ? "." : path, &slice) == -1)
+		return error_is_gone(errno) ? 0 : -1;
+	while (n == 0 && (entry = directory_next(&slice)) != NULL) {
+		if (entry->type != LINUX_DT_DIR ||
+		    (!part_is_slice(entry->name, strlen(entry->name)) &&
+		    !unit_is_scope(entry->name, name)))
+			continue;
+		text_format(path + used, PATH_MAX - used, "%s%s",
+		    used == 0 ? "" : "/", entry->name);
+		n = unit_is_scope(entry->name, name) ? 1 :
+		    scope_find(cgroup, name, path);
+		if (n != 1)
+			path[used] = '\0';
+	}
+	if (n == 0 && errno != 0)
+		n = -1;
+	directory_close(&slice);
+	return n;
+}
+
+/* Finds the scope of a leader; empty if it is not named after the machine. */
+static int
+scope_of_leader(const struct host *host, const char *name, pid_t leader,
+    char unit[PATH_MAX])
+{
+	struct stream stream;
+	int n = proc_stream(host->proc, leader, "cgroup", &stream);
+
+	if (n == 0) {
+		n = cgroup_unit(&stream, unit);
+		stream_close(&stream);
+		/* The name of the unit tells whether it is the machine's. */
+		if (!unit_is_scope(unit, name))
+			unit[0] = '\0';
+		else if (n == 0)
+			n = file_exists(host->cgroup, unit);
+	}
+	if (n == -1 && !error_is_gone(errno))
+		return -1;
+	if (n == -1)
+		unit[0] = '\0';
+	return 0;
+}
+
+int
+machine_scope(const struct host *host, const char *name,
+    const struct machine *machine, char *path, size_t size)
+{
+	char unit[PATH_MAX] = "";
+
+	if (host->cgroup != -1 && (machine->leader.fd != -1 ?
+	    scope_of_leader(host, name, machine->leader.pid, unit) :
+	    scope_find(host->cgroup, name, unit)) == -1)
+		return -1;
+	if (strlen(unit) >= size) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(path, unit, strlen(unit) + 1);
+	return 0;
+}
+
+/* True if a line of a cgroup's file begins with key and then value. */
+static bool
+cgroup_file_says(int cgroup, const char *file, const char *key, char value)
+{
+	char text[256];
+	const char *word;
+
+	if (file_read(cgroup, file, text, sizeof(text)) == -1)
+		return false;
+	word = line_value(text, key);
+	return word != NULL && *word == value;
+}
+
+/* True if a cgroup is frozen, or is becoming so. */
+static bool
+cgroup_frozen(int cgroup, const struct cgroup_line *line)
+{
+	return line->hierarchy[0] == '\0' ?
+	    cgroup_file_says(cgroup, "cgroup.events", "frozen ", '1') :
+	    hierarchy_is(line->hierarchy, "freezer") &&
+	    /* 'F' for FROZEN or FREEZING. */
+	    cgroup_file_says(cgroup, "freezer.state", "", 'F');
+}
+
+bool
+machine_frozen(const struct host *host, const struct machine *machine)
+{
+	struct cgroup_line line;
+	struct stream stream;
+	bool frozen = false;
+
+	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
+	    &stream) == -1)
+		return false;
+	while (!frozen && cgroup_line_next(&stream, &line)) {
+		int cgroup = -1;
+
+		if ((line.hierarchy[0] == '\0' ||
+		    hierarchy_is(line.hierarchy, "freezer")) &&
+		    strcmp(line.path, "/") != 0)
+			cgroup = cgroup_open(host, &line);
+		frozen = cgroup != -1 && cgroup_frozen(cgroup, &line);
+		fd_close(&cgroup);
+	}
+	stream_close(&stream);
+	return frozen && process_alive(&machine->leader);
+}
+
+/* True if a cgroup has reached its limit of processes. */
+static bool
+cgroup_full(int cgroup)
+{
+	char max[32], current[32];
+	uint64_t most, have;
+
+	if (file_read(cgroup, "pids.max", max, sizeof(max)) == -1 ||
+	    file_read(cgroup, "pids.current", current, sizeof(current)) == -1)
+		return false;
+	max[strcspn(max, "\n")] = current[strcspn(current, "\n")] = '\0';
+	return number_parse(max, UINT32_MAX, &most) == 0 &&
+	    number_parse(current, UINT32_MAX, &have) == 0 && have >= most;
+}
+
+/*
+ * Looks for a full cgroup, from this one upwards.
+ * Returns  true if there is one; line->path is then its path
+ */
+static bool
+cgroup_line_full(const struct host *host, struct cgroup_line *line)
+{
+	bool full = false;
+	char *slash;
+
+	while (!full && (slash = strrchr(line->path, '/')) != NULL &&
+	    slash[1] != '\0') {
+		int cgroup = cgroup_open(host, line);
+
+		full = cgroup != -1 && cgroup_full(cgroup);
+		fd_close(&cgroup);
+		if (!full)
+			*slash = '\0';
+	}
+	return full;
+}
+
+bool
+machine_full(const struct host *host, const struct machine *machine,
+    char path[PATH_MAX])
+{
+	struct cgroup_line line;
+	struct stream stream;
+	bool full = false;
+
+	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
+	    &stream) == -1)
+		return false;
+	while (!full && cgroup_line_next(&stream, &line))
+		full = (line.hierarchy[0] == '\0' ||
+		    hierarchy_is(line.hierarchy, "pids")) &&
+		    cgroup_line_full(host, &line);
+	stream_close(&stream);
+	if (full)
+		memcpy(path, line.path, sizeof(line.path));
+	return full;
+}
+
+ssize_t
+machines_processes(int proc, const struct machine *const machines[],
+    size_t count, pid_t *pids, size_t size)
+{
+	const size_t room = (count + 1) * sizeof(uint64_t);
+	uint64_t *theirs = memory_map(room), its;
+	struct directory dir;
+	ssize_t found = 0;
+	size_t known = 0;
+	pid_t pid;
+
+	if (theirs == NULL)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (namespace_id(proc, machines[i]->leader.pid, "ns/pid",
+		    &theirs[known]) == 0 &&
+		    process_alive(&machines[i]->leader))
+			known++;
+	if (directory_open(proc, ".", &dir) == -1) {
+		memory_unmap(theirs, room);
+		return -1;
+	}
+	while ((pid = proc_next(&dir)) != 0) {
+		bool in = false;
+
+		if (namespace_id(proc, pid, "ns/pid", &its) == -1)
+			continue;
+		for (size_t i = 0; i < known && !in; i++)
+			in = its == theirs[i];
+		if (in && (size_t)found < size)
+			pids[found] = pid;
+		found += in;
+	}
+	if (errno != 0)
+		found = -1;
+	directory_close(&dir);
+	memory_unmap(theirs, room);
+	return found;
+}
+
+void
+machine_close(struct machine *machine)
+{
+	process_close(&machine->leader);
+	process_close(&machine->supervisor);
+}
+
+/* ---- search: leader and supervisor --------------------------------- */
+
+/*
+ * Reads the number of a process's parent, and the process's real user.
+ * source   PIDFD_GET_INFO of <linux/pidfd.h>, since Linux 6.13
+ */
+static int
+process_parent(const struct host *host, const struct process *process,
+    pid_t *parent, uid_t *uid)
+{
+	const uint64_t mask = LINUX_PIDFD_INFO_PID | LINUX_PIDFD_INFO_CREDS;
+	struct linux_pidfd_info info = { .mask = mask };
+	struct process_status status;
+
+	if (host->real && syscall(SYS_ioctl, process->fd,
+	    LINUX_PIDFD_GET_INFO, &info) == 0 && (info.mask & mask) == mask) {
+		*parent = (pid_t)info.ppid;
+		*uid = info.ids[0];
+		return 0;
+	}
+	if (process_status_read(host->proc, process->pid, &status) == -1)
+		return -1;
+	*parent = status.ppid;
+	*uid = status.uid;
+	return 0;
+}
+
+/*
+ * Finds out whether a process is a systemd-nspawn.  Only root can see the
+ * program of another user's process; for the others its own name must do.
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
+process_is_nspawn(int proc, pid_t pid)
+{
+	struct process_status status;
+	char path[PATH_MAX];
+	const char *program;
+
+	if (process_exe(proc, pid, path, &program) == 0)
+		return strcmp(program, NSPAWN) == 0;
+	if (errno == ENOENT)		/* it is ending */
+		return 0;
+	if (errno == EACCES && process_status_read(proc, pid, &status) == 0)
+		return strcmp(status.name, NSPAWN) == 0;
+	return -1;
 }
 
 /* How a leader is recognised as the one of a machine. */
@@ -2732,13 +3649,6 @@ candidate_grandparent(const struct search *search, struct candidate *candidate)
 	return n;
 }
 
-/* True if an error only means that a process has ended. */
-static bool
-error_is_gone(int error)
-{
-	return error == ESRCH || error == ENOENT;
-}
-
 /*
  * Reads the leader's parent, which is the supervisor if it is a systemd-nspawn.
  * Returns  0; 1 when the leader has got another parent in the meantime; -1
@@ -2921,6 +3831,8 @@ candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
 	return 0;
 }
 
+/* ---- search: by unit, process and machinectl ----------------------- */
+
 /*
  * Keeps an error.  After one that concerns a single process the search goes on;
  * one that concerns the caller, such as too few descriptors, ends the search.
@@ -3059,19 +3971,6 @@ slice_try(struct search *search, int dir, const char *path)
 	directory_close(&slice);
 }
 
-/* Returns the next process of a proc directory, or 0: at the end errno is 0. */
-static pid_t
-proc_next(struct directory *dir)
-{
-	const struct linux_dirent64 *entry;
-	uint64_t pid;
-
-	while ((entry = directory_next(dir)) != NULL)
-		if (number_parse(entry->name, INT_MAX, &pid) == 0)
-			return (pid_t)pid;
-	return 0;
-}
-
 /* True if the search is to end: at its deadline, or after an error. */
 static bool
 search_late(struct search *search)
@@ -3112,99 +4011,6 @@ proc_try(struct search *search)
 	if (search->error == 0)
 		search->error = errno;
 	directory_close(&dir);
-}
-
-int
-machined_run(const char *const argv[], struct machined *machined, char *output,
-    size_t size)
-{
-	int status;
-
-	if (machined->hung) {
-		errno = ETIMEDOUT;
-		return -1;
-	}
-	status = helper_run(argv, machined->deadline, output, size);
-	if (status == -1 && errno == ETIMEDOUT)
-		machined->hung = true;
-	return status;
-}
-
-/* Finds the value of a line NAME=VALUE before the first empty line. */
-static const char *
-property_find(const char *lines, const char *name)
-{
-	size_t length = strlen(name);
-
-	while (*lines != '\0' && *lines != '\n') {
-		if (strncmp(lines, name, length) == 0 && lines[length] == '=')
-			return lines + length + 1;
-		lines += strcspn(lines, "\n");
-		lines += *lines == '\n';
-	}
-	return NULL;
-}
-
-bool
-property_is(const char *lines, const char *name, const char *value)
-{
-	const char *found = property_find(lines, name);
-
-	return found != NULL && part_is(found, strcspn(found, "\n"), value);
-}
-
-uint64_t
-property_number(const char *lines, const char *name)
-{
-	const char *found = property_find(lines, name);
-	char text[NUMBER_SIZE];
-	uint64_t n = 0;
-
-	if (found != NULL) {
-		text_format(text, sizeof(text), "%.*s",
-		    (int)strcspn(found, "\n"), found);
-		number_parse(text, INT_MAX, &n);
-	}
-	return n;
-}
-
-const char *
-properties_next(const char *lines)
-{
-	while (*lines != '\0' && *lines != '\n') {
-		lines += strcspn(lines, "\n");
-		lines += *lines == '\n';
-	}
-	return lines + (*lines == '\n');
-}
-
-/*
- * Asks machined for the leader of a machine.
- * errors   ESRCH      when it does not know one, or there is no machinectl
- *          ETIMEDOUT  when machinectl hangs, or was killed
- */
-static int
-machined_leader(const char *name, struct machined *machined, pid_t *leader)
-{
-	const char *const argv[] = {
-		"machinectl", "show", "-p", "Leader", "--value", name, NULL
-	};
-	char output[32];
-	uint64_t pid;
-	int status = machined_run(argv, machined, output, sizeof(output));
-
-	if (status == -1) {
-		if (errno == ENOENT)
-			errno = ESRCH;
-		return -1;
-	}
-	output[status == 0 ? strcspn(output, "\n") : 0] = '\0';
-	if (number_parse(output, INT_MAX, &pid) == -1 || pid <= 1) {
-		errno = status > 128 ? ETIMEDOUT : ESRCH;
-		return -1;
-	}
-	*leader = (pid_t)pid;
-	return 0;
 }
 
 /*
@@ -3293,6 +4099,8 @@ find_by_machined(struct search *search)
 		machined->search = deadline_in(left);
 }
 
+/* ---- search: the nearest names ------------------------------------- */
+
 /*
  * Counts the letters to be changed, added or removed to turn one name into the
  * other, ignoring case: Levenshtein's distance.  Above NEAR_DISTANCE the result
@@ -3375,6 +4183,8 @@ search_near(struct search *search, const struct nspawn_args *args)
 		if (search->wanted[i].open)
 			wanted_near(&search->wanted[i], name);
 }
+
+/* ---- search: finding machines -------------------------------------- */
 
 /*
  * Opens a process if it is a supervisor whose command line names a machine that
@@ -3481,34 +4291,20 @@ wanted_end(const struct search *search, struct wanted *wanted)
 }
 
 int
-machines_list(const struct host *host, int64_t deadline,
-    void (*take)(void *argument, const struct machine_line *line),
-    void *argument)
+machine_find(const struct host *host, const char *name,
+    struct machined *machined, struct machine *machine, pid_t pids[2])
 {
-	struct machined machined = { .search = deadline };
-	struct search search = { .host = host, .machined = &machined,
-	    .ways = WAY_UNIT, .take = take, .argument = argument };
+	struct wanted wanted = { .name = name };
 
-	proc_try(&search);
-	errno = search.error != 0 ? search.error : search.incomplete;
-	return search.error != 0 ? -1 : search.incomplete != 0;
-}
-
-const char *
-wanted_hint(const struct wanted *wanted, char *text, size_t size)
-{
-	const char (*near)[MACHINE_NAME_MAX + 1] = wanted->near;
-	size_t used = 0;
-
-	*text = '\0';
-	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
-	    near[i][0] != '\0'; i++)
-		used += text_format(text + used, size - used, "%s%s",
-		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
-		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
-	if (used > 0)
-		text_format(text + used, size - used, "?");
-	return text;
+	machines_find(host, machined, &wanted, 1, 0);
+	if (wanted.error == 0) {
+		*machine = wanted.machine;
+		return 0;
+	}
+	machine_close(&wanted.machine);
+	memcpy(pids, wanted.pids, sizeof(wanted.pids));
+	errno = wanted.error;
+	return -1;
 }
 
 /* machinectl takes as long as reading so many processes: about 4 ms. */
@@ -3558,21 +4354,35 @@ machines_find(const struct host *host, struct machined *machined,
 		wanted_end(&search, &wanted[i]);
 }
 
-int
-machine_find(const struct host *host, const char *name,
-    struct machined *machined, struct machine *machine, pid_t pids[2])
+const char *
+wanted_hint(const struct wanted *wanted, char *text, size_t size)
 {
-	struct wanted wanted = { .name = name };
+	const char (*near)[MACHINE_NAME_MAX + 1] = wanted->near;
+	size_t used = 0;
 
-	machines_find(host, machined, &wanted, 1, 0);
-	if (wanted.error == 0) {
-		*machine = wanted.machine;
-		return 0;
-	}
-	machine_close(&wanted.machine);
-	memcpy(pids, wanted.pids, sizeof(wanted.pids));
-	errno = wanted.error;
-	return -1;
+	*text = '\0';
+	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
+	    near[i][0] != '\0'; i++)
+		used += text_format(text + used, size - used, "%s%s",
+		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
+		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
+	if (used > 0)
+		text_format(text + used, size - used, "?");
+	return text;
+}
+
+int
+machines_list(const struct host *host, int64_t deadline,
+    void (*take)(void *argument, const struct machine_line *line),
+    void *argument)
+{
+	struct machined machined = { .search = deadline };
+	struct search search = { .host = host, .machined = &machined,
+	    .ways = WAY_UNIT, .take = take, .argument = argument };
+
+	proc_try(&search);
+	errno = search.error != 0 ? search.error : search.incomplete;
+	return search.error != 0 ? -1 : search.incomplete != 0;
 }
 
 int
@@ -3648,477 +4458,6 @@ machine_strerror(int error, const pid_t pids[2], char *text, size_t size)
 	return text;
 }
 
-bool
-machine_foreign(const struct machine *machine)
-{
-	return machine->owner != 0 && machine->owner != geteuid();
-}
-
-#define MACHINED_FILES	"/run/systemd/machines"
-
-bool
-machined_may_know(const char *name)
-{
-	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
-
-	text_format(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
-	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
-}
-
-/*
- * Reads the answers of machinectl, which are in the order of the names.
- * Returns  how many there are
- */
-static size_t
-leaders_take(const char *lines, const char *const names[], size_t count,
-    pid_t leaders[])
-{
-	size_t i;
-
-	for (i = 0; i < count && property_is(lines, "Name", names[i]); i++) {
-		leaders[i] = (pid_t)property_number(lines, "Leader");
-		lines = properties_next(lines);
-	}
-	return i;
-}
-
-int
-machined_leaders(const char *const names[], size_t count,
-    struct machined *machined, pid_t leaders[])
-{
-	static const char *const words[] = {
-		"machinectl", "show", "-p", "Name", "-p", "Leader",
-	};
-	const size_t used = sizeof(words) / sizeof(words[0]);
-	const size_t size = (count + 1) * (MACHINE_NAME_MAX + 32);
-	const size_t argv_size = (used + count + 1) * sizeof(char *);
-	const char **argv = memory_map(argv_size);
-	char *output = memory_map(size);
-	int status = argv == NULL || output == NULL ? -1 : 1;
-	size_t n;
-
-	memset(leaders, 0, count * sizeof(*leaders));
-	/* machinectl ends at a name it does not know: then the next ones. */
-	for (size_t i = 0; status > 0 && i < count; i++) {
-		memcpy(argv, words, sizeof(words));
-		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
-		argv[used + count - i] = NULL;
-		status = machined_run(argv, machined, output, size);
-		n = status == -1 ? 0 : leaders_take(output, names + i,
-		    count - i, leaders + i);
-		if (n == 0)	/* machined may not answer at all */
-			break;
-		i += n;
-	}
-	memory_unmap(output, size);
-	memory_unmap(argv, argv_size);
-	return status == -1 ? -1 : 0;
-}
-
-int
-machine_signal(const struct machine *machine, const char *name, int signal,
-    struct machined *machined)
-{
-	char option[32], output[8];
-	int n;
-	const char *const argv[] = {
-		"machinectl", "kill", name, "--kill-who=leader", option, NULL
-	};
-
-	text_format(option, sizeof(option), "--signal=%d", signal);
-	if (name != NULL && !machined->hung &&
-	    process_alive(&machine->leader)) {
-		n = machined_run(argv, machined, output, sizeof(output));
-		if (n == 0)
-			return 0;
-		/* If it was killed, the signal may have been sent. */
-		if (machined->hung || n > 128) {
-			errno = ETIMEDOUT;
-			return -1;
-		}
-	}
-	return process_signal(&machine->leader, signal);
-}
-
-/* True if a unit is a scope that is named after the machine. */
-static bool
-unit_is_scope(const char *unit, const char *name)
-{
-	return ends_with(unit, ".scope") && unit_is_machines(unit, name);
-}
-
-/*
- * Looks for the folder of a scope that is named after the machine, in a slice
- * and in the slices below it.
- *   path     that of the slice; becomes that of the scope if it is found
- * Returns  1 if it is there, 0 if it is not; -1
- */
-static int
-scope_find(int cgroup, const char *name, char path[PATH_MAX])
-{
-	const struct linux_dirent64 *entry;
-	size_t used = strlen(path);
-	struct directory slice;
-	int n = 0;
-
-	if (directory_open(cgroup, used == 0 ? "." : path, &slice) == -1)
-		return error_is_gone(errno) ? 0 : -1;
-	while (n == 0 && (entry = directory_next(&slice)) != NULL) {
-		if (entry->type != LINUX_DT_DIR ||
-		    (!part_is_slice(entry->name, strlen(entry->name)) &&
-		    !unit_is_scope(entry->name, name)))
-			continue;
-		text_format(path + used, PATH_MAX - used, "%s%s",
-		    used == 0 ? "" : "/", entry->name);
-		n = unit_is_scope(entry->name, name) ? 1 :
-		    scope_find(cgroup, name, path);
-		if (n != 1)
-			path[used] = '\0';
-	}
-	if (n == 0 && errno != 0)
-		n = -1;
-	directory_close(&slice);
-	return n;
-}
-
-/* Finds the scope of a leader; empty if it is not named after the machine. */
-static int
-scope_of_leader(const struct host *host, const char *name, pid_t leader,
-    char unit[PATH_MAX])
-{
-	struct stream stream;
-	int n = proc_stream(host->proc, leader, "cgroup", &stream);
-
-	if (n == 0) {
-		n = cgroup_unit(&stream, unit);
-		stream_close(&stream);
-		/* The name of the unit tells whether it is the machine's. */
-		if (!unit_is_scope(unit, name))
-			unit[0] = '\0';
-		else if (n == 0)
-			n = file_exists(host->cgroup, unit);
-	}
-	if (n == -1 && !error_is_gone(errno))
-		return -1;
-	if (n == -1)
-		unit[0] = '\0';
-	return 0;
-}
-
-int
-machine_scope(const struct host *host, const char *name,
-    const struct machine *machine, char *path, size_t size)
-{
-	char unit[PATH_MAX] = "";
-
-	if (host->cgroup != -1 && (machine->leader.fd != -1 ?
-	    scope_of_leader(host, name, machine->leader.pid, unit) :
-	    scope_find(host->cgroup, name, unit)) == -1)
-		return -1;
-	if (strlen(unit) >= size) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(path, unit, strlen(unit) + 1);
-	return 0;
-}
-
-/* What is read of a line of /proc/PID/mountinfo, see proc(5). */
-struct mount_line {
-	char	root[PATH_MAX], point[PATH_MAX];
-	char	type[16], options[256];
-};
-
-/* Takes the next line.  False at the end, and if it cannot be read. */
-static bool
-mount_line_next(struct stream *stream, struct mount_line *line)
-{
-	char word[256];
-	int delimiter = ' ';
-
-	for (int i = 0; i < 3 && delimiter == ' '; i++)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	if (delimiter == -1)
-		return false;
-	stream_word(stream, " \n", line->root, sizeof(line->root));
-	delimiter = stream_word(stream, " \n", line->point,
-	    sizeof(line->point));
-	while (delimiter == ' ' && strcmp(word, "-") != 0)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	stream_word(stream, " \n", line->type, sizeof(line->type));
-	stream_word(stream, " \n", word, sizeof(word));
-	delimiter = stream_word(stream, "\n", line->options,
-	    sizeof(line->options));
-	return delimiter != -1 && stream->error == 0;
-}
-
-/* True if options has each of controllers; both are separated by ','. */
-static bool
-options_include(const char *options, const char *controllers)
-{
-	char name[HIERARCHY_SIZE];
-	struct stream stream;
-	int delimiter = ',';
-
-	stream_of_text(controllers, strlen(controllers), &stream);
-	while (delimiter == ',') {
-		delimiter = stream_word(&stream, ",", name, sizeof(name));
-		if (!hierarchy_is(options, name))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Opens the folder of a cgroup below a mount.
- * errors   ENODEV  when the mount is of another hierarchy, or of a part of it
- *                  without this cgroup
- */
-static int
-cgroup_open_in_mount(const struct cgroup_line *line,
-    const struct mount_line *mount)
-{
-	bool unified = line->hierarchy[0] == '\0';
-	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
-	const char *below = line->path + root;
-	int top, fd;
-
-	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
-	    (!unified && !options_include(mount->options, line->hierarchy)) ||
-	    strncmp(line->path, mount->root, root) != 0 ||
-	    (*below != '/' && *below != '\0')) {
-		errno = ENODEV;
-		return -1;
-	}
-	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
-	    LINUX_CGROUP_MAGIC);
-	if (top == -1) {
-		if (errno == ENOENT)	/* another mount is on top of it */
-			errno = ENODEV;
-		return -1;
-	}
-	below += strspn(below, "/");
-	fd = openat(top, *below == '\0' ? "." : below,
-	    O_PATH | O_DIRECTORY | O_CLOEXEC);
-	fd_close(&top);
-	return fd;
-}
-
-/*
- * Opens the folder of a cgroup.
- * errors   ENODEV  when no mount shows it
- *          ENOENT  when it has been removed
- */
-static int
-cgroup_open(const struct host *host, const struct cgroup_line *line)
-{
-	struct mount_line mount;
-	struct stream mounts;
-	const char *path = line->path;
-	int fd = -1, error = ENODEV;
-
-	/* Nothing outside of our cgroup namespace is mounted. */
-	if (*path != '/' || strcmp(path, "/..") == 0 ||
-	    strncmp(path, "/../", 4) == 0) {
-		errno = ENODEV;
-		return -1;
-	}
-	/* On a host of cgroup v2 alone its mount is known. */
-	if (line->hierarchy[0] == '\0' &&
-	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
-		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
-		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
-		return -1;
-	while (fd == -1 && error == ENODEV &&
-	    mount_line_next(&mounts, &mount)) {
-		fd = cgroup_open_in_mount(line, &mount);
-		error = errno;
-	}
-	stream_close(&mounts);
-	errno = mounts.error != 0 ? mounts.error : error;
-	return fd;
-}
-
-#define CGROUP_DEPTH_MAX	64	/* levels of folders */
-
-/* Removes the folder of a cgroup and depth levels of folders below it. */
-static int
-cgroup_remove_below(int dir, const char *path, int depth)
-{
-	const struct linux_dirent64 *entry;
-	struct directory folder;
-
-	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
-		while ((entry = directory_next(&folder)) != NULL)
-			if (entry->type == LINUX_DT_DIR &&
-			    entry->name[0] != '.')
-				cgroup_remove_below(folder.fd, entry->name,
-				    depth - 1);
-		directory_close(&folder);
-	}
-	return unlinkat(dir, path, AT_REMOVEDIR);
-}
-
-int
-cgroup_remove(int dir, const char *path)
-{
-	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
-}
-
-/* True if a line of a cgroup's file begins with key and then value. */
-static bool
-cgroup_file_says(int cgroup, const char *file, const char *key, char value)
-{
-	char text[256];
-	const char *word;
-
-	if (file_read(cgroup, file, text, sizeof(text)) == -1)
-		return false;
-	word = line_value(text, key);
-	return word != NULL && *word == value;
-}
-
-/* True if a cgroup is frozen, or is becoming so. */
-static bool
-cgroup_frozen(int cgroup, const struct cgroup_line *line)
-{
-	return line->hierarchy[0] == '\0' ?
-	    cgroup_file_says(cgroup, "cgroup.events", "frozen ", '1') :
-	    hierarchy_is(line->hierarchy, "freezer") &&
-	    /* 'F' for FROZEN or FREEZING. */
-	    cgroup_file_says(cgroup, "freezer.state", "", 'F');
-}
-
-bool
-machine_frozen(const struct host *host, const struct machine *machine)
-{
-	struct cgroup_line line;
-	struct stream stream;
-	bool frozen = false;
-
-	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
-	    &stream) == -1)
-		return false;
-	while (!frozen && cgroup_line_next(&stream, &line)) {
-		int cgroup = -1;
-
-		if ((line.hierarchy[0] == '\0' ||
-		    hierarchy_is(line.hierarchy, "freezer")) &&
-		    strcmp(line.path, "/") != 0)
-			cgroup = cgroup_open(host, &line);
-		frozen = cgroup != -1 && cgroup_frozen(cgroup, &line);
-		fd_close(&cgroup);
-	}
-	stream_close(&stream);
-	return frozen && process_alive(&machine->leader);
-}
-
-/* True if a cgroup has reached its limit of processes. */
-static bool
-cgroup_full(int cgroup)
-{
-	char max[32], current[32];
-	uint64_t most, have;
-
-	if (file_read(cgroup, "pids.max", max, sizeof(max)) == -1 ||
-	    file_read(cgroup, "pids.current", current, sizeof(current)) == -1)
-		return false;
-	max[strcspn(max, "\n")] = current[strcspn(current, "\n")] = '\0';
-	return number_parse(max, UINT32_MAX, &most) == 0 &&
-	    number_parse(current, UINT32_MAX, &have) == 0 && have >= most;
-}
-
-/*
- * Looks for a full cgroup, from this one upwards.
- * Returns  true if there is one; line->path is then its path
- */
-static bool
-cgroup_line_full(const struct host *host, struct cgroup_line *line)
-{
-	bool full = false;
-	char *slash;
-
-	while (!full && (slash = strrchr(line->path, '/')) != NULL &&
-	    slash[1] != '\0') {
-		int cgroup = cgroup_open(host, line);
-
-		full = cgroup != -1 && cgroup_full(cgroup);
-		fd_close(&cgroup);
-		if (!full)
-			*slash = '\0';
-	}
-	return full;
-}
-
-bool
-machine_full(const struct host *host, const struct machine *machine,
-    char path[PATH_MAX])
-{
-	struct cgroup_line line;
-	struct stream stream;
-	bool full = false;
-
-	if (proc_stream(host->proc, machine->leader.pid, "cgroup",
-	    &stream) == -1)
-		return false;
-	while (!full && cgroup_line_next(&stream, &line))
-		full = (line.hierarchy[0] == '\0' ||
-		    hierarchy_is(line.hierarchy, "pids")) &&
-		    cgroup_line_full(host, &line);
-	stream_close(&stream);
-	if (full)
-		memcpy(path, line.path, sizeof(line.path));
-	return full;
-}
-
-ssize_t
-machines_processes(int proc, const struct machine *const machines[],
-    size_t count, pid_t *pids, size_t size)
-{
-	const size_t room = (count + 1) * sizeof(uint64_t);
-	uint64_t *theirs = memory_map(room), its;
-	struct directory dir;
-	ssize_t found = 0;
-	size_t known = 0;
-	pid_t pid;
-
-	if (theirs == NULL)
-		return -1;
-	for (size_t i = 0; i < count; i++)
-		if (namespace_id(proc, machines[i]->leader.pid, "ns/pid",
-		    &theirs[known]) == 0 &&
-		    process_alive(&machines[i]->leader))
-			known++;
-	if (directory_open(proc, ".", &dir) == -1) {
-		memory_unmap(theirs, room);
-		return -1;
-	}
-	while ((pid = proc_next(&dir)) != 0) {
-		bool in = false;
-
-		if (namespace_id(proc, pid, "ns/pid", &its) == -1)
-			continue;
-		for (size_t i = 0; i < known && !in; i++)
-			in = its == theirs[i];
-		if (in && (size_t)found < size)
-			pids[found] = pid;
-		found += in;
-	}
-	if (errno != 0)
-		found = -1;
-	directory_close(&dir);
-	memory_unmap(theirs, room);
-	return found;
-}
-
-void
-machine_close(struct machine *machine)
-{
-	process_close(&machine->leader);
-	process_close(&machine->supervisor);
-}
-
 /* ---- init ---------------------------------------------------------- */
 
 #define BUSYBOX	"busybox"
@@ -4173,13 +4512,6 @@ leader_facts_read(int proc, const struct process *leader,
 		return -1;
 	}
 	return process_alive(leader) ? 0 : -1;
-}
-
-/* True if descriptors or memory are lacking now. */
-static bool
-error_is_temporary(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
 /* True if text is in bytes, which may contain NULs. */
@@ -4467,213 +4799,6 @@ signal_awaited(int proc, const struct process *process, int signal)
 	return n;
 }
 
-/* Reads the number of a signal as systemd does: decimal, hex or octal. */
-static int
-signal_digits(const char *text)
-{
-	int base = 10, n = 0;
-
-	text += *text == '+';
-	if (text[0] == '0' && text[1] != '\0') {
-		base = text[1] == 'x' || text[1] == 'X' ? 16 : 8;
-		text += base == 16 ? 2 : 1;
-	}
-	if (*text == '\0')
-		return -1;
-	for (; *text != '\0'; text++) {
-		int digit = is_digit(*text) ? *text - '0' :
-		    *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 :
-		    *text >= 'A' && *text <= 'F' ? *text - 'A' + 10 : base;
-
-		if (digit >= base || n > SIGNAL_RTMAX)
-			return -1;
-		n = n * base + digit;
-	}
-	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
-}
-
-/* Reads a signal as systemd does: names must be in capital letters. */
-static int
-nspawn_signal(const char *text)
-{
-	int n = signal_digits(text);
-
-	for (const char *c = text; n == -1 && *c != '\0'; c++)
-		if (*c >= 'a' && *c <= 'z')
-			return -1;
-	return n != -1 ? n : signal_number(text);
-}
-
-#define SETTINGS_LINE	1024	/* bytes */
-#define SETTINGS_MAX	65536	/* lines that are read */
-
-/* Removes blanks from both ends of a line. */
-static char *
-line_strip(char *line)
-{
-	size_t length;
-
-	line += strspn(line, BLANKS);
-	for (length = strlen(line); length > 0 &&
-	    strchr(BLANKS, line[length - 1]) != NULL; length--)
-		line[length - 1] = '\0';
-	return line;
-}
-
-/*
- * Takes the next line of a settings file.  After a line that ends with a
- * backslash the next one is appended; comments are skipped.  False at the end.
- */
-static bool
-settings_line(struct stream *stream, char line[SETTINGS_LINE])
-{
-	size_t used = 0, length, slashes;
-	bool more = true, on = true, cut = false;
-	char *part, text[SETTINGS_LINE];
-
-	line[0] = '\0';
-	while (more && on) {
-		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
-		part = text + strspn(text, BLANKS);
-		if (*part == '#' || *part == ';')
-			continue;
-		cut = cut || stream->cut;
-		length = strlen(part);
-		for (slashes = 0; slashes < length &&
-		    part[length - 1 - slashes] == '\\'; slashes++)
-			;
-		on = slashes % 2 != 0;
-		if (on)
-			part[length - 1] = ' ';
-		used += text_format(line + used, SETTINGS_LINE - used, "%s",
-		    part);
-	}
-	if (cut || used == SETTINGS_LINE - 1)
-		line[0] = '\0';	/* too long for KillSignal= */
-	return more;
-}
-
-/* Reads a line of the section Exec.  True if it is a valid KillSignal=. */
-static bool
-settings_signal(char *line, int *signal)
-{
-	char *value = strchr(line, '=');
-
-	if (value == NULL)
-		return false;
-	*value = '\0';
-	*signal = nspawn_signal(line_strip(value + 1));
-	return *signal != -1 && strcmp(line_strip(line), "KillSignal") == 0;
-}
-
-int
-nspawn_settings_parse(struct stream *stream, int *signal)
-{
-	static const char mark[] = "\xef\xbb\xbf";	/* of byte order */
-	char text[SETTINGS_LINE], *line;
-	bool exec = false, more = true;
-	int n;
-
-	*signal = 0;
-	for (size_t lines = 0; more && lines < SETTINGS_MAX; lines++) {
-		more = settings_line(stream, text);
-		line = text;
-		if (lines == 0 && strncmp(line, mark, sizeof(mark) - 1) == 0)
-			line += sizeof(mark) - 1;
-		line = line_strip(line);
-		if (*line == '[')
-			exec = strcmp(line, "[Exec]") == 0;
-		else if (exec && settings_signal(line, &n))
-			*signal = n;
-	}
-	errno = stream->error;
-	return stream->error == 0 ? 0 : -1;
-}
-
-/*
- * Finds the name of a machine's settings file, without ".nspawn", in the same
- * way as systemd-nspawn.
- */
-static void
-settings_name(const struct nspawn_args *args,
-    char name[MACHINE_NAME_MAX + 2])
-{
-	size_t used = 0;
-
-	if (args->machine[0] != '\0') {
-		text_copy(args->machine, name, MACHINE_NAME_MAX + 2);
-		return;
-	}
-	for (const char *c = path_base(args->path); *c != '\0' &&
-	    used < MACHINE_NAME_MAX && (!args->image ||
-	    strcmp(c, ".raw") != 0); c++)
-		if (is_alnum(*c) || *c == '-' || *c == '.')
-			name[used++] = *c;
-	name[used] = '\0';
-}
-
-/*
- * Opens the settings file of a machine: the first one that exists counts.
- * errors   ENOENT  when there is none
- * source   systemd.nspawn(5)
- */
-static int
-settings_open(int proc, pid_t pid, const struct nspawn_args *args)
-{
-	static const char folders[][24] = {
-		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
-		/* The folders of the images, for a machine without a path. */
-		"/etc/machines", "/run/machines", "/var/lib/machines",
-		"/usr/local/lib/machines", "/usr/lib/machines",
-	};
-	const size_t most = sizeof(folders) / sizeof(folders[0]);
-	char name[MACHINE_NAME_MAX + 2];
-	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
-	const char *beside = args->path;
-	int root = openat(proc, proc_path(path, pid, "root"),
-	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
-
-	if (root == -1)
-		return -1;
-	settings_name(args, name);
-	errno = ENOENT;
-	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
-	    errno == ENOENT; i++) {
-		const char *folder = *folders[i] == '\0' ? beside : folders[i];
-
-		if (*folder == '\0')
-			continue;
-		int length = (int)(folder == beside ? path_base(beside) -
-		    beside : (ptrdiff_t)strlen(folder));
-
-		text_format(path, sizeof(path), "%.*s/%s.nspawn", length,
-		    folder, name);
-		fd = file_open_in_root(root, path);
-	}
-	fd_close(&root);
-	return fd;
-}
-
-/* Reads the signal in a machine's settings file; 0 if there is none. */
-static int
-settings_read(int proc, pid_t pid, const struct nspawn_args *args,
-    int *signal)
-{
-	struct stream stream;
-	int fd, n;
-
-	*signal = 0;
-	if (args->settings == SETTINGS_NONE || args->oci_bundle)
-		return 0;
-	fd = settings_open(proc, pid, args);
-	if (fd == -1)	/* systemd-nspawn could not read it, either */
-		return error_is_temporary(errno) ? -1 : 0;
-	stream_of_fd(fd, &stream);
-	n = nspawn_settings_parse(&stream, signal);
-	stream_close(&stream);
-	return n;
-}
-
 int
 machine_kill_signal(int proc, const struct machine *machine, int unit,
     int *signal)
@@ -4709,81 +4834,6 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	}
 	*signal = configured == SIGKILL || configured == SIGSTOP ? -1 :
 	    configured;
-	return 0;
-}
-
-/* ---- namespaces ---------------------------------------------------- */
-
-const struct namespace_kind namespace_kinds[NAMESPACES] = {
-	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
-	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
-	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
-	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
-	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
-	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
-	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
-	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
-};
-
-int
-namespace_number(const char *name, size_t length)
-{
-	for (int i = 0; i < NAMESPACES; i++)
-		if (part_is(name, length, namespace_kinds[i].name) ||
-		    part_is(name, length, namespace_kinds[i].file))
-			return i;
-	return -1;
-}
-
-/*
- * Opens the namespaces of the set wanted.
- *   compared  a set: those are left out that are the caller's, too
- */
-static int
-namespaces_open_some(int proc, const struct process *process, unsigned wanted,
-    unsigned compared, int fds[NAMESPACES])
-{
-	int opened[NAMESPACES], error = 0;
-
-	for (int i = 0; i < NAMESPACES; i++) {
-		char file[16] = "ns/";
-
-		opened[i] = -1;
-		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
-		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
-		    proc, process->pid, file, (compared & 1u << i) != 0,
-		    &opened[i]) == -1)
-			error = errno;
-	}
-	/* If the process has ended, that is the reason of any error. */
-	if (!process_alive(process) && (error == 0 || errno == ESRCH))
-		error = errno;
-	for (int i = 0; i < NAMESPACES; i++) {
-		if (error != 0)
-			fd_close(&opened[i]);
-		else
-			fds[i] = opened[i];
-	}
-	errno = error;
-	return error == 0 ? 0 : -1;
-}
-
-int
-namespaces_open(int proc, const struct process *process, unsigned wanted,
-    int fds[NAMESPACES])
-{
-	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
-}
-
-int
-namespaces_join(const int fds[NAMESPACES], int *failed)
-{
-	for (int i = 0; i < NAMESPACES; i++)
-		if (fds[i] != -1 &&
-		    setns(fds[i], namespace_kinds[i].flag) == -1) {
-			*failed = i;
-			return -1;
-		}
 	return 0;
 }
 
@@ -6157,6 +6207,8 @@ leader_verify(struct intermediate *i)
 	return n;
 }
 
+/* ---- entry: the command's account ---------------------------------- */
+
 /*
  * Opens a file of the machine, or of the host if the machine's root is not
  * entered.  A missing file, or what is not a regular file, counts as empty.
@@ -6270,6 +6322,8 @@ groups_find(struct intermediate *i)
 	i->group_count = n == -1 ? 0 : (size_t)n;
 	return n == -1 ? -1 : 0;
 }
+
+/* ---- entry: terminal and descriptors ------------------------------- */
 
 /* True for an errno that says that something is short now. */
 static bool
@@ -6434,6 +6488,8 @@ descriptors_place(struct intermediate *i)
 	return 0;
 }
 
+/* ---- entry: the environment ---------------------------------------- */
+
 /* Sets NAME=VALUE; if it is already set and kept is true, that stays. */
 static void
 variable_set(struct intermediate *i, char *variable, bool kept)
@@ -6491,6 +6547,8 @@ environment_apply(struct intermediate *i)
 	environ = i->environment;
 	return 0;
 }
+
+/* ---- entry: namespaces and root directory -------------------------- */
 
 /*
  * Sets the leader's limits.  A lower limit stays where we may not raise it:
@@ -6565,6 +6623,8 @@ root_become(struct intermediate *i)
 	(void)i;
 	return sys_setresgid(0) == -1 || sys_setresuid(0) == -1 ? -1 : 0;
 }
+
+/* ---- entry: capabilities and filters ------------------------------- */
 
 /*
  * Drops all other capabilities from the bounding set.  Before the change of
@@ -6683,6 +6743,8 @@ filters_apply(struct intermediate *i)
 	return 0;
 }
 
+/* ---- entry: the intermediate's steps ------------------------------- */
+
 /*
  * Forks the command, as a child of the monitor.  A filter can fake the result,
  * so the child is recognised by own: only the kernel writes to it, and only in
@@ -6774,7 +6836,7 @@ intermediate_main(struct intermediate *i)
 	sys_exit(page->error != 0);
 }
 
-/* ---- entry: the monitor -------------------------------------------- */
+/* ---- entry: the monitor's jobs ------------------------------------- */
 
 #define EXEC_LOOK_TIME	5	/* ms, between two checks for an exec */
 #define KILL_TIME	1000	/* ms, from KILL to the end */
@@ -7215,6 +7277,8 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	}
 	return 0;
 }
+
+/* ---- entry: the monitor -------------------------------------------- */
 
 /* Allows the processors of the parent again: undoes processor_keep(). */
 static void

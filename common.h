@@ -361,6 +361,37 @@ void process_close(struct process *process);
  */
 int exit_status(int status);
 
+/*
+ * Reads how a process has ended that is not a child of the caller.
+ *   status   as wait(2) gives it
+ * errors   EAGAIN  when it has not been reaped yet; when it has, poll(2)
+ *                  returns POLLHUP for its pidfd
+ *          ENOTTY  before Linux 6.15
+ * source   PIDFD_GET_INFO of <linux/pidfd.h>
+ */
+int process_wait_status(const struct process *process, int *status);
+
+/* ---- signals ------------------------------------------------------- */
+
+/*
+ * Blocks all signals, including those that a libc reserves for itself.
+ */
+void signals_block(void);
+
+/*
+ * Ends the caller by a signal, because something else was ended by it.  Writes
+ * no core file.  Returns only if that fails.
+ *   whom     where kill(2) sends it, so that it reaches the caller, too
+ */
+void end_by_signal(int number, pid_t whom);
+
+/*
+ * True if the caller ignores a signal, as if started by nohup(1).
+ */
+bool signal_is_ignored(int signal);
+
+/* ---- process: files ------------------------------------------------ */
+
 #define PROCESS_NAME_SIZE	64
 
 /*
@@ -388,23 +419,6 @@ struct process_status {
  * True if signal is in a set of struct process_status.
  */
 bool signal_in(uint64_t set, int signal);
-
-/*
- * Blocks all signals, including those that a libc reserves for itself.
- */
-void signals_block(void);
-
-/*
- * Ends the caller by a signal, because something else was ended by it.  Writes
- * no core file.  Returns only if that fails.
- *   whom     where kill(2) sends it, so that it reaches the caller, too
- */
-void end_by_signal(int number, pid_t whom);
-
-/*
- * True if the caller ignores a signal, as if started by nohup(1).
- */
-bool signal_is_ignored(int signal);
 
 /*
  * Reads the text of a /proc/PID/status.  Its lines may be of any length.
@@ -441,34 +455,11 @@ int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
 void groups_free(gid_t *groups);
 
 /*
- * Reads the path of a process in one hierarchy of cgroups.
- *   hierarchy  "" for cgroup v2; for v1 a controller, "cpu", all of the
- *              hierarchy's controllers, "cpu,cpuacct", or its name,
- *              "name=systemd"
- *   path       begins with a '/'
- *   size       of path; PATH_MAX is always enough
- * errors   ENOENT        when there is no such process, or no such hierarchy
- *          ESRCH         when there is no such process
- *          ENAMETOOLONG  when it does not fit, or the kernel cannot show it:
- *                        it cuts paths of PATH_MAX - 1 bytes or more
- * source   cgroups(7), "/proc/[pid]/cgroup"
- */
-int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
-    size_t size);
-
-/*
  * Reads how long ago a process was started.
  * Returns  ms, or -1 if that cannot be read
  * source   proc_pid_stat(5), the field starttime
  */
 int64_t process_age(int proc, pid_t pid);
-
-/*
- * Computes a number from a process's program, the signals that it catches and
- * blocks, and whether it waits for signals.  If one of these changes, so does
- * the number.
- */
-uint64_t process_fingerprint(int proc, pid_t pid);
 
 /*
  * Reads the name of the kernel's function in which a process sleeps.
@@ -478,44 +469,68 @@ uint64_t process_fingerprint(int proc, pid_t pid);
 const char *process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE]);
 
 /*
- * Reads how a process has ended that is not a child of the caller.
- *   status   as wait(2) gives it
- * errors   EAGAIN  when it has not been reaped yet; when it has, poll(2)
- *                  returns POLLHUP for its pidfd
- *          ENOTTY  before Linux 6.15
- * source   PIDFD_GET_INFO of <linux/pidfd.h>
+ * Computes a number from a process's program, the signals that it catches and
+ * blocks, and whether it waits for signals.  If one of these changes, so does
+ * the number.
  */
-int process_wait_status(const struct process *process, int *status);
+uint64_t process_fingerprint(int proc, pid_t pid);
 
-/* ---- machine ------------------------------------------------------- */
+/* ---- namespaces ---------------------------------------------------- */
 
-/*
- * A running machine: its leader (the PID 1 of its pid namespace) and its
- * supervisor (the systemd-nspawn process; empty if that has been killed).
- * Empty: MACHINE_NONE.  Whoever has it closes it with machine_close().
- */
-struct machine {
-	struct process	leader;
-	struct process	supervisor;
-	uid_t		owner;	/* the user who runs it */
-	struct process_status status;	/* the leader's, when it was found */
+/* The kinds of namespaces, in the order in which root joins them. */
+enum {
+	NAMESPACE_MOUNT,
+	NAMESPACE_UTS,
+	NAMESPACE_IPC,
+	NAMESPACE_NETWORK,
+	NAMESPACE_PID,
+	NAMESPACE_CGROUP,
+	NAMESPACE_TIME,
+	NAMESPACE_USER,	/* last: after it the others may be forbidden */
+	NAMESPACES
 };
 
-#define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
-			.supervisor = PROCESS_NONE })
+#define NAMESPACES_ALL	((1u << NAMESPACES) - 1)
+
+struct namespace_kind {
+	char	name[8];	/* our name for it */
+	char	file[8];	/* the kernel's name, below /proc/PID/ns */
+	int	flag;		/* CLONE_NEW… */
+};
+
+extern const struct namespace_kind namespace_kinds[NAMESPACES];
 
 /*
- * The time limits of a search, and of the calls of machinectl and systemctl.
- * These run until the deadline at most, and never again after one has hung.
+ * Finds a kind of namespace by one of its names.
+ *   length   of name
+ * Returns  its place in namespace_kinds, or -1
  */
-struct machined {
-	int64_t	deadline;
-	bool	hung;
-	int64_t	search;	/* deadline of reading all processes; 0: none */
-	int64_t	strangers;	/* the same for what other users can make
-				   block; 0: not yet set */
-	pid_t	stranger;	/* the last process that blocked */
-};
+int namespace_number(const char *name, size_t length);
+
+/*
+ * Opens the namespaces of process that differ from the caller's.
+ *   proc     where "self" is the caller
+ *   wanted   a set: 1u << place in namespace_kinds
+ *   fds      to be closed by the caller; -1 for a namespace that is not
+ *            wanted, is the caller's, too, or is of a kind that this kernel
+ *            lacks
+ * errors   ESRCH       when the process has ended
+ *          EOWNERDEAD  when its first thread has ended and others have not:
+ *                      then only its user and pid namespaces can be seen
+ *          EACCES      when the caller may not see them
+ */
+int namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES]);
+
+/*
+ * Joins the namespaces of fds.  Only the caller's children are then in the pid
+ * namespace.
+ *   failed   on failure the place of the one that could not be joined
+ * source   setns(2)
+ */
+int namespaces_join(const int fds[NAMESPACES], int *failed);
+
+/* ---- host ---------------------------------------------------------- */
 
 /*
  * Where machines are looked for.  Whoever has it closes it with host_close().
@@ -548,6 +563,225 @@ const char *host_strerror(int error);
  * Closes host, which becomes empty.  Keeps errno.
  */
 void host_close(struct host *host);
+
+/* ---- units and cgroups --------------------------------------------- */
+
+/*
+ * Reads the path of a process in one hierarchy of cgroups.
+ *   hierarchy  "" for cgroup v2; for v1 a controller, "cpu", all of the
+ *              hierarchy's controllers, "cpu,cpuacct", or its name,
+ *              "name=systemd"
+ *   path       begins with a '/'
+ *   size       of path; PATH_MAX is always enough
+ * errors   ENOENT        when there is no such process, or no such hierarchy
+ *          ESRCH         when there is no such process
+ *          ENAMETOOLONG  when it does not fit, or the kernel cannot show it:
+ *                        it cuts paths of PATH_MAX - 1 bytes or more
+ * source   cgroups(7), "/proc/[pid]/cgroup"
+ */
+int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
+    size_t size);
+
+/*
+ * Finds the unit in whose payload a process is.
+ *   stream   its /proc/PID/cgroup
+ *   path     of the unit's folder below the root of the hierarchy, without the
+ *            '/' at its beginning; empty if the process is not in a payload
+ * errors   stream->error, which is ENAMETOOLONG when a path is too long for the
+ *          kernel to show
+ */
+int cgroup_unit(struct stream *stream, char path[PATH_MAX]);
+
+/*
+ * True if the last part of path is a unit's name that systemd or systemd-nspawn
+ * gives only to the machine of that name.
+ */
+bool unit_is_machines(const char *path, const char *name);
+
+/*
+ * Removes the folder of a cgroup and the folders below it.
+ * errors   EBUSY  when a process is in one of them
+ */
+int cgroup_remove(int dir, const char *path);
+
+/* ---- nspawn: its command line -------------------------------------- */
+
+/* Whether a settings file is used, see --settings= of systemd-nspawn(1). */
+enum settings_mode { SETTINGS_YES, SETTINGS_OVERRIDE, SETTINGS_NONE };
+
+/* What a command line of systemd-nspawn says; empty: not given. */
+struct nspawn_args {
+	char	machine[MACHINE_NAME_MAX + 2];	/* room for a too long one */
+	char	path[PATH_MAX];		/* of the directory or the image */
+	bool	image;
+	bool	ephemeral;
+	char	kill_signal[SIGNAL_NAME_SIZE];
+	enum settings_mode settings;
+	bool	oci_bundle;	/* given: then no settings file is read */
+	bool	keep_unit;	/* given: then no scope is made */
+};
+
+/*
+ * Reads a command line of systemd-nspawn up to the payload's command line.
+ *   stream   the words, each with its NUL, as in /proc/PID/cmdline
+ * errors   stream->error
+ * source   systemd-nspawn(1)
+ */
+int nspawn_args_parse(struct stream *stream, struct nspawn_args *args);
+
+enum name_match { NAME_UNKNOWN, NAME_MATCHES, NAME_DIFFERS };
+
+/*
+ * Compares name with the machine's name in a command line: that of --machine,
+ * else the name that systemd-nspawn makes of the directory or image.
+ * Returns  NAME_MATCHES, NAME_DIFFERS; NAME_UNKNOWN if it does not tell
+ */
+enum name_match nspawn_args_name(const struct nspawn_args *args,
+    const char *name);
+
+/* ---- nspawn: its settings file ------------------------------------- */
+
+/*
+ * Reads the signal in a settings file of systemd-nspawn.
+ *   signal   of the last valid KillSignal=; 0 if there is none
+ * errors   stream->error
+ * source   systemd.nspawn(5)
+ */
+int nspawn_settings_parse(struct stream *stream, int *signal);
+
+/* ---- machined ------------------------------------------------------ */
+
+/*
+ * The time limits of a search, and of the calls of machinectl and systemctl.
+ * These run until the deadline at most, and never again after one has hung.
+ */
+struct machined {
+	int64_t	deadline;
+	bool	hung;
+	int64_t	search;	/* deadline of reading all processes; 0: none */
+	int64_t	strangers;	/* the same for what other users can make
+				   block; 0: not yet set */
+	pid_t	stranger;	/* the last process that blocked */
+};
+
+/*
+ * Runs systemctl(1) or machinectl(1), unless one of them has hung before.
+ * Returns  as helper_run()
+ * errors   ETIMEDOUT  when it hangs, or one has hung before
+ */
+int machined_run(const char *const argv[], struct machined *machined,
+    char *output, size_t size);
+
+/*
+ * True if a property has that value.
+ *   lines    what systemctl(1) or machinectl(1) show: lines of NAME=VALUE, up
+ *            to an empty line
+ */
+bool property_is(const char *lines, const char *name, const char *value);
+
+/*
+ * Reads a property that is a number, in such lines.
+ * Returns  the number; 0 if there is none
+ */
+uint64_t property_number(const char *lines, const char *name);
+
+/*
+ * Finds the lines of the next unit or machine, after the empty line.
+ * Returns  these lines
+ */
+const char *properties_next(const char *lines);
+
+/*
+ * Asks machined for the leaders of many machines.
+ *   leaders  one for each name; 0 if machined does not know it
+ * errors   ETIMEDOUT  when machinectl hung
+ *          ENOENT     when there is no machinectl
+ */
+int machined_leaders(const char *const names[], size_t count,
+    struct machined *machined, pid_t leaders[]);
+
+/*
+ * True if machined may know a machine: it has a file for each machine, which
+ * libsystemd reads.
+ * source   sd_machine_get_class(3)
+ */
+bool machined_may_know(const char *name);
+
+/* ---- machine ------------------------------------------------------- */
+
+/*
+ * A running machine: its leader (the PID 1 of its pid namespace) and its
+ * supervisor (the systemd-nspawn process; empty if that has been killed).
+ * Empty: MACHINE_NONE.  Whoever has it closes it with machine_close().
+ */
+struct machine {
+	struct process	leader;
+	struct process	supervisor;
+	uid_t		owner;	/* the user who runs it */
+	struct process_status status;	/* the leader's, when it was found */
+};
+
+#define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
+			.supervisor = PROCESS_NONE })
+
+/*
+ * True if machine belongs to neither root nor the caller.
+ */
+bool machine_foreign(const struct machine *machine);
+
+/*
+ * Sends a signal to the leader of machine: by machinectl(1) or, if that fails,
+ * by the pidfd.
+ *   name     of this leader's machine in machined; NULL: only by the pidfd
+ * errors   ETIMEDOUT  when machinectl hung: the signal may still be sent
+ *          or as process_signal()
+ */
+int machine_signal(const struct machine *machine, const char *name,
+    int signal, struct machined *machined);
+
+/*
+ * Finds the scope of a machine.  systemd removes a scope when all of its
+ * processes have ended; until then its name cannot be used again.
+ *   machine  if it has no leader, any scope with the machine's name is taken
+ *   path     of the scope's folder below host->cgroup; empty if the machine has
+ *            no scope, or has ended
+ *   size     of path
+ * errors   ENAMETOOLONG  when path is too small, or the leader is in a cgroup
+ *                        so deep that the kernel cannot show its path
+ */
+int machine_scope(const struct host *host, const char *name,
+    const struct machine *machine, char *path, size_t size);
+
+/*
+ * True if machine is certainly frozen by its cgroup (v1 or v2): then nothing in
+ * it runs.
+ */
+bool machine_frozen(const struct host *host, const struct machine *machine);
+
+/*
+ * True if the leader's cgroup, or one above it, has reached its limit of
+ * processes (TasksMax= of a unit).
+ *   path     of that cgroup in its hierarchy; the machine may have chosen a
+ *            part of it: see printable()
+ */
+bool machine_full(const struct host *host, const struct machine *machine,
+    char path[PATH_MAX]);
+
+/*
+ * Lists the processes in the pid namespaces of all leaders that are alive, in
+ * the order of proc.
+ *   size     of pids
+ * Returns  how many there are, which may be more than size; or -1
+ */
+ssize_t machines_processes(int proc, const struct machine *const machines[],
+    size_t count, pid_t *pids, size_t size);
+
+/*
+ * Closes machine, which becomes empty.  Keeps errno.
+ */
+void machine_close(struct machine *machine);
+
+/* ---- search: finding machines -------------------------------------- */
 
 #define NEAR_NAMES	3
 #define NEAR_DISTANCE	2	/* letters that may differ, see wanted_hint() */
@@ -654,161 +888,6 @@ int machine_again(const struct host *host, const struct machine *old,
 const char *machine_strerror(int error, const pid_t pids[2],
     char *text, size_t size);
 
-/*
- * True if machine belongs to neither root nor the caller.
- */
-bool machine_foreign(const struct machine *machine);
-
-/*
- * Asks machined for the leaders of many machines.
- *   leaders  one for each name; 0 if machined does not know it
- * errors   ETIMEDOUT  when machinectl hung
- *          ENOENT     when there is no machinectl
- */
-int machined_leaders(const char *const names[], size_t count,
-    struct machined *machined, pid_t leaders[]);
-
-/*
- * True if machined may know a machine: it has a file for each machine, which
- * libsystemd reads.
- * source   sd_machine_get_class(3)
- */
-bool machined_may_know(const char *name);
-
-/*
- * Sends a signal to the leader of machine: by machinectl(1) or, if that fails,
- * by the pidfd.
- *   name     of this leader's machine in machined; NULL: only by the pidfd
- * errors   ETIMEDOUT  when machinectl hung: the signal may still be sent
- *          or as process_signal()
- */
-int machine_signal(const struct machine *machine, const char *name,
-    int signal, struct machined *machined);
-
-/*
- * Runs systemctl(1) or machinectl(1), unless one of them has hung before.
- * Returns  as helper_run()
- * errors   ETIMEDOUT  when it hangs, or one has hung before
- */
-int machined_run(const char *const argv[], struct machined *machined,
-    char *output, size_t size);
-
-/*
- * True if a property has that value.
- *   lines    what systemctl(1) or machinectl(1) show: lines of NAME=VALUE, up
- *            to an empty line
- */
-bool property_is(const char *lines, const char *name, const char *value);
-
-/*
- * Reads a property that is a number, in such lines.
- * Returns  the number; 0 if there is none
- */
-uint64_t property_number(const char *lines, const char *name);
-
-/*
- * Finds the lines of the next unit or machine, after the empty line.
- * Returns  these lines
- */
-const char *properties_next(const char *lines);
-
-/*
- * Finds the scope of a machine.  systemd removes a scope when all of its
- * processes have ended; until then its name cannot be used again.
- *   machine  if it has no leader, any scope with the machine's name is taken
- *   path     of the scope's folder below host->cgroup; empty if the machine has
- *            no scope, or has ended
- *   size     of path
- * errors   ENAMETOOLONG  when path is too small, or the leader is in a cgroup
- *                        so deep that the kernel cannot show its path
- */
-int machine_scope(const struct host *host, const char *name,
-    const struct machine *machine, char *path, size_t size);
-
-/*
- * Removes the folder of a cgroup and the folders below it.
- * errors   EBUSY  when a process is in one of them
- */
-int cgroup_remove(int dir, const char *path);
-
-/*
- * True if machine is certainly frozen by its cgroup (v1 or v2): then nothing in
- * it runs.
- */
-bool machine_frozen(const struct host *host, const struct machine *machine);
-
-/*
- * True if the leader's cgroup, or one above it, has reached its limit of
- * processes (TasksMax= of a unit).
- *   path     of that cgroup in its hierarchy; the machine may have chosen a
- *            part of it: see printable()
- */
-bool machine_full(const struct host *host, const struct machine *machine,
-    char path[PATH_MAX]);
-
-/*
- * Lists the processes in the pid namespaces of all leaders that are alive, in
- * the order of proc.
- *   size     of pids
- * Returns  how many there are, which may be more than size; or -1
- */
-ssize_t machines_processes(int proc, const struct machine *const machines[],
-    size_t count, pid_t *pids, size_t size);
-
-/*
- * Closes machine, which becomes empty.  Keeps errno.
- */
-void machine_close(struct machine *machine);
-
-/*
- * Finds the unit in whose payload a process is.
- *   stream   its /proc/PID/cgroup
- *   path     of the unit's folder below the root of the hierarchy, without the
- *            '/' at its beginning; empty if the process is not in a payload
- * errors   stream->error, which is ENAMETOOLONG when a path is too long for the
- *          kernel to show
- */
-int cgroup_unit(struct stream *stream, char path[PATH_MAX]);
-
-/*
- * True if the last part of path is a unit's name that systemd or systemd-nspawn
- * gives only to the machine of that name.
- */
-bool unit_is_machines(const char *path, const char *name);
-
-/* Whether a settings file is used, see --settings= of systemd-nspawn(1). */
-enum settings_mode { SETTINGS_YES, SETTINGS_OVERRIDE, SETTINGS_NONE };
-
-/* What a command line of systemd-nspawn says; empty: not given. */
-struct nspawn_args {
-	char	machine[MACHINE_NAME_MAX + 2];	/* room for a too long one */
-	char	path[PATH_MAX];		/* of the directory or the image */
-	bool	image;
-	bool	ephemeral;
-	char	kill_signal[SIGNAL_NAME_SIZE];
-	enum settings_mode settings;
-	bool	oci_bundle;	/* given: then no settings file is read */
-	bool	keep_unit;	/* given: then no scope is made */
-};
-
-/*
- * Reads a command line of systemd-nspawn up to the payload's command line.
- *   stream   the words, each with its NUL, as in /proc/PID/cmdline
- * errors   stream->error
- * source   systemd-nspawn(1)
- */
-int nspawn_args_parse(struct stream *stream, struct nspawn_args *args);
-
-enum name_match { NAME_UNKNOWN, NAME_MATCHES, NAME_DIFFERS };
-
-/*
- * Compares name with the machine's name in a command line: that of --machine,
- * else the name that systemd-nspawn makes of the directory or image.
- * Returns  NAME_MATCHES, NAME_DIFFERS; NAME_UNKNOWN if it does not tell
- */
-enum name_match nspawn_args_name(const struct nspawn_args *args,
-    const char *name);
-
 /* ---- init ---------------------------------------------------------- */
 
 enum stop_method {
@@ -863,14 +942,6 @@ int signal_fate(int proc, const struct process *leader, int signal,
 int signal_awaited(int proc, const struct process *process, int signal);
 
 /*
- * Reads the signal in a settings file of systemd-nspawn.
- *   signal   of the last valid KillSignal=; 0 if there is none
- * errors   stream->error
- * source   systemd.nspawn(5)
- */
-int nspawn_settings_parse(struct stream *stream, int *signal);
-
-/*
  * Finds the signal that systemd-nspawn is configured to stop the machine by:
  * --kill-signal= of its command line, or KillSignal= of its settings file.
  * Reading the file may block for ever, see child_start().
@@ -884,61 +955,6 @@ int nspawn_settings_parse(struct stream *stream, int *signal);
  */
 int machine_kill_signal(int proc, const struct machine *machine, int unit,
     int *signal);
-
-/* ---- namespaces ---------------------------------------------------- */
-
-/* The kinds of namespaces, in the order in which root joins them. */
-enum {
-	NAMESPACE_MOUNT,
-	NAMESPACE_UTS,
-	NAMESPACE_IPC,
-	NAMESPACE_NETWORK,
-	NAMESPACE_PID,
-	NAMESPACE_CGROUP,
-	NAMESPACE_TIME,
-	NAMESPACE_USER,	/* last: after it the others may be forbidden */
-	NAMESPACES
-};
-
-#define NAMESPACES_ALL	((1u << NAMESPACES) - 1)
-
-struct namespace_kind {
-	char	name[8];	/* our name for it */
-	char	file[8];	/* the kernel's name, below /proc/PID/ns */
-	int	flag;		/* CLONE_NEW… */
-};
-
-extern const struct namespace_kind namespace_kinds[NAMESPACES];
-
-/*
- * Finds a kind of namespace by one of its names.
- *   length   of name
- * Returns  its place in namespace_kinds, or -1
- */
-int namespace_number(const char *name, size_t length);
-
-/*
- * Opens the namespaces of process that differ from the caller's.
- *   proc     where "self" is the caller
- *   wanted   a set: 1u << place in namespace_kinds
- *   fds      to be closed by the caller; -1 for a namespace that is not
- *            wanted, is the caller's, too, or is of a kind that this kernel
- *            lacks
- * errors   ESRCH       when the process has ended
- *          EOWNERDEAD  when its first thread has ended and others have not:
- *                      then only its user and pid namespaces can be seen
- *          EACCES      when the caller may not see them
- */
-int namespaces_open(int proc, const struct process *process, unsigned wanted,
-    int fds[NAMESPACES]);
-
-/*
- * Joins the namespaces of fds.  Only the caller's children are then in the pid
- * namespace.
- *   failed   on failure the place of the one that could not be joined
- * source   setns(2)
- */
-int namespaces_join(const int fds[NAMESPACES], int *failed);
 
 /* ---- confinement --------------------------------------------------- */
 
