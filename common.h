@@ -7,6 +7,8 @@
  * contract says otherwise, a function returns 0, or -1 with errno set, and
  * changes its outputs only when it succeeds.
  *
+ * The programs call all functions but those whose contract has a line "users".
+ *
  * A time is an int64_t of milliseconds.  A deadline is such a time on
  * CLOCK_MONOTONIC; DEADLINE_NEVER never comes.
  *
@@ -54,6 +56,7 @@ bool machine_name_valid(const char *name);
  *   size     of escaped; 4 * strlen(text) + 1 is always enough
  * errors   ENAMETOOLONG  when size is too small
  * source   systemd.unit(5), "String escaping"
+ * users    only tests
  */
 int unit_name_escape(const char *text, char *escaped, size_t size);
 
@@ -179,6 +182,7 @@ void fd_close(int *fd);
 /*
  * Closes all descriptors from first on.
  * source   close_range(2)
+ * users    only common.c
  */
 void fds_close_from(int first);
 
@@ -193,6 +197,7 @@ int fds_tidy(void);
  *   size     of buffer: one byte more than the longest file that is accepted
  * Returns  the file's length in bytes, or -1
  * errors   EFBIG  when the file is longer; buffer then has its beginning
+ * users    only common.c and tests
  */
 ssize_t file_read(int dir, const char *path, char *buffer, size_t size);
 
@@ -209,6 +214,7 @@ int file_exists(int dir, const char *path);
  * errors   EINVAL  when path is not a regular file
  *          ENOSYS  before Linux 5.6
  * source   openat2(2)
+ * users    only common.c and tests
  */
 int file_open_in_root(int root, const char *path);
 
@@ -228,17 +234,20 @@ struct stream {
 
 /*
  * Opens the file path below the directory dir as a stream.
+ * users    only common.c
  */
 int stream_open(int dir, const char *path, struct stream *stream);
 
 /*
  * Makes a stream of a descriptor.  stream_close() then closes the descriptor.
+ * users    only common.c
  */
 void stream_of_fd(int fd, struct stream *stream);
 
 /*
  * Makes a stream of a text in memory.  The text must stay there.
  *   length   of text, which may contain NULs; text[length] must be a NUL
+ * users      only common.c and tests
  */
 void stream_of_text(const char *text, size_t length, struct stream *stream);
 
@@ -251,6 +260,7 @@ void stream_of_text(const char *text, size_t length, struct stream *stream);
  * Returns  the delimiter, 0 for a NUL; -1 at the end of the text, where word
  *          may still have a word.  If stream->error is not 0, the text ended
  *          because it could not be read.
+ * users    only common.c
  */
 int stream_word(struct stream *stream, const char *delimiters, char *word,
     size_t size);
@@ -259,11 +269,13 @@ int stream_word(struct stream *stream, const char *delimiters, char *word,
  * Skips the rest of the current line.
  *   delimiter  what stream_word() has returned last
  * Returns    false at the end of the text
+ * users      only common.c
  */
 bool stream_line(struct stream *stream, int delimiter);
 
 /*
  * Closes stream.  Keeps errno.
+ * users    only common.c
  */
 void stream_close(struct stream *stream);
 
@@ -307,6 +319,7 @@ int child_start(void (*work)(void *), void *argument, struct process *child);
  * Returns  its exit status as exit_status() gives it, or -1
  * errors   ENOENT     when there is no such program
  *          ETIMEDOUT  when it was killed: it may have done its work or not
+ * users    only common.c and tests
  */
 int helper_run(const char *const argv[], int64_t deadline, char *output,
     size_t size);
@@ -330,6 +343,7 @@ struct process {
  * errors   ESRCH   when there is none
  *          ENOSYS  before Linux 5.3
  * source   pidfd_open(2)
+ * users    only common.c and tests
  */
 int process_open(pid_t pid, struct process *process);
 
@@ -426,6 +440,7 @@ bool signal_in(uint64_t set, int signal);
  *                  Groups: may be missing
  *          or stream->error
  * source   proc_pid_status(5)
+ * users    only common.c and tests
  */
 int process_status_parse(struct stream *stream, struct process_status *status);
 
@@ -445,12 +460,14 @@ int process_status_read(int proc, pid_t pid, struct process_status *status);
  *   groups   as seen from the caller's user namespace; to be freed by
  *            groups_free()
  * errors   ENOENT, ESRCH  when there is no such process
+ * users    only common.c and tests
  */
 int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
 
 /*
  * Frees the groups of process_groups_read(); does nothing for NULL.  Keeps
  * errno.
+ * users    only common.c and tests
  */
 void groups_free(gid_t *groups);
 
@@ -527,6 +544,7 @@ int namespaces_open(int proc, const struct process *process, unsigned wanted,
  * namespace.
  *   failed   on failure the place of the one that could not be joined
  * source   setns(2)
+ * users    only common.c
  */
 int namespaces_join(const int fds[NAMESPACES], int *failed);
 
@@ -589,12 +607,14 @@ int process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
  *            '/' at its beginning; empty if the process is not in a payload
  * errors   stream->error, which is ENAMETOOLONG when a path is too long for the
  *          kernel to show
+ * users    only common.c and tests
  */
 int cgroup_unit(struct stream *stream, char path[PATH_MAX]);
 
 /*
  * True if the last part of path is a unit's name that systemd or systemd-nspawn
  * gives only to the machine of that name.
+ * users    only common.c and tests
  */
 bool unit_is_machines(const char *path, const char *name);
 
@@ -626,6 +646,7 @@ struct nspawn_args {
  *   stream   the words, each with its NUL, as in /proc/PID/cmdline
  * errors   stream->error
  * source   systemd-nspawn(1)
+ * users    only common.c and tests
  */
 int nspawn_args_parse(struct stream *stream, struct nspawn_args *args);
 
@@ -635,6 +656,7 @@ enum name_match { NAME_UNKNOWN, NAME_MATCHES, NAME_DIFFERS };
  * Compares name with the machine's name in a command line: that of --machine,
  * else the name that systemd-nspawn makes of the directory or image.
  * Returns  NAME_MATCHES, NAME_DIFFERS; NAME_UNKNOWN if it does not tell
+ * users    only common.c and tests
  */
 enum name_match nspawn_args_name(const struct nspawn_args *args,
     const char *name);
@@ -646,6 +668,7 @@ enum name_match nspawn_args_name(const struct nspawn_args *args,
  *   signal   of the last valid KillSignal=; 0 if there is none
  * errors   stream->error
  * source   systemd.nspawn(5)
+ * users    only common.c and tests
  */
 int nspawn_settings_parse(struct stream *stream, int *signal);
 
@@ -827,6 +850,7 @@ struct wanted {
  *          ENOSYS     before Linux 5.3
  *          any other  when something could not be read: the machine may be
  *                     running
+ * users    only tests
  */
 int machine_find(const struct host *host, const char *name,
     struct machined *machined, struct machine *machine, pid_t pids[2]);
@@ -1000,6 +1024,7 @@ struct confinement {
  * form that the module takes for the next exec.
  *   label    empty if it is the caller's, too, or there is no such module
  * source   apparmor(7), proc_pid_attr(5)
+ * users    only common.c and tests
  */
 int label_read(int proc, pid_t pid, char label[LABEL_SIZE]);
 
@@ -1027,6 +1052,7 @@ struct filters {
  *                    root
  *            EIO     when the kernel was built without checkpoint/restore
  * source     PTRACE_SECCOMP_GET_FILTER of ptrace(2)
+ * users      only common.c
  */
 int filters_read(const struct process *process, int64_t deadline,
     struct filters *filters);
@@ -1215,6 +1241,7 @@ struct account {
  * Looks up a user in a passwd(5).  Lines that are not valid are skipped.
  *   who      a name; or a number, if no user has it as a name
  * errors   ENOENT  when there is no such user
+ * users    only common.c and tests
  */
 int account_read(struct stream *passwd, const char *who,
     struct account *account);
@@ -1223,6 +1250,7 @@ int account_read(struct stream *passwd, const char *who,
  * Looks up a group in a group(5), in the same way.  A number is taken even if
  * the file does not have it.
  * errors   ENOENT  when there is no such group
+ * users    only common.c and tests
  */
 int group_read(struct stream *group, const char *who, gid_t *gid);
 
@@ -1231,6 +1259,7 @@ int group_read(struct stream *group, const char *who, gid_t *gid);
  *   size     of groups
  * Returns  how many there are, or -1
  * errors   E2BIG  when there are more than size
+ * users    only common.c and tests
  */
 ssize_t account_groups(struct stream *group, const char *name, gid_t *groups,
     size_t size);
@@ -1240,6 +1269,7 @@ ssize_t account_groups(struct stream *group, const char *name, gid_t *groups,
  *   map      the /proc/PID/uid_map or gid_map of a process in it
  * errors   ENOENT  when the namespace has no such id
  * source   user_namespaces(7)
+ * users    only common.c and tests
  */
 int id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
 
@@ -1251,6 +1281,7 @@ int id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
  * Returns  the master's descriptor, or -1
  * errors   ENODEV  when there is no devpts
  * source   pts(4), openat2(2)
+ * users    only common.c
  */
 int pty_open(int root);
 
