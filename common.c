@@ -1453,13 +1453,39 @@ status_set(size_t line, struct process_status *status)
 	}
 }
 
+/* Keeps the number of a line.  False if it is not valid there. */
+static bool
+status_keep_number(size_t line, uint64_t n, struct process_status *status)
+{
+	switch (line) {
+	case STATUS_PPID:
+		status->ppid = (pid_t)n;
+		break;
+	case STATUS_TRACER:
+		status->tracer = (pid_t)n;
+		break;
+	case STATUS_NSPID:
+		status->inner = (pid_t)n;
+		status->depth++;
+		break;
+	case STATUS_UID:
+		status->uid = (uid_t)n;
+		return true;
+	case STATUS_NO_NEW_PRIVS:
+		status->no_new_privs = n != 0;
+		return true;
+	default:
+		status->filtered = n != 0;
+		return true;
+	}
+	return n < INT_MAX;
+}
+
 /* Keeps one word of a line.  False if it is not valid there. */
 static bool
 status_keep(size_t line, const char *word, struct process_status *status)
 {
-	uint64_t n = 0, *set = status_set(line, status);
-	bool number = number_parse(word, UINT32_MAX, &n) == 0;
-	bool pid = number && n < INT_MAX;
+	uint64_t n, *set = status_set(line, status);
 
 	if (set != NULL)
 		return line_signals(word, set);
@@ -1470,28 +1496,12 @@ status_keep(size_t line, const char *word, struct process_status *status)
 	case STATUS_STATE:
 		status->state = *word;
 		return *word != '\0';
-	case STATUS_PPID:
-		status->ppid = (pid_t)n;
-		return pid;
-	case STATUS_TRACER:
-		status->tracer = (pid_t)n;
-		return pid;
-	case STATUS_UID:
-		status->uid = (uid_t)n;
-		return number;
-	case STATUS_NSPID:
-		status->inner = (pid_t)n;
-		status->depth++;
-		return pid;
-	case STATUS_NO_NEW_PRIVS:
-		status->no_new_privs = n != 0;
-		return number;
-	case STATUS_SECCOMP:
-		status->filtered = n != 0;
-		return number;
-	default:
+	case STATUS_GROUPS:
 		status->grouped = *word != '\0';
 		return true;
+	default:
+		return number_parse(word, UINT32_MAX, &n) == 0 &&
+		    status_keep_number(line, n, status);
 	}
 }
 
@@ -7649,11 +7659,15 @@ step_explain(const struct entry_report *report, const struct command *command,
 	return true;
 }
 
-const char *
-entry_strerror(const struct entry_report *report,
+/*
+ * Writes why a command was not run if that is not the failure of a step of the
+ * intermediate.  False if it is.
+ */
+static bool
+event_explain(const struct entry_report *report,
     const struct command *command, char *text, size_t size)
 {
-	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
+	char buffer[STEP_WORDS_SIZE];
 	const char *words = step_words(report->step, buffer);
 
 	if (report->event == ENTRY_HELD)
@@ -7671,7 +7685,21 @@ entry_strerror(const struct entry_report *report,
 	else if (report->step < READINGS && report->error == EBUSY)
 		text_format(text, size, "is frozen: nothing in it runs until it"
 		    " is thawed, see systemctl thaw");
-	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
+	else
+		return false;
+	return true;
+}
+
+const char *
+entry_strerror(const struct entry_report *report,
+    const struct command *command, char *text, size_t size)
+{
+	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
+	const char *words = step_words(report->step, buffer);
+
+	if (event_explain(report, command, text, size))
+		return text;
+	if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
 		text_format(text, size, "cannot %s: not all hierarchies are"
 		    " mounted here", words);
