@@ -140,7 +140,6 @@ text_copy(const char *text, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
-/* Returns the last part of a path. */
 static const char *
 path_base(const char *path)
 {
@@ -287,9 +286,9 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 {
 	size_t used = 0, length, most = SIZE_MAX;
 	char digits[NUMBER_SIZE];
-	va_list rest;
+	va_list copy;
 
-	va_copy(rest, args);
+	va_copy(copy, args);
 	while (*format != '\0') {
 		const char *part = format;
 
@@ -297,7 +296,7 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 		format += most;
 		if (most == 0) {
 			format++;
-			part = conversion_take(&format, &rest, digits, &most);
+			part = conversion_take(&format, &copy, digits, &most);
 		}
 		length = strnlen(part, most);
 		if (length > size - 1 - used)
@@ -305,7 +304,7 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 		memcpy(text + used, part, length);
 		used += length;
 	}
-	va_end(rest);
+	va_end(copy);
 	text[used] = '\0';
 	return used;
 }
@@ -392,13 +391,13 @@ time_part(const char **text, int64_t *us)
 	size_t digits = strspn(number, DIGITS);
 	bool dot = number[digits] == '.';
 	const char *fraction = number + digits + dot;
-	size_t places = dot ? strspn(fraction, DIGITS) : 0;
-	const char *end = fraction + places, *next;
+	size_t decimals = dot ? strspn(fraction, DIGITS) : 0;
+	const char *end = fraction + decimals, *next;
 	int64_t unit;
 	uint64_t n;
 
 	next = time_unit(end + strspn(end, BLANKS), &unit);
-	if (dot ? places == 0 : digits == 0) {
+	if (dot ? decimals == 0 : digits == 0) {
 		errno = EINVAL;
 		return -1;
 	}
@@ -415,7 +414,7 @@ time_part(const char **text, int64_t *us)
 	if (number_parse(whole, (uint64_t)(TIME_MAX * 1000 / unit), &n) == -1)
 		return -1;
 	*us = (int64_t)n * unit;
-	for (size_t i = 0; i < places; i++)
+	for (size_t i = 0; i < decimals; i++)
 		*us += (unit /= 10) * (fraction[i] - '0');
 	*text = next;
 	return 0;
@@ -760,7 +759,7 @@ file_open_in_root(int root, const char *path)
 		.flags = O_PATH | O_CLOEXEC,
 		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS,
 	};
-	char again[32];
+	char link[32];
 	struct stat st;
 	int file = -1, found = sys_openat2(root, path, &how);
 
@@ -768,8 +767,8 @@ file_open_in_root(int root, const char *path)
 		return -1;
 	/* Opening a device may have an effect; opening a FIFO may block. */
 	if (fstat(found, &st) == 0 && S_ISREG(st.st_mode)) {
-		text_format(again, sizeof(again), "/proc/self/fd/%d", found);
-		file = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		text_format(link, sizeof(link), "/proc/self/fd/%d", found);
+		file = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	} else
 		errno = EINVAL;
 	fd_close(&found);
@@ -838,12 +837,12 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 	while (delimiter == -1 && stream_fill(stream)) {
 		/* stream_fill() has put a NUL after what was read. */
 		size_t length = strcspn(stream->next, delimiters);
-		size_t kept = length < size - 1 - used ? length :
+		size_t fits = length < size - 1 - used ? length :
 		    size - 1 - used;
 
-		memcpy(word + used, stream->next, kept);
-		used += kept;
-		stream->cut = stream->cut || kept < length;
+		memcpy(word + used, stream->next, fits);
+		used += fits;
+		stream->cut = stream->cut || fits < length;
 		stream->next += length;
 		if (stream->next < stream->end)
 			delimiter = (unsigned char)*stream->next++;
@@ -855,10 +854,10 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 bool
 stream_line(struct stream *stream, int delimiter)
 {
-	char rest[1];
+	char skipped[1];
 
 	while (delimiter != '\n' && delimiter != -1)
-		delimiter = stream_word(stream, "\n", rest, sizeof(rest));
+		delimiter = stream_word(stream, "\n", skipped, sizeof(skipped));
 	return delimiter != -1;
 }
 
@@ -1106,10 +1105,10 @@ program_start(const struct program *program, pid_t *pid)
 static int
 helper_read(int fd, char *output, size_t size, size_t *used)
 {
-	char rest[512];
+	char excess[512];
 	ssize_t n = size - *used > 1 ?
 	    read(fd, output + *used, size - *used - 1) :
-	    read(fd, rest, sizeof(rest));
+	    read(fd, excess, sizeof(excess));
 
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? 1 : -1;
@@ -2430,7 +2429,6 @@ nspawn_option(const char *word, size_t length)
 	return found;
 }
 
-/* Reads the value of --settings=. */
 static enum settings_mode
 settings_mode(const char *value)
 {
@@ -3558,8 +3556,8 @@ args_work(void *argument)
 }
 
 /* For reading what other users may hold up, ms: in all, and for each one. */
-#define STRANGERS_TIME	500
-#define STRANGER_TIME	2
+#define FOREIGN_TIME	500
+#define FOREIGN_TIME_EACH	2
 
 /*
  * Reads the command line of another user's process, in a child with a deadline.
@@ -3576,25 +3574,26 @@ args_read_bounded(const struct search *search, pid_t pid,
 	struct pollfd ended = { .events = POLLIN };
 	int n = -1, left, status;
 
-	if (pid == machined->stranger)	/* it may be the parent of many */
+	/* It may be the parent of many. */
+	if (pid == machined->foreign_blocked)
 		errno = EACCES;
-	if (pid == machined->stranger || reading == NULL)
+	if (pid == machined->foreign_blocked || reading == NULL)
 		goto out;
 	*reading = (struct args_reading){ search->host->proc, pid,
 	    .error = EIO };
-	if (machined->strangers == 0)
-		machined->strangers = deadline_in(STRANGERS_TIME);
-	left = deadline_left(machined->strangers);
+	if (machined->foreign_deadline == 0)
+		machined->foreign_deadline = deadline_in(FOREIGN_TIME);
+	left = deadline_left(machined->foreign_deadline);
 	n = child_start(args_work, reading, &child);
 	if (n == 0) {
 		ended.fd = child.fd;
-		if (poll(&ended, 1, left < STRANGER_TIME ? STRANGER_TIME :
-		    left) == 1) {
+		if (poll(&ended, 1, left < FOREIGN_TIME_EACH ?
+		    FOREIGN_TIME_EACH : left) == 1) {
 			child_wait(child.pid, &status);
 			errno = reading->error;
 		} else {
 			process_signal(&child, SIGKILL);
-			machined->stranger = pid;
+			machined->foreign_blocked = pid;
 			errno = EACCES;
 		}
 		n = errno == 0 ? 0 : -1;
@@ -3891,7 +3890,7 @@ search_check(struct search *search, pid_t pid)
 static bool
 cgroup_try(struct search *search, int dir, const char *path)
 {
-	char text[CGROUP_PROCS_SIZE], *rest = text;
+	char text[CGROUP_PROCS_SIZE], *next = text;
 	uint64_t pid;
 
 	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG) {
@@ -3901,7 +3900,7 @@ cgroup_try(struct search *search, int dir, const char *path)
 		return false;
 	}
 	for (const char *line; search->error == 0 &&
-	    (line = strsep(&rest, "\n")) != NULL;)
+	    (line = strsep(&next, "\n")) != NULL;)
 		/* 0 is a process outside of our pid namespace. */
 		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
 		    search_check(search, (pid_t)pid))
@@ -3914,12 +3913,14 @@ static void
 unit_try(struct search *search, int dir, const char *unit)
 {
 	/* Where nspawn puts PID 1, and where a systemd there moves to. */
-	static const char *const places[] = { "payload", "payload/init.scope" };
+	static const char *const folders[] = {
+		"payload", "payload/init.scope"
+	};
 	char path[PATH_MAX + 64];
 
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
 		text_format(path, sizeof(path), "%s/%s/cgroup.procs", unit,
-		    places[i]);
+		    folders[i]);
 		if (cgroup_try(search, dir, path))
 			return;
 	}
@@ -3983,7 +3984,7 @@ slice_try(struct search *search, int dir, const char *path)
 
 /* True if the search is to end: at its deadline, or after an error. */
 static bool
-search_late(struct search *search)
+search_is_over(struct search *search)
 {
 	if (search->error == 0 && search->machined->search != 0 &&
 	    deadline_left(search->machined->search) == 0)
@@ -4008,7 +4009,7 @@ proc_try(struct search *search)
 		search->error = errno;
 		return;
 	}
-	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
+	while (!search_is_over(search) && (pid = proc_next(&dir)) != 0) {
 		uint64_t theirs = 0;
 
 		/* Nothing else about a process is read as fast as this. */
@@ -4269,7 +4270,7 @@ find_starting(struct search *search)
 		search->error = errno;
 		return;
 	}
-	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
+	while (!search_is_over(search) && (pid = proc_next(&dir)) != 0) {
 		struct candidate candidate = { .leader = PROCESS_NONE,
 		    .parent = PROCESS_NONE };
 
@@ -4325,7 +4326,7 @@ machine_find(const struct host *host, const char *name,
  * machine that was not found.
  */
 static bool
-search_busy(const struct search *search)
+machined_is_faster(const struct search *search)
 {
 	size_t left = 0;
 	struct stat st;
@@ -4344,7 +4345,7 @@ machines_find(const struct host *host, struct machined *machined,
 	struct search search = { .host = host, .machined = machined,
 	    .wanted = wanted, .count = count };
 	struct rlimit limit = { 0, 0 };
-	bool busy;
+	bool ask_first;
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
 	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
@@ -4353,11 +4354,11 @@ machines_find(const struct host *host, struct machined *machined,
 		wanted[i] = (struct wanted){ .name = wanted[i].name,
 		    .machine = MACHINE_NONE, .open = true };
 	find_by_unit(&search);
-	busy = !search.missed && search_busy(&search);
-	if (busy)
+	ask_first = !search.missed && machined_is_faster(&search);
+	if (ask_first)
 		find_by_machined(&search);
 	find_in_proc(&search);
-	if (!busy)
+	if (!ask_first)
 		find_by_machined(&search);
 	find_starting(&search);
 	for (size_t i = 0; i < count; i++)
@@ -4561,7 +4562,7 @@ static int
 program_read(int fd, char program[PROGRAM_SIZE])
 {
 	const size_t tail = sizeof(programs[0].text);
-	size_t kept = 0, seen = 0;
+	size_t filled = 0, total = 0;
 	char buffer[65536];
 	struct stat st;
 	ssize_t n = 0;
@@ -4571,17 +4572,17 @@ program_read(int fd, char program[PROGRAM_SIZE])
 		return -1;
 	if (!S_ISREG(st.st_mode))
 		return 0;
-	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
-	    buffer + kept, sizeof(buffer) - kept)) > 0) {
-		seen += (size_t)n;
-		kept += (size_t)n;
+	while (program[0] == '\0' && total < PROGRAM_MAX && (n = read(fd,
+	    buffer + filled, sizeof(buffer) - filled)) > 0) {
+		total += (size_t)n;
+		filled += (size_t)n;
 		for (size_t i = 0; i < PROGRAMS; i++)
-			if (bytes_contain(buffer, kept, programs[i].text))
+			if (bytes_contain(buffer, filled, programs[i].text))
 				text_copy(programs[i].program, program,
 				    PROGRAM_SIZE);
-		if (kept > tail) {	/* the next read may complete a text */
-			memmove(buffer, buffer + kept - tail, tail);
-			kept = tail;
+		if (filled > tail) {	/* the next read may complete a text */
+			memmove(buffer, buffer + filled - tail, tail);
+			filled = tail;
 		}
 	}
 	return n == -1 ? -1 : 0;
@@ -4743,22 +4744,22 @@ signal_fate(int proc, const struct process *leader, int signal,
     enum signal_fate *fate)
 {
 	struct process_status s = { .depth = 0 };
-	bool unheeded = signal == SIGKILL || signal == SIGSTOP;
+	bool uncatchable = signal == SIGKILL || signal == SIGSTOP;
 	bool handled, blocked;
 	int awaited = 0;
 
-	if (!unheeded && process_status_read(proc, leader->pid, &s) == -1)
+	if (!uncatchable && process_status_read(proc, leader->pid, &s) == -1)
 		awaited = -1;
 	handled = signal_in(s.caught, signal);
 	blocked = signal_in(s.blocked, signal);
-	if (awaited == 0 && !unheeded && !handled && !blocked)
+	if (awaited == 0 && !uncatchable && !handled && !blocked)
 		awaited = signals_are_awaited(proc, leader->pid);
 	if (awaited == 0 && !process_alive(leader))
 		awaited = -1;
 	if (awaited == -1 && !error_is_gone(errno) && errno != EACCES &&
 	    errno != EPERM)
 		return -1;
-	*fate = awaited != 0 || unheeded ? FATE_UNKNOWN :
+	*fate = awaited != 0 || uncatchable ? FATE_UNKNOWN :
 	    handled ? FATE_HANDLED : blocked ? FATE_BLOCKED : FATE_DISCARDED;
 	return 0;
 }
@@ -4769,7 +4770,7 @@ signal_fate(int proc, const struct process *leader, int signal,
  * Returns  1 for yes, 0 for no; -1
  */
 static int
-descriptor_gives(int dir, const char *name, int signal)
+descriptor_awaits(int dir, const char *name, int signal)
 {
 	struct stream stream;
 	char word[32] = "";
@@ -4802,7 +4803,7 @@ signal_awaited(int proc, const struct process *process, int signal)
 		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&dir)) != NULL)
 		if (entry->name[0] != '.')
-			n = descriptor_gives(dir.fd, entry->name, signal);
+			n = descriptor_awaits(dir.fd, entry->name, signal);
 	if (n == 0 && errno != 0)
 		n = -1;
 	directory_close(&dir);
@@ -5033,7 +5034,6 @@ filters_copy(pid_t pid, struct filters *filters)
 	return -1;
 }
 
-/* Copies the filters of a process that has been seized. */
 static int
 filters_copy_seized(const struct process *process, struct filters *filters)
 {
@@ -5278,7 +5278,6 @@ entry_read_namespaces(const struct host *host, const struct command *command,
 	    1u << NAMESPACE_USER : NAMESPACES_ALL, entry->namespaces);
 }
 
-/* Opens a file of the leader below proc. */
 static int
 entry_open_file(const struct host *host, const struct entry *entry,
     const char *file, int flags)
@@ -5332,7 +5331,6 @@ entry_read_groups(const struct host *host, const struct command *command,
 	    &entry->groups, &entry->group_count);
 }
 
-/* Closes what was opened to join the leader's cgroups. */
 static void
 entry_close_cgroups(struct entry *entry)
 {
@@ -5509,7 +5507,6 @@ union packet_control {
 	char		space[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
 };
 
-/* Sends a packet with descriptors. */
 static int
 packet_send(int channel, const void *data, size_t size, const int *fds,
     size_t count)
@@ -5714,7 +5711,6 @@ order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 	return count;
 }
 
-/* Writes an order to a file in memory. */
 static int
 order_write(int fd, const struct order *order, const struct entry *entry,
     const struct command *command)
@@ -5751,7 +5747,6 @@ order_pointers(const struct order *order)
 	    variables + 1 + ACCOUNT_VARIABLES + 1;
 }
 
-/* Sends an order through a monitor's channel. */
 static int
 order_send(int channel, int id, const struct entry *entry,
     const struct command *command)
@@ -6274,7 +6269,6 @@ account_make_for(const struct command *command, const char *who,
 	return 0;
 }
 
-/* Finds the user in passwd. */
 static int
 account_find(struct intermediate *i)
 {
@@ -6298,7 +6292,6 @@ account_find(struct intermediate *i)
 	return n;
 }
 
-/* Finds the group that was given, if one was. */
 static int
 group_find(struct intermediate *i)
 {
@@ -6345,7 +6338,7 @@ error_is_short(int error)
 
 /* Gives a terminal to the user, as a login does. */
 static int
-terminal_own(struct intermediate *i)
+terminal_chown(struct intermediate *i)
 {
 	struct stream map;
 	uint32_t outside = i->account.uid;
@@ -6362,7 +6355,6 @@ terminal_own(struct intermediate *i)
 	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
 }
 
-/* Gives a terminal the modes and size of the order. */
 static int
 terminal_set(int slave, const struct command *command)
 {
@@ -6500,16 +6492,16 @@ descriptors_place(struct intermediate *i)
 
 /* ---- entry: the environment ---------------------------------------- */
 
-/* Sets NAME=VALUE; if it is already set and kept is true, that stays. */
+/* Sets NAME=VALUE; if it is already set and keep is true, that stays. */
 static void
-variable_set(struct intermediate *i, char *variable, bool kept)
+variable_set(struct intermediate *i, char *variable, bool keep)
 {
 	size_t length = strcspn(variable, "=") + 1;
 	char **place = i->environment;
 
 	while (*place != NULL && strncmp(*place, variable, length) != 0)
 		place++;
-	if (*place == NULL || !kept)
+	if (*place == NULL || !keep)
 		*place = variable;
 }
 
@@ -6539,7 +6531,6 @@ variables_set_account(struct intermediate *i)
 #define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
 			"/sbin:/bin"
 
-/* Makes the environment, which is empty so far. */
 static int
 environment_apply(struct intermediate *i)
 {
@@ -6800,7 +6791,7 @@ static const struct {
 	{ "make a terminal", terminal_make, false },
 	{ "open a null device", null_replace, false },
 	{ "place the command's descriptors", descriptors_place, false },
-	{ "give the terminal to the user", terminal_own, false },
+	{ "give the terminal to the user", terminal_chown, false },
 	{ "make the command's environment", environment_apply, false },
 	{ "take over its leader's scheduling", scheduling_apply, true },
 	{ "take over its leader's limits", limits_apply, true },
@@ -6848,7 +6839,7 @@ intermediate_main(struct intermediate *i)
 
 /* ---- entry: the monitor's jobs ------------------------------------- */
 
-#define EXEC_LOOK_TIME	5	/* ms, between two checks for an exec */
+#define EXEC_CHECK_TIME	5	/* ms, between two checks for an exec */
 #define KILL_TIME	1000	/* ms, from KILL to the end */
 #define HANG_UP_TIME	5000	/* ms, from HUP to KILL */
 
@@ -7099,7 +7090,7 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	munmap(job->page, sizeof(*job->page));
 	job->page = NULL;
 	job_stage(job, STAGE_STARTING, job->detached ?
-	    deadline_in(EXEC_LOOK_TIME) : job->entry_deadline);
+	    deadline_in(EXEC_CHECK_TIME) : job->entry_deadline);
 	if (job->signal != 0)
 		command_signal(job, job->signal);
 	if (job->stopped)
@@ -7141,7 +7132,7 @@ job_hold(struct job *job)
 {
 	if (job->stage != STAGE_HELD)
 		job->entry_deadline = deadline_in(KILL_TIME);
-	job_stage(job, STAGE_HELD, deadline_in(EXEC_LOOK_TIME));
+	job_stage(job, STAGE_HELD, deadline_in(EXEC_CHECK_TIME));
 }
 
 /*
@@ -7176,7 +7167,7 @@ job_process_ended(const struct jobs *jobs, struct job *job)
  * detached command the caller waits for this.
  */
 static void
-job_look_at_exec(const struct jobs *jobs, struct job *job)
+job_check_exec(const struct jobs *jobs, struct job *job)
 {
 	if (!is_own_image(&job->process)) {
 		if (job->detached)
@@ -7185,7 +7176,7 @@ job_look_at_exec(const struct jobs *jobs, struct job *job)
 	} else if (deadline_left(job->entry_deadline) == 0)
 		job_kill(job);
 	else
-		job->deadline = deadline_in(EXEC_LOOK_TIME);
+		job->deadline = deadline_in(EXEC_CHECK_TIME);
 }
 
 /*
@@ -7197,7 +7188,7 @@ job_late(const struct jobs *jobs, struct job *job)
 {
 	switch (job->stage) {
 	case STAGE_STARTING:
-		job_look_at_exec(jobs, job);
+		job_check_exec(jobs, job);
 		break;
 	case STAGE_ENTERING:
 		job_kill(job);
@@ -7225,7 +7216,6 @@ job_late(const struct jobs *jobs, struct job *job)
 	return false;
 }
 
-/* Lets go of a job. */
 static void
 job_close(struct job *job)
 {
@@ -7234,7 +7224,6 @@ job_close(struct job *job)
 	process_close(&job->process);
 }
 
-/* Makes the intermediate of a job. */
 static pid_t
 job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 {
@@ -7301,7 +7290,6 @@ processors_restore(void)
 		syscall(SYS_sched_setaffinity, 0, n, set);
 }
 
-/* Carries out a received order. */
 static void
 jobs_order(struct jobs *jobs, const struct instruction *instruction,
     struct received *received)
@@ -7342,7 +7330,7 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 
 /* Hangs up all jobs: the caller has ended or closed the channel. */
 static void
-jobs_leave(struct jobs *jobs)
+jobs_hang_up(struct jobs *jobs)
 {
 	fd_close(&jobs->channel);
 	for (size_t i = 0; i < jobs->count; i++)
@@ -7361,7 +7349,7 @@ jobs_instruct(struct jobs *jobs)
 	if (n == -1 && errno == EMFILE)
 		job_refuse(jobs, instruction.id, errno);
 	else if (n == -1)
-		jobs_leave(jobs);
+		jobs_hang_up(jobs);
 	else if (instruction.signal != 0)
 		jobs_signal(jobs, instruction.id, instruction.signal);
 	else
@@ -7370,7 +7358,7 @@ jobs_instruct(struct jobs *jobs)
 
 /* True while there are jobs, or more orders may come. */
 static bool
-jobs_go_on(const struct jobs *jobs)
+jobs_remain(const struct jobs *jobs)
 {
 	return jobs->count > 0 || (jobs->channel != -1 && !jobs->last);
 }
@@ -7460,14 +7448,14 @@ monitor_main(char **argv)
 	/* It must not keep the caller's directory in use. */
 	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;
-	while (jobs_go_on(&jobs) && jobs_wait(&jobs)) {
-		bool told = jobs.fds[jobs.count].revents != 0;
+	while (jobs_remain(&jobs) && jobs_wait(&jobs)) {
+		bool instructed = jobs.fds[jobs.count].revents != 0;
 
 		jobs_attend(&jobs);
-		if (told)
+		if (instructed)
 			jobs_instruct(&jobs);
 	}
-	sys_exit(jobs_go_on(&jobs) ? EXIT_FAILURE : EXIT_SUCCESS);
+	sys_exit(jobs_remain(&jobs) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /*
@@ -7642,7 +7630,7 @@ step_explain(const struct entry_report *report, const struct command *command,
 	else if (apply == group_find && error == ENOENT)
 		account_words(command->group, "group", "/etc/group", text,
 		    size);
-	else if (apply == terminal_own && error == ENOENT)
+	else if (apply == terminal_chown && error == ENOENT)
 		text_format(text, size, "its user namespace does not have the"
 		    " user");
 	else if (apply == command_make && error == ENOMEM)
@@ -7660,8 +7648,8 @@ step_explain(const struct entry_report *report, const struct command *command,
 }
 
 /*
- * Writes why a command was not run if that is not the failure of a step of the
- * intermediate.  False if it is.
+ * Writes what a report means.  False if it is the failure of a step that is
+ * better explained by its errno.
  */
 static bool
 event_explain(const struct entry_report *report,

@@ -682,9 +682,9 @@ struct machined {
 	int64_t	deadline;
 	bool	hung;
 	int64_t	search;	/* deadline of reading all processes; 0: none */
-	int64_t	strangers;	/* the same for what other users can make
-				   block; 0: not yet set */
-	pid_t	stranger;	/* the last process that blocked */
+	int64_t	foreign_deadline;	/* of reading what other users can
+					   make block; 0: not yet set */
+	pid_t	foreign_blocked;	/* their last process that blocked */
 };
 
 /*
