@@ -37,8 +37,8 @@
  */
 #include "common.h"
 
-#include <sys/ioctl.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -3039,7 +3039,7 @@ machined_leaders(const char *const names[], size_t count,
 	size_t n;
 
 	memset(leaders, 0, count * sizeof(*leaders));
-	/* machinectl ends at a name it does not know: then the next ones. */
+	/* machinectl ends at an unknown name: ask again for those after it. */
 	for (size_t i = 0; status > 0 && i < count; i++) {
 		memcpy(argv, words, sizeof(words));
 		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
@@ -3047,7 +3047,7 @@ machined_leaders(const char *const names[], size_t count,
 		status = machined_run(argv, machined, output, size);
 		n = status == -1 ? 0 : leaders_take(output, names + i,
 		    count - i, leaders + i);
-		if (n == 0)	/* machined may not answer at all */
+		if (n == 0)	/* machined does not answer at all */
 			break;
 		i += n;
 	}
@@ -3365,7 +3365,7 @@ process_parent(const struct host *host, const struct process *process,
 
 /*
  * Finds out whether a process is a systemd-nspawn.  Only root can see the
- * program of another user's process; for the others its own name must do.
+ * program of another user's process; other callers have to trust its name.
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -3448,7 +3448,7 @@ candidate_namespace(const struct search *search,
 	return same == 0 ? 0 : -1;
 }
 
-/* How many numbers NSpid: of our /proc shows for a process of our namespace. */
+/* How many numbers NSpid: has for a process of our own pid namespace. */
 #define OWN_DEPTH		1
 
 /*
@@ -6328,7 +6328,7 @@ groups_find(struct intermediate *i)
 
 /* ---- entry: terminal and descriptors ------------------------------- */
 
-/* True for an errno that says that something is short now. */
+/* True for an errno that says that something is lacking now, but not later. */
 static bool
 error_is_short(int error)
 {
@@ -6380,7 +6380,7 @@ terminal_make(struct intermediate *i)
 	if (command->terminal == 0)
 		return 0;
 	master = pty_open(root);
-	/* If something is short, the machine does not lack a devpts. */
+	/* A shortage of descriptors or memory is not the machine's fault. */
 	report.foreign = master == -1 && root != -1 && !error_is_short(errno);
 	if (report.foreign)
 		master = pty_open(-1);
@@ -7148,7 +7148,7 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
-	/* A tracer in the machine must reap it first, and may not do so. */
+	/* A tracer in the machine is told first, and may never let it go. */
 	if (waitpid(job->process.pid, &status, WNOHANG) == 0) {
 		job_hold(job);
 		return false;
@@ -7444,7 +7444,7 @@ monitor_main(char **argv)
 	jobs.received.memory = MAP_FAILED;
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
-	prctl(PR_SET_NAME, monitor_word);	/* else the descriptor's */
+	prctl(PR_SET_NAME, monitor_word);	/* it was a number */
 	/* It must not keep the caller's directory in use. */
 	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;

@@ -14,6 +14,11 @@
  *
  * A "proc" argument is the descriptor of a directory with the layout of
  * proc(5), usually "/proc" itself.
+ *
+ * Its sections: text, options, time, files, memory, helper, process, signals,
+ * process: files, namespaces, host, units and cgroups, nspawn: its command
+ * line, nspawn: its settings file, machined, machine, search, init,
+ * confinement, entry, account, terminal.
  */
 #ifndef COMMON_H
 #define COMMON_H
@@ -804,7 +809,7 @@ ssize_t machines_processes(int proc, const struct machine *const machines[],
  */
 void machine_close(struct machine *machine);
 
-/* ---- search: finding machines -------------------------------------- */
+/* ---- search -------------------------------------------------------- */
 
 #define NEAR_NAMES	3
 #define NEAR_DISTANCE	2	/* letters that may differ, see wanted_hint() */
