@@ -13,7 +13,8 @@
 #                 qemu-user for each architecture; check-sanitized;
 #                 check-matrix: on a host of each systemd
 #                 check-kernels: on whole machines with other kernels
-# make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck
+# make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck, and that
+#                 no line of C is wider than 80 columns
 # make fuzz       gives any words to what parses the words of others
 # make demo       makes a machine, enters it, stops it
 # make bench      measures the programs beside others (root; 10 minutes)
@@ -259,6 +260,11 @@ ACROSS_FILES = SC2034,SC2154,SC2030,SC2031,SC2016
 
 analyze:
 	@mkdir -p build
+	@for file in *.c *.h t/*.c t/fuzz/*.c; do \
+	    expand $$file | awk -v file=$$file 'length > 80 { wide = 1; \
+	        print file ":" NR ": wider than 80 columns" } \
+	        END { exit wide }' || exit 1; \
+	done
 	for file in $(TIDY_SOURCES); do \
 	    gcc $(NEEDED) $(WARNINGS) -Werror -O2 -fanalyzer -c \
 	        -o build/analyzed.o $$file && \

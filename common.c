@@ -1,14 +1,44 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * What keeps it right: a process is believed only in one order.  It is opened
- * by its number, then everything about it is read, then its pidfd still lives:
- * so what was read was its own, and not that of a later process with the same
- * number.  From there on only the pidfd counts.
+ * The library of common.h.
+ *
+ * What keeps it right: facts about a process are gathered in one order.  First
+ * it is opened by its number, then everything is read, and then its pidfd must
+ * still be alive.  So what was read belongs to this process and not to a later
+ * one with the same number.  From there on only the pidfd is used.
+ *
+ * Its sections, in the order of common.h:
+ *
+ *   text               names, numbers, times, signals, parts of a text
+ *   options            the command line and --help
+ *   time               deadlines
+ *   files              descriptors, streams of words, directories
+ *   memory             that children share
+ *   helper             children, and programs that are run
+ *   process            a process and its pidfd
+ *   signals            of this process
+ *   process: files     of /proc/PID
+ *   namespaces         of a process, compared and joined
+ *   host               /proc and the cgroups of systemd
+ *   units and cgroups  the unit of a process; cgroups of v1 and v2
+ *   nspawn             its command line; its settings file
+ *   machined           what machinectl and systemctl say
+ *   machine            signals, scope, cgroups and processes of a machine
+ *   search             leader and supervisor; by unit, process and machinectl;
+ *                      the nearest names; finding machines
+ *   init               which one it is, and how it stops
+ *   confinement        of a leader: limits, scheduling, label, filters
+ *   entry              entering a machine: reading, the sealed copy, orders and
+ *                      reports, the command, the intermediate (account,
+ *                      terminal, environment, namespaces, capabilities, steps),
+ *                      the monitor and its jobs, words of errors
+ *   account            users and groups of a machine
+ *   terminal           pseudo-terminals of a machine
  */
 #include "common.h"
 
-#include <sys/ioctl.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -35,9 +65,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Programs. */
-#define NSPAWN		"systemd-nspawn"
-#define BUSYBOX		"busybox"
+#define NSPAWN	"systemd-nspawn"
+#define SECOND	INT64_C(1000)	/* ms */
 
 /* Values of the kernel's interface that older headers of a libc lack. */
 #ifndef CLONE_NEWTIME
@@ -62,235 +91,11 @@
 #define SYS_openat2	437
 #endif
 
-/* That of 64 bits, which has a name of its own where there is another. */
-#ifdef SYS_clock_gettime64
-#define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
-#else
-#define LINUX_CLOCK_GETTIME	SYS_clock_gettime
-#endif
-
-#define LINUX_NS_GET_OWNER_UID		_IO(0xb7, 0x4)
-#define LINUX_TIOCGPTPEER			_IO('T', 0x41)
-#define LINUX_RESOLVE_NO_XDEV		0x01
-#define LINUX_RESOLVE_NO_MAGICLINKS	0x02
-#define LINUX_RESOLVE_NO_SYMLINKS		0x04
-#define LINUX_RESOLVE_BENEATH		0x08
-#define LINUX_RESOLVE_IN_ROOT		0x10
-
-#define LINUX_PTRACE_SEIZE		0x4206
-#define LINUX_PTRACE_INTERRUPT		0x4207
-#define LINUX_PTRACE_DETACH		17
-#define LINUX_PTRACE_GET_FILTER		0x420c
-#define LINUX_SECCOMP_SET_MODE_FILTER	1
-#define LINUX_KEYCTL_JOIN_SESSION		1
-#define LINUX_CAPABILITY_VERSION_3	0x20080522
-#define LINUX_F_SEAL_FUTURE_WRITE		0x0010
-#define LINUX_MFD_EXEC			0x0010
-#define LINUX_CLONE_INTO_CGROUP		UINT64_C(0x200000000)
-#define LINUX_IOPRIO_WHO_PROCESS	1
-#define LINUX_IOPRIO_CLASS_SHIFT	13
-#define LINUX_CAP_SYS_ADMIN		21
-#define LINUX_DT_DIR			4
-#define LINUX_FSOPEN			430	/* the same everywhere */
-#define LINUX_FSCONFIG			431
-#define LINUX_FSMOUNT			432
-#define LINUX_FSOPEN_CLOEXEC		1
-#define LINUX_FSCONFIG_CREATE		6
-#define NULL_DEVICE			makedev(1, 3)
-#define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
-
-#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
-			"/sbin:/bin"
-#define OOM_SCORE_MAX	1000
-#define DESCRIPTORS_LIKELY	4096	/* no number is above that */
-#define CGROUP_DEPTH_MAX 64	/* of those that are removed */
-#define CGROUP_TRIES	8	/* while PID 1 goes to another one */
-
-#define SEIZE_PAUSE_MAX		10	/* ms, between two tries to trace */
-#define TRACER_TIME		250	/* ms, between looks at who traces */
-#define TRACER_ATTEMPTS		4	/* that see nobody */
-#define EXEC_LOOK_TIME		5	/* ms, between two looks for an exec */
-#define KILL_TIME		1000	/* ms, for what is killed to end */
-#define HANG_UP_TIME		5000	/* ms, from HUP to KILL */
-#define MONITOR_END_TIME	100	/* ms, for one that has nothing to do */
-
-/* What a report calls the joining of a namespace: this, and its place. */
-#define NAMESPACE_STEP		1000
-
-/* An array in a table: a pointer would have to be relocated at each start. */
-#define STEP_WORDS_SIZE		40
-
-#define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
-#define PROGRAM_MAX		4194304	/* bytes that are read of one */
-#define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
-
-/* The number of the kernel's own user namespace, since Linux 3.8. */
-#define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
-
-/* The numbers that our own /proc shows of a process of our pid namespace. */
-#define OWN_DEPTH		1
-
-#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
-#define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
-
-#define MACHINED_FILES	"/run/systemd/machines"
-
-/* machinectl takes as long as a look at so many processes: about 4 ms. */
-#define SCAN_MAX	1000
-
-/* So often the parent of a process ends while it is looked at, at most. */
-#define PARENTS_MAX	16
-
-/* The kernel's function in which rt_sigtimedwait(2) sleeps ends in this. */
-#define SIGNALS_AWAITED	"sigtimedwait"
-#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* of 32 bits: Linux 5.1 */
-
-#define STRANGERS_TIME	500	/* ms, to read what strangers may hold up, */
-#define STRANGER_TIME	2	/* and for each of them at least */
-
-#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
-
-#define LINUX_PROC_MAGIC	0x9fa0
-#define LINUX_DEVPTS_MAGIC	0x1cd1
-#define LINUX_CGROUP_MAGIC	0x27e0eb
-#define LINUX_CGROUP2_MAGIC	0x63677270
-
-#define SECOND		INT64_C(1000)
-#define TIME_MAX	(INT64_C(1000000000) * SECOND)
-
-/* struct pidfd_info of Linux 6.13, and what 6.15 tells more. */
-struct linux_pidfd_info {
-	uint64_t	mask, cgroup;
-	uint32_t	pid, tgid, ppid, ids[8];
-	int32_t		exit_code;
-};
-
-#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
-#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
-#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
-#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
-
-const struct namespace_kind namespace_kinds[NAMESPACES] = {
-	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
-	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
-	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
-	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
-	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
-	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
-	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
-	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
-};
-
-/* Arrays, here and below: pointers would have to be relocated at each start. */
-static const char signal_names[][8] = {
-	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
-	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
-	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
-	[SIGUSR1] = "USR1", [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2",
-	[SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
-#ifdef SIGSTKFLT
-	[SIGSTKFLT] = "STKFLT",
-#endif
-	[SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",
-	[SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU",
-	[SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
-	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH",
-	[SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
-};
-
-#define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
-
-/*
- * systemd-nspawn's long options that take an argument, "=", and those that
- * take none, of all releases from 252 to 262.  Of those with a common
- * beginning the eldest comes first: an abbreviation that was accepted meant it.
- */
-static const char nspawn_options[] =
-	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
-	"kill-signal=\0" "template=\0" "boot\0" "as-pid2\0" "user=\0" "uid=\0"
-	"uuid=\0" "help\0" "hostname=\0" "version\0" "verity-data=\0"
-	"volatile\0" "read-only\0" "register=\0" "resolv-conf=\0"
-	"restrict-address-families=\0" "rlimit=\0" "root-hash=\0"
-	"root-hash-sig=\0" "quiet\0" "keep-unit\0" "private-network\0"
-	"private-users\0" "private-users-chown\0" "private-users-ownership=\0"
-	"private-users-delegate=\0" "property=\0" "port=\0" "personality=\0"
-	"pipe\0" "pivot-root=\0" "bind=\0" "bind-ro=\0" "bind-user=\0"
-	"bind-user-group=\0" "bind-user-shell=\0" "background=\0" "tmpfs=\0"
-	"timezone=\0" "overlay=\0" "overlay-ro=\0" "oci-bundle=\0"
-	"oom-score-adjust=\0" "inaccessible=\0" "slice=\0" "setenv=\0"
-	"settings=\0" "set-credential=\0" "selinux-context=\0"
-	"selinux-apifs-context=\0" "share-system\0" "suppress-sync=\0"
-	"system\0" "system-call-filter=\0" "load-credential=\0"
-	"link-journal=\0" "network-interface=\0" "network-macvlan=\0"
-	"network-ipvlan=\0" "network-veth\0" "network-veth-extra=\0"
-	"network-bridge=\0" "network-zone=\0" "network-namespace-path=\0"
-	"notify-ready=\0" "no-new-privileges=\0" "no-pager\0"
-	"no-ask-password\0" "capability=\0" "chdir=\0" "cpu-affinity=\0"
-	"console=\0" "cleanup\0" "ambient-capability=\0" "drop-capability=\0"
-	"forward-journal=\0" "forward-journal-max-use=\0"
-	"forward-journal-keep-free=\0" "forward-journal-max-file-size=\0"
-	"forward-journal-max-files=\0";
-
-/* Its short options that take an argument. */
-#define NSPAWN_SHORT_ARG	"DuLMSZipEs"
-
-/*
- * The inits, by the name of their program; where that is also something else (a
- * script, whose program is its shell), by the first word of their command line
- * or the second; where releases differ, by a signal that is caught and one that
- * is not.  What is not here stops by TERM, or not at all.
- */
-static const struct {
-	char		program[15];
-	char		word[14];	/* it calls itself; empty: whatever */
-	char		argument[4];	/* the next word; empty: whatever */
-	uint8_t		caught;		/* 0: whatever it catches */
-	uint8_t		uncaught;
-	struct init	init;
-} inits[] = {
-	{ .program = "systemd",
-	    .init = { "systemd", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
-	{ .program = NSPAWN, .word = "(sd-stubinit)",
-	    .init = { "systemd-nspawn's stub", STOP_BY_SIGNAL,
-	    SIGNAL_RTMIN + 4 } },
-	{ .program = "runit", .caught = SIGPWR,
-	    .init = { "runit", STOP_BY_SIGNAL, SIGPWR } },
-	{ .program = "runit", .caught = SIGCONT,
-	    .init = { "runit", STOP_BY_COMMAND, SIGTERM } },
-	{ .program = "runsvdir",
-	    .init = { "runsvdir", STOP_UNCLEAN, SIGTERM } },
-	{ .program = BUSYBOX, .word = "runsvdir",
-	    .init = { "busybox runsvdir", STOP_UNCLEAN, SIGTERM } },
-	{ .program = BUSYBOX, .word = "init",
-	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = BUSYBOX, .word = "linuxrc",
-	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
-	    .init = { "sysvinit", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
-	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
-	    .init = { "sysvinit", STOP_BY_COMMAND, SIGTERM } },
-	{ .program = "openrc-init",
-	    .init = { "openrc-init", STOP_BY_SIGNAL, SIGTERM } },
-	{ .program = "s6-svscan", .argument = "-X3",
-	    .init = { "s6-linux-init", STOP_BY_SIGNAL, SIGUSR1 } },
-	{ .program = "s6-svscan",
-	    .init = { "s6-svscan", STOP_BY_SIGNAL, SIGTERM } },
-	{ .program = "finit",
-	    .init = { "finit", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "procd",
-	    .init = { "procd", STOP_BY_SIGNAL, SIGUSR2 } },
-	{ .program = "dinit",
-	    .init = { "dinit", STOP_BY_SIGNAL, SIGTERM } },
-};
-
-#define INITS	(sizeof(inits) / sizeof(inits[0]))
-
 /* ---- text ---------------------------------------------------------- */
 
 #define NUMBER_SIZE	24	/* bytes: a sign, 20 digits and a NUL */
 #define DIGITS		"0123456789"
 #define BLANKS		" \t\n\r"
-#define MICROSECONDS	INT64_C(1000000)	/* of a second */
 
 static bool
 is_digit(char c)
@@ -302,6 +107,45 @@ static bool
 is_alnum(char c)
 {
 	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* True if the part of a path that has this length is word. */
+static bool
+part_is(const char *part, size_t length, const char *word)
+{
+	return strlen(word) == length && memcmp(part, word, length) == 0;
+}
+
+static bool
+begins_with(const char *text, const char *word)
+{
+	return strncmp(text, word, strlen(word)) == 0;
+}
+
+/* True if a text ends with word and is longer than word. */
+static bool
+ends_with(const char *text, const char *word)
+{
+	size_t length = strlen(text), tail = strlen(word);
+
+	return length > tail && strcmp(text + length - tail, word) == 0;
+}
+
+static void
+text_copy(const char *text, char *copy, size_t size)
+{
+	size_t length = strnlen(text, size - 1);
+
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+}
+
+static const char *
+path_base(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
 }
 
 bool
@@ -325,7 +169,7 @@ machine_name_valid(const char *name)
 	return true;
 }
 
-/* Writes \xHH, without a NUL, and gives its length. */
+/* Writes \xHH without a NUL.  Returns its length. */
 static size_t
 hex_escape(unsigned char byte, char *out)
 {
@@ -384,7 +228,7 @@ number_parse(const char *text, uint64_t max, uint64_t *number)
 	return 0;
 }
 
-/* Writes a whole number, digits from the end on, and says where it begins. */
+/* Writes n at the end of digits.  Returns where it begins there. */
 static const char *
 number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 {
@@ -400,9 +244,9 @@ number_format(uint64_t n, bool negative, char digits[NUMBER_SIZE])
 }
 
 /*
- * Takes the argument of one conversion, which stands behind a '%', and moves
- * *format behind it.
- *   most     bytes of what is returned that count
+ * Takes the argument of one conversion.  *format points after its '%', and is
+ * moved to what follows the conversion.
+ *   most     how many bytes of the returned text to use at most
  */
 static const char *
 conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
@@ -442,9 +286,9 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 {
 	size_t used = 0, length, most = SIZE_MAX;
 	char digits[NUMBER_SIZE];
-	va_list rest;
+	va_list copy;
 
-	va_copy(rest, args);
+	va_copy(copy, args);
 	while (*format != '\0') {
 		const char *part = format;
 
@@ -452,7 +296,7 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 		format += most;
 		if (most == 0) {
 			format++;
-			part = conversion_take(&format, &rest, digits, &most);
+			part = conversion_take(&format, &copy, digits, &most);
 		}
 		length = strnlen(part, most);
 		if (length > size - 1 - used)
@@ -460,7 +304,7 @@ text_vformat(char *text, size_t size, const char *format, va_list args)
 		memcpy(text + used, part, length);
 		used += length;
 	}
-	va_end(rest);
+	va_end(copy);
 	text[used] = '\0';
 	return used;
 }
@@ -481,7 +325,7 @@ size_t
 text_line(char *line, size_t size, const char *program, const char *format,
     va_list args, const char *reason)
 {
-	size_t room = size - 1, used;	/* but for the end of the line */
+	size_t room = size - 1, used;	/* leaves a byte for the '\n' */
 
 	used = text_format(line, room, "%s: ", program);
 	used += text_vformat(line + used, room - used, format, args);
@@ -492,7 +336,10 @@ text_line(char *line, size_t size, const char *program, const char *format,
 	return used;
 }
 
-/* The units of systemd.time(7); of those that begin alike the longest first. */
+#define MICROSECONDS	INT64_C(1000000)	/* of a second */
+#define TIME_MAX	(INT64_C(1000000000) * SECOND)
+
+/* The units of systemd.time(7), a longer one before one that begins like it. */
 static const struct {
 	char	name[8];
 	int64_t	length;		/* microseconds */
@@ -516,7 +363,10 @@ static const struct {
 
 #define TIME_UNITS	(sizeof(time_units) / sizeof(time_units[0]))
 
-/* Takes the unit that text begins with, else seconds.  Says what is behind. */
+/*
+ * Finds the unit that text begins with; seconds if there is none.
+ * Returns  what follows the unit
+ */
 static const char *
 time_unit(const char *text, int64_t *unit)
 {
@@ -532,7 +382,7 @@ time_unit(const char *text, int64_t *unit)
 	return text;
 }
 
-/* Takes a number with its unit, in microseconds, and moves *text behind it. */
+/* Reads a number with its unit, in microseconds, and moves *text after it. */
 static int
 time_part(const char **text, int64_t *us)
 {
@@ -541,13 +391,13 @@ time_part(const char **text, int64_t *us)
 	size_t digits = strspn(number, DIGITS);
 	bool dot = number[digits] == '.';
 	const char *fraction = number + digits + dot;
-	size_t places = dot ? strspn(fraction, DIGITS) : 0;
-	const char *end = fraction + places, *next;
+	size_t decimals = dot ? strspn(fraction, DIGITS) : 0;
+	const char *end = fraction + decimals, *next;
 	int64_t unit;
 	uint64_t n;
 
 	next = time_unit(end + strspn(end, BLANKS), &unit);
-	if (dot ? places == 0 : digits == 0) {
+	if (dot ? decimals == 0 : digits == 0) {
 		errno = EINVAL;
 		return -1;
 	}
@@ -564,7 +414,7 @@ time_part(const char **text, int64_t *us)
 	if (number_parse(whole, (uint64_t)(TIME_MAX * 1000 / unit), &n) == -1)
 		return -1;
 	*us = (int64_t)n * unit;
-	for (size_t i = 0; i < places; i++)
+	for (size_t i = 0; i < decimals; i++)
 		*us += (unit /= 10) * (fraction[i] - '0');
 	*text = next;
 	return 0;
@@ -600,7 +450,7 @@ time_parse(const char *text, int64_t *ms)
 	return 0;
 }
 
-/* Reads what stands behind RTMIN or RTMAX: nothing, or sign and number. */
+/* Reads what follows RTMIN or RTMAX: nothing, or the sign and a number. */
 static int
 signal_offset(const char *text, char sign)
 {
@@ -613,6 +463,25 @@ signal_offset(const char *text, char sign)
 		return -1;
 	return (int)offset;
 }
+
+/* An array: pointers would have to be relocated at each start. */
+static const char signal_names[][8] = {
+	[SIGHUP] = "HUP", [SIGINT] = "INT", [SIGQUIT] = "QUIT",
+	[SIGILL] = "ILL", [SIGTRAP] = "TRAP", [SIGABRT] = "ABRT",
+	[SIGBUS] = "BUS", [SIGFPE] = "FPE", [SIGKILL] = "KILL",
+	[SIGUSR1] = "USR1", [SIGSEGV] = "SEGV", [SIGUSR2] = "USR2",
+	[SIGPIPE] = "PIPE", [SIGALRM] = "ALRM", [SIGTERM] = "TERM",
+#ifdef SIGSTKFLT
+	[SIGSTKFLT] = "STKFLT",
+#endif
+	[SIGCHLD] = "CHLD", [SIGCONT] = "CONT", [SIGSTOP] = "STOP",
+	[SIGTSTP] = "TSTP", [SIGTTIN] = "TTIN", [SIGTTOU] = "TTOU",
+	[SIGURG] = "URG", [SIGXCPU] = "XCPU", [SIGXFSZ] = "XFSZ",
+	[SIGVTALRM] = "VTALRM", [SIGPROF] = "PROF", [SIGWINCH] = "WINCH",
+	[SIGIO] = "IO", [SIGPWR] = "PWR", [SIGSYS] = "SYS",
+};
+
+#define SIGNAL_NAMES	(sizeof(signal_names) / sizeof(signal_names[0]))
 
 int
 signal_number(const char *text)
@@ -677,13 +546,14 @@ printable(const char *text, char *clean, size_t size)
 
 /* ---- options ------------------------------------------------------- */
 
-#define OPTION_WIDTH	24	/* columns of its two forms in --help */
+#define OPTION_WIDTH	24	/* columns of an option's forms in --help */
 
 int
 option_next(int argc, char **argv, const struct option_spec *table)
 {
 	struct option longs[OPTIONS_MAX + 1] = { 0 };
-	char shorts[2 * OPTIONS_MAX + 2] = "-";	/* words in their place */
+	/* "-": words that are not options are returned in their order. */
+	char shorts[2 * OPTIONS_MAX + 2] = "-";
 	size_t used = 1;
 
 	for (size_t i = 0; i < OPTIONS_MAX && table[i].name != NULL; i++) {
@@ -722,9 +592,17 @@ option_help(FILE *stream, const struct option_spec *table)
 
 /* ---- time ---------------------------------------------------------- */
 
+/* The call with 64-bit times: on 32-bit machines it has another name. */
+#ifdef SYS_clock_gettime64
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime64
+#else
+#define LINUX_CLOCK_GETTIME	SYS_clock_gettime
+#endif
+
 /*
- * Raw: for the few calls of a short life a libc first looks for the kernel's
- * code in the vdso, which takes longer and is a hundredth of a static program.
+ * Makes the system call itself: a libc first looks up the kernel's code in the
+ * vdso, which takes longer than these few calls and makes a static program one
+ * percent larger.
  */
 static int64_t
 clock_ms(clockid_t clock)
@@ -737,7 +615,7 @@ clock_ms(clockid_t clock)
 	for (int tries = 0; tries < 2; tries++)
 		if (syscall(LINUX_CLOCK_GETTIME, clock, &t) == 0)
 			return t.seconds * SECOND + t.nanoseconds / 1000000;
-	/* Where that is forbidden: without a clock no deadline would come. */
+	/* The call is forbidden.  Without a clock no deadline would come. */
 	sysinfo(&system);
 	return (int64_t)system.uptime * SECOND;
 }
@@ -776,6 +654,8 @@ fd_close(int *fd)
 	errno = keep;
 }
 
+#define DESCRIPTORS_LIKELY	4096	/* open descriptors are below this */
+
 void
 fds_close_from(int first)
 {
@@ -783,7 +663,7 @@ fds_close_from(int first)
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
 		return;
-	/* Before Linux 5.9.  The limit may be lower than what is open. */
+	/* Before Linux 5.9.  Open descriptors may be above the limit. */
 	if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit) == -1 ||
 	    limit.soft < DESCRIPTORS_LIKELY)
 		limit.soft = DESCRIPTORS_LIKELY;
@@ -805,7 +685,7 @@ fds_tidy(void)
 	return 0;
 }
 
-/* Reads all of fd, which is closed. */
+/* Reads all of fd, and closes it. */
 static ssize_t
 fd_read(int fd, char *buffer, size_t size)
 {
@@ -847,7 +727,7 @@ file_exists(int dir, const char *path)
 	return fstatat(dir, path, &st, 0);
 }
 
-/* Says whether fd is on that type of file system. */
+/* True if fd is on a file system of that type. */
 static bool
 fd_is_on(int fd, long magic)
 {
@@ -855,6 +735,12 @@ fd_is_on(int fd, long magic)
 
 	return fstatfs(fd, &fs) == 0 && (long)fs.f_type == magic;
 }
+
+#define LINUX_RESOLVE_NO_XDEV		0x01
+#define LINUX_RESOLVE_NO_MAGICLINKS	0x02
+#define LINUX_RESOLVE_NO_SYMLINKS	0x04
+#define LINUX_RESOLVE_BENEATH		0x08
+#define LINUX_RESOLVE_IN_ROOT		0x10
 
 struct sys_open_how {
 	uint64_t	flags, mode, resolve;
@@ -873,16 +759,16 @@ file_open_in_root(int root, const char *path)
 		.flags = O_PATH | O_CLOEXEC,
 		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS,
 	};
-	char again[32];
+	char link[32];
 	struct stat st;
 	int file = -1, found = sys_openat2(root, path, &how);
 
 	if (found == -1)
 		return -1;
-	/* To open a device, or a FIFO, may do something or hold us up. */
+	/* Opening a device may have an effect; opening a FIFO may block. */
 	if (fstat(found, &st) == 0 && S_ISREG(st.st_mode)) {
-		text_format(again, sizeof(again), "/proc/self/fd/%d", found);
-		file = open(again, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		text_format(link, sizeof(link), "/proc/self/fd/%d", found);
+		file = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	} else
 		errno = EINVAL;
 	fd_close(&found);
@@ -917,7 +803,7 @@ stream_of_text(const char *text, size_t length, struct stream *stream)
 	stream->end = text + length;
 }
 
-/* Reads on, if all has been taken.  False at the end of the text. */
+/* Reads more if the buffer is used up.  False at the end of the text. */
 static bool
 stream_fill(struct stream *stream)
 {
@@ -949,14 +835,14 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 
 	stream->cut = false;
 	while (delimiter == -1 && stream_fill(stream)) {
-		/* Behind what was read is a NUL, too. */
+		/* stream_fill() has put a NUL after what was read. */
 		size_t length = strcspn(stream->next, delimiters);
-		size_t kept = length < size - 1 - used ? length :
+		size_t fits = length < size - 1 - used ? length :
 		    size - 1 - used;
 
-		memcpy(word + used, stream->next, kept);
-		used += kept;
-		stream->cut = stream->cut || kept < length;
+		memcpy(word + used, stream->next, fits);
+		used += fits;
+		stream->cut = stream->cut || fits < length;
 		stream->next += length;
 		if (stream->next < stream->end)
 			delimiter = (unsigned char)*stream->next++;
@@ -968,10 +854,10 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 bool
 stream_line(struct stream *stream, int delimiter)
 {
-	char rest[1];
+	char skipped[1];
 
 	while (delimiter != '\n' && delimiter != -1)
-		delimiter = stream_word(stream, "\n", rest, sizeof(rest));
+		delimiter = stream_word(stream, "\n", skipped, sizeof(skipped));
 	return delimiter != -1;
 }
 
@@ -980,6 +866,8 @@ stream_close(struct stream *stream)
 {
 	fd_close(&stream->fd);
 }
+
+#define LINUX_DT_DIR	4
 
 /* An entry of a directory, as getdents64(2) gives it. */
 struct linux_dirent64 {
@@ -993,11 +881,10 @@ struct linux_dirent64 {
 /* A directory that is being read.  Empty: fd is -1. */
 struct directory {
 	int		 fd;
-	size_t		 next, end;	/* of what was read */
+	size_t		 next, end;	/* what is not yet taken of buffer */
 	_Alignas(8) char buffer[4096];
 };
 
-/* Opens a directory to be read. */
 static int
 directory_open(int dir, const char *path, struct directory *directory)
 {
@@ -1008,19 +895,19 @@ directory_open(int dir, const char *path, struct directory *directory)
 }
 
 /*
- * True if there are certainly no directories in a directory.  Many a slice is
- * empty but for the files that each has.
+ * True if a directory certainly has no subdirectories.  Many slices have none:
+ * only the files that every cgroup has.
  */
 static bool
 directory_is_leaf(const struct directory *directory)
 {
 	struct stat st;
 
-	/* Of its links one is its name and one its ".". */
+	/* Its name and its "." are two links; each subdirectory adds one. */
 	return fstat(directory->fd, &st) == 0 && st.st_nlink == 2;
 }
 
-/* Gives the next entry; NULL at the end, where errno is 0. */
+/* Returns the next entry, or NULL: at the end with errno 0. */
 static const struct linux_dirent64 *
 directory_next(struct directory *directory)
 {
@@ -1086,7 +973,7 @@ child_wait(pid_t pid, int *status)
 	return 0;
 }
 
-/* fork(2); a libc's own would look after threads, of which there are none. */
+/* Like fork(2).  A libc's fork() does work for threads, and we have none. */
 static pid_t
 sys_fork(void)
 {
@@ -1094,8 +981,8 @@ sys_fork(void)
 }
 
 /*
- * Ends this process, whatever system call filters answer: a libc's _exit() may
- * call for ever.
+ * Ends this process even if a system call filter fakes the call: a libc's
+ * _exit() may repeat it for ever.
  */
 static _Noreturn void
 sys_exit(int status)
@@ -1114,7 +1001,7 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 		return -1;
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* Who reads these is not held up, too. */
+		/* Whoever reads from these must not wait for this child. */
 		for (int fd = 0; fd < STANDARD; fd++)
 			close(fd);
 		if (getppid() == parent)
@@ -1130,20 +1017,20 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 	return -1;
 }
 
-/* What is to be executed: a program that is looked up on PATH. */
+/* A program to be executed; name is looked up on PATH. */
 struct program {
 	const char		*name;
 	const char *const	*argv;
 	char			**environment;
 	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
-	bool			 stays;		/* on this processor */
+	bool			 stays;		/* see processor_keep() */
 };
 
 /*
- * Keeps this process, and what it makes, on its processor.  An exec would else
- * be moved to an idle one, which may take longer to wake up than all that is to
- * be done.  Whoever is executed so undoes it: see processors_restore() and
- * scheduling_apply().
+ * Keeps this process, and those that it starts, on the current processor.
+ * Otherwise the kernel moves it at the exec to an idle processor, and waking
+ * that up may take longer than all of the work.  The executed program undoes
+ * this: see processors_restore() and scheduling_apply().
  */
 static void
 processor_keep(void)
@@ -1159,8 +1046,8 @@ processor_keep(void)
 }
 
 /*
- * Becomes the program, which ignores nothing that we do for ourselves.  Returns
- * only if that fails.
+ * Becomes the program, with the default action for the signals that we ignore
+ * for ourselves.  Returns only if that fails.
  */
 static void
 program_exec(const struct program *program)
@@ -1182,9 +1069,9 @@ program_exec(const struct program *program)
 }
 
 /*
- * Starts a program.  Fails where it cannot be executed, which the child tells
- * by memory that both have until then: a copy of it would cost much of what the
- * way into a machine takes.
+ * Starts a program; fails if it cannot be executed.  The child reports this
+ * through memory that it shares with us until its exec.  Copying our memory
+ * would take a large part of the time that entering a machine takes.
  */
 static int
 program_start(const struct program *program, pid_t *pid)
@@ -1192,7 +1079,7 @@ program_start(const struct program *program, pid_t *pid)
 	volatile int error = 0;
 	int status;
 
-	/* NOLINTBEGIN(*.vfork,*.Vfork): it spoils nothing of ours. */
+	/* NOLINTBEGIN(*.vfork,*.Vfork): the child changes nothing of ours. */
 	pid_t child = vfork();
 
 	if (child == 0) {
@@ -1212,16 +1099,16 @@ program_start(const struct program *program, pid_t *pid)
 }
 
 /*
- * Reads what is there now; where output is full the rest is dropped.
+ * Reads what is there now; what does not fit into output is dropped.
  * Returns  1; 0 at the end; -1
  */
 static int
 helper_read(int fd, char *output, size_t size, size_t *used)
 {
-	char rest[512];
+	char excess[512];
 	ssize_t n = size - *used > 1 ?
 	    read(fd, output + *used, size - *used - 1) :
-	    read(fd, rest, sizeof(rest));
+	    read(fd, excess, sizeof(excess));
 
 	if (n == -1)
 		return errno == EAGAIN || errno == EINTR ? 1 : -1;
@@ -1230,7 +1117,7 @@ helper_read(int fd, char *output, size_t size, size_t *used)
 	return n > 0;
 }
 
-/* Collects output until helper has ended. */
+/* Collects the output of helper until it has ended. */
 static int
 helper_wait(const struct process *helper, int out, int64_t deadline,
     char *output, size_t size)
@@ -1265,14 +1152,14 @@ helper_run(const char *const argv[], int64_t deadline, char *output,
 
 	if (pipe2(pipefd, O_CLOEXEC) == -1)
 		return -1;
-	/* Our end alone: the helper's descriptor is like any other. */
+	/* Only our end: the helper must not get a non-blocking descriptor. */
 	if (fcntl(pipefd[0], F_SETFL, O_NONBLOCK) == -1)
 		goto out;
 	if (program_start(&(struct program){ argv[0], argv, environ,
 	    { -1, pipefd[1], -1 }, false }, &pid) == -1)
 		goto out;
 	fd_close(&pipefd[1]);
-	/* Our own child until waitpid(): its number cannot be another's. */
+	/* A child keeps its number until waitpid(), so nobody else has it. */
 	bool ended = process_open(pid, &helper) == 0 &&
 	    helper_wait(&helper, pipefd[0], deadline, output, size) == 0;
 	int error = errno;
@@ -1304,7 +1191,7 @@ process_open(pid_t pid, struct process *process)
 	return 0;
 }
 
-/* Takes hold of a process once more. */
+/* Makes a second struct process for the same process. */
 static int
 process_copy(const struct process *process, struct process *copy)
 {
@@ -1345,7 +1232,86 @@ exit_status(int status)
 	    WEXITSTATUS(status);
 }
 
-/* Gives the line behind this one; at the end that is empty. */
+/* struct pidfd_info of Linux 6.13, with the exit code that 6.15 added. */
+struct linux_pidfd_info {
+	uint64_t	mask, cgroup;
+	uint32_t	pid, tgid, ppid, ids[8];
+	int32_t		exit_code;
+};
+
+#define LINUX_PIDFD_GET_INFO	_IOWR(0xff, 11, struct linux_pidfd_info)
+#define LINUX_PIDFD_INFO_PID	(UINT64_C(1) << 0)
+#define LINUX_PIDFD_INFO_CREDS	(UINT64_C(1) << 1)
+#define LINUX_PIDFD_INFO_EXIT	(UINT64_C(1) << 3)
+
+int
+process_wait_status(const struct process *process, int *status)
+{
+	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
+
+	/* The ioctl() of some libcs takes an int, and the request is larger. */
+	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
+		return -1;
+	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	*status = info.exit_code;
+	return 0;
+}
+
+/* ---- signals ------------------------------------------------------- */
+
+void
+signals_block(void)
+{
+	static const uint64_t all = UINT64_MAX;
+
+	/* A libc's sigprocmask() leaves out the signals that it uses itself. */
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+}
+
+void
+end_by_signal(int number, pid_t whom)
+{
+	struct rlimit none = { 0, 0 };
+	sigset_t set;
+
+	prlimit(0, RLIMIT_CORE, &none, NULL);
+	prctl(PR_SET_DUMPABLE, 0);	/* no limit stops a core to a pipe */
+	signal(number, SIG_DFL);
+	kill(whom, number);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+bool
+signal_is_ignored(int signal)
+{
+	struct sigaction action;
+
+	return sigaction(signal, NULL, &action) == 0 &&
+	    action.sa_handler == SIG_IGN;
+}
+
+/* ---- process: files ------------------------------------------------ */
+
+/* True if an error only means that a process has ended. */
+static bool
+error_is_gone(int error)
+{
+	return error == ESRCH || error == ENOENT;
+}
+
+/* True if descriptors or memory are lacking now. */
+static bool
+error_is_temporary(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* Returns the beginning of the next line; at the end an empty text. */
 static const char *
 line_next(const char *text)
 {
@@ -1353,7 +1319,7 @@ line_next(const char *text)
 	return text + (*text == '\n');
 }
 
-/* Finds the line of text that begins with key, and gives what follows. */
+/* Finds the line that begins with key.  Returns what follows key, or NULL. */
 static const char *
 line_value(const char *text, const char *key)
 {
@@ -1365,7 +1331,7 @@ line_value(const char *text, const char *key)
 	return NULL;
 }
 
-/* Reads a line that is just so many hexadecimal digits. */
+/* Reads a line of exactly count hexadecimal digits. */
 static bool
 line_hex(const char *line, size_t count, uint64_t *number)
 {
@@ -1381,7 +1347,7 @@ line_hex(const char *line, size_t count, uint64_t *number)
 	return true;
 }
 
-/* Reads a line that is a set of signals. */
+/* Reads a set of signals as /proc shows it. */
 static bool
 line_signals(const char *line, uint64_t *signals)
 {
@@ -1389,8 +1355,8 @@ line_signals(const char *line, uint64_t *signals)
 }
 
 /*
- * Takes the next number of a line, with the blanks before it.  Gives false at
- * the line's end and for anything else.
+ * Takes the next number of a line and the blanks before it.  False if there is
+ * no number.
  */
 static bool
 line_number(const char **line, uint64_t *number)
@@ -1408,7 +1374,7 @@ line_number(const char **line, uint64_t *number)
 	return number_parse(digits, INT64_MAX, number) == 0;
 }
 
-/* Copies what a line says; what does not fit is cut. */
+/* Copies a line without the blanks before it; what does not fit is cut. */
 static void
 line_copy(const char *line, char *copy, size_t size)
 {
@@ -1422,7 +1388,10 @@ line_copy(const char *line, char *copy, size_t size)
 	copy[length] = '\0';
 }
 
-/* Takes the next word of a line, with the blanks before it. */
+/*
+ * Takes the next word of a line and the blanks before it.
+ * Returns  as stream_word()
+ */
 static int
 line_word(struct stream *stream, char *word, size_t size)
 {
@@ -1434,7 +1403,7 @@ line_word(struct stream *stream, char *word, size_t size)
 	return delimiter;
 }
 
-/* Goes on to what stands after "key:" at the beginning of a line. */
+/* Finds the line that begins with "key:", and goes on to what follows. */
 static int
 line_find(struct stream *stream, const char *key)
 {
@@ -1450,12 +1419,12 @@ line_find(struct stream *stream, const char *key)
 	return -1;
 }
 
-/* The lines of a /proc/PID/status that are read. */
+/* The lines of /proc/PID/status that are read. */
 enum {
 	STATUS_NAME, STATUS_STATE, STATUS_PPID, STATUS_TRACER, STATUS_UID,
 	STATUS_NSPID, STATUS_PENDING, STATUS_BLOCKED, STATUS_CAUGHT,
 	STATUS_BOUNDING, STATUS_NO_NEW_PRIVS,
-	STATUS_SECCOMP,	/* missing where the kernel has no filters */
+	STATUS_SECCOMP,	/* missing if the kernel knows no filters */
 	STATUS_GROUPS,
 	STATUS_LINES
 };
@@ -1465,7 +1434,7 @@ static const char status_keys[STATUS_LINES][12] = {
 	"SigBlk", "SigCgt", "CapBnd", "NoNewPrivs", "Seccomp", "Groups",
 };
 
-/* Gives the place of a line that is a set of bits; NULL for any other line. */
+/* Returns where a line that is a set of bits is kept; NULL for other lines. */
 static uint64_t *
 status_set(size_t line, struct process_status *status)
 {
@@ -1483,13 +1452,39 @@ status_set(size_t line, struct process_status *status)
 	}
 }
 
-/* Keeps one word of a line.  True if it is as it should be. */
+/* Keeps the number of a line.  False if it is not valid there. */
+static bool
+status_keep_number(size_t line, uint64_t n, struct process_status *status)
+{
+	switch (line) {
+	case STATUS_PPID:
+		status->ppid = (pid_t)n;
+		break;
+	case STATUS_TRACER:
+		status->tracer = (pid_t)n;
+		break;
+	case STATUS_NSPID:
+		status->inner = (pid_t)n;
+		status->depth++;
+		break;
+	case STATUS_UID:
+		status->uid = (uid_t)n;
+		return true;
+	case STATUS_NO_NEW_PRIVS:
+		status->no_new_privs = n != 0;
+		return true;
+	default:
+		status->filtered = n != 0;
+		return true;
+	}
+	return n < INT_MAX;
+}
+
+/* Keeps one word of a line.  False if it is not valid there. */
 static bool
 status_keep(size_t line, const char *word, struct process_status *status)
 {
-	uint64_t n = 0, *set = status_set(line, status);
-	bool number = number_parse(word, UINT32_MAX, &n) == 0;
-	bool pid = number && n < INT_MAX;
+	uint64_t n, *set = status_set(line, status);
 
 	if (set != NULL)
 		return line_signals(word, set);
@@ -1500,39 +1495,23 @@ status_keep(size_t line, const char *word, struct process_status *status)
 	case STATUS_STATE:
 		status->state = *word;
 		return *word != '\0';
-	case STATUS_PPID:
-		status->ppid = (pid_t)n;
-		return pid;
-	case STATUS_TRACER:
-		status->tracer = (pid_t)n;
-		return pid;
-	case STATUS_UID:
-		status->uid = (uid_t)n;
-		return number;
-	case STATUS_NSPID:
-		status->inner = (pid_t)n;
-		status->depth++;
-		return pid;
-	case STATUS_NO_NEW_PRIVS:
-		status->no_new_privs = n != 0;
-		return number;
-	case STATUS_SECCOMP:
-		status->filtered = n != 0;
-		return number;
-	default:
+	case STATUS_GROUPS:
 		status->grouped = *word != '\0';
 		return true;
+	default:
+		return number_parse(word, UINT32_MAX, &n) == 0 &&
+		    status_keep_number(line, n, status);
 	}
 }
 
 /*
- * Reads the words of a line behind its key.
- * Returns  the last delimiter, as stream_word(); -2 for a line of nonsense
+ * Reads the words that follow the key of a line.
+ * Returns  the last delimiter, as stream_word(); -2 if the line is not valid
  */
 static int
 status_line(struct stream *stream, size_t line, struct process_status *status)
 {
-	char word[PROCESS_NAME_SIZE + 1];	/* a tab is before the name */
+	char word[PROCESS_NAME_SIZE + 1];	/* a tab precedes the name */
 	int delimiter;
 
 	if (line == STATUS_NAME) {
@@ -1579,39 +1558,6 @@ process_status_parse(struct stream *stream, struct process_status *status)
 	return 0;
 }
 
-void
-signals_block(void)
-{
-	static const uint64_t all = UINT64_MAX;
-
-	/* Raw: a libc keeps some signals for itself. */
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
-}
-
-void
-end_by_signal(int number, pid_t whom)
-{
-	struct rlimit none = { 0, 0 };
-	sigset_t set;
-
-	prlimit(0, RLIMIT_CORE, &none, NULL);
-	prctl(PR_SET_DUMPABLE, 0);	/* nor one through a pipe */
-	signal(number, SIG_DFL);
-	kill(whom, number);
-	sigemptyset(&set);
-	sigaddset(&set, number);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-}
-
-bool
-signal_is_ignored(int signal)
-{
-	struct sigaction action;
-
-	return sigaction(signal, NULL, &action) == 0 &&
-	    action.sa_handler == SIG_IGN;
-}
-
 bool
 signal_in(uint64_t set, int signal)
 {
@@ -1621,9 +1567,9 @@ signal_in(uint64_t set, int signal)
 #define PROC_PATH_SIZE	64
 
 /*
- * Writes the path of a process's file below proc; process 0 is the caller.  An
- * entry does it fifty times, and a printf(3) would take longer than most of the
- * calls that it is for.
+ * Writes the path of a process's file below proc; process 0 is the caller.
+ * Entering a machine needs fifty of these, and printf(3) would take longer than
+ * most of the system calls that use them.
  */
 static const char *
 proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
@@ -1638,7 +1584,7 @@ proc_path(char path[PROC_PATH_SIZE], pid_t pid, const char *file)
 	return path;
 }
 
-/* Reads such a file. */
+/* Reads a file of a process below proc. */
 static ssize_t
 proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 {
@@ -1647,7 +1593,7 @@ proc_read(int proc, pid_t pid, const char *file, char *buffer, size_t size)
 	return file_read(proc, proc_path(path, pid, file), buffer, size);
 }
 
-/* Opens such a file as a stream. */
+/* Opens a file of a process below proc as a stream. */
 static int
 proc_stream(int proc, pid_t pid, const char *file, struct stream *stream)
 {
@@ -1669,7 +1615,7 @@ process_status_read(int proc, pid_t pid, struct process_status *status)
 	return n;
 }
 
-/* Takes the numbers of a line.  Returns how many there are, or -1. */
+/* Takes all numbers of a line.  Returns how many there are, or -1. */
 static ssize_t
 line_ids(struct stream *stream, uint32_t *ids, size_t size)
 {
@@ -1699,7 +1645,7 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 {
 	struct stream stream;
 	ssize_t n = -1;
-	/* No more than is written to takes memory. */
+	/* Only the pages that are written to take memory. */
 	gid_t *list = memory_map(GROUPS_MAX * sizeof(*list));
 
 	if (list == NULL)
@@ -1724,15 +1670,365 @@ groups_free(gid_t *groups)
 	memory_unmap(groups, GROUPS_MAX * sizeof(*groups));
 }
 
-#define HIERARCHY_SIZE	256	/* the names of all controllers */
+#define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
 
-/* A line of a /proc/PID/cgroup. */
-struct cgroup_line {
-	char	hierarchy[HIERARCHY_SIZE];	/* controllers, or its name */
-	char	path[PATH_MAX];		/* empty in a line of nonsense */
+int64_t
+process_age(int proc, pid_t pid)
+{
+	char text[1024];
+	uint64_t ticks;
+	const char *field;
+
+	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
+		return -1;
+	/* The second field, its name, may contain blanks and parentheses. */
+	field = strrchr(text, ')');
+	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
+		field = strchr(field + 1, ' ');
+	if (field == NULL || !line_number(&field, &ticks))
+		return -1;
+	return clock_ms(CLOCK_BOOTTIME) -
+	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
+}
+
+const char *
+process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
+{
+	if (proc_read(proc, pid, "wchan", wchan, PROCESS_NAME_SIZE) == -1 ||
+	    strcmp(wchan, "0") == 0)
+		wchan[0] = '\0';
+	return wchan;
+}
+
+/*
+ * Reads the path of a process's program from the kernel.
+ *   name     the last part of path, and points into it
+ * errors   ENOENT  when the process, or its first thread, has ended
+ */
+static int
+process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
+{
+	static const char deleted[] = " (deleted)";
+	const size_t tail = sizeof(deleted) - 1;
+	char link[PROC_PATH_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(link, pid, "exe"), path,
+	    PATH_MAX - 1);
+
+	if (n == -1)
+		return -1;
+	path[n] = '\0';
+	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
+		path[(size_t)n - tail] = '\0';
+	*name = path_base(path);
+	return 0;
+}
+
+/* Adds bytes to a hash by FNV-1a. */
+static uint64_t
+fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
+{
+	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
+		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
+	return fingerprint;
+}
+
+/* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
+#define SIGNALS_AWAITED	"sigtimedwait"
+
+/* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
+static bool
+awaits_signals(int proc, pid_t pid)
+{
+	char wchan[PROCESS_NAME_SIZE];
+
+	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
+}
+
+uint64_t
+process_fingerprint(int proc, pid_t pid)
+{
+	uint64_t fingerprint = UINT64_C(14695981039346656037);
+	char path[PATH_MAX];
+	struct process_status status;
+	const char *program;
+
+	if (process_exe(proc, pid, path, &program) == 0)
+		fingerprint = fingerprint_add(fingerprint, path, strlen(path));
+	if (process_status_read(proc, pid, &status) == 0) {
+		fingerprint = fingerprint_add(fingerprint, &status.caught,
+		    sizeof(status.caught));
+		fingerprint = fingerprint_add(fingerprint, &status.blocked,
+		    sizeof(status.blocked));
+	}
+	return fingerprint + awaits_signals(proc, pid);
+}
+
+/* Returns the next process of a proc directory, or 0: at the end errno is 0. */
+static pid_t
+proc_next(struct directory *dir)
+{
+	const struct linux_dirent64 *entry;
+	uint64_t pid;
+
+	while ((entry = directory_next(dir)) != NULL)
+		if (number_parse(entry->name, INT_MAX, &pid) == 0)
+			return (pid_t)pid;
+	return 0;
+}
+
+/* ---- namespaces ---------------------------------------------------- */
+
+const struct namespace_kind namespace_kinds[NAMESPACES] = {
+	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
+	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
+	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
+	[NAMESPACE_NETWORK] = { "network", "net", CLONE_NEWNET },
+	[NAMESPACE_PID] = { "pid", "pid", CLONE_NEWPID },
+	[NAMESPACE_CGROUP] = { "cgroup", "cgroup", CLONE_NEWCGROUP },
+	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
+	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
 };
 
-/* Takes the next line; false at the end. */
+int
+namespace_number(const char *name, size_t length)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (part_is(name, length, namespace_kinds[i].name) ||
+		    part_is(name, length, namespace_kinds[i].file))
+			return i;
+	return -1;
+}
+
+#define NAMESPACE_LINK_SIZE	32	/* of a link /proc/PID/ns/... */
+
+/*
+ * Reads the number of a process's namespace from the text of its link, which is
+ * several times faster than following the link.  No two namespaces that exist
+ * have the same number.
+ * source   namespaces(7), "The /proc/pid/ns/ directory"
+ */
+static int
+namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
+{
+	char path[PROC_PATH_SIZE], text[NAMESPACE_LINK_SIZE];
+	ssize_t n = readlinkat(proc, proc_path(path, pid, file), text,
+	    sizeof(text) - 1);
+
+	if (n == -1)
+		return -1;
+	text[n] = '\0';
+	text[strcspn(text, "]")] = '\0';	/* "pid:[4026531836]" */
+	n = (ssize_t)strcspn(text, "[");
+	return number_parse(text + n + (text[n] == '['), UINT64_MAX, id);
+}
+
+/*
+ * Compares a namespace of a process with the caller's.
+ * Returns  1 if they are the same, 0 if they differ; -1
+ */
+static int
+namespace_same(int proc, pid_t pid, const char *file)
+{
+	uint64_t theirs, ours;
+
+	if (namespace_id(proc, 0, file, &ours) == -1 ||
+	    namespace_id(proc, pid, file, &theirs) == -1)
+		return -1;
+	return ours == theirs;
+}
+
+/*
+ * Opens a namespace of a process.
+ *   compared  whether to leave out a namespace that is the caller's, too;
+ *             comparing takes as long as opening
+ *   fd        -1 if it is left out, or the kernel lacks such namespaces
+ * errors   EOWNERDEAD  when the process has lost it, because its first thread
+ *                      has ended
+ */
+static int
+namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
+{
+	char path[PROC_PATH_SIZE];
+	struct stat theirs;
+	uint64_t ours = 0;
+
+	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
+	if (*fd == -1 && errno == ENOENT) {
+		if (namespace_id(proc, 0, file, &ours) == -1)
+			return errno == ENOENT ? 0 : -1;
+		errno = EOWNERDEAD;
+	}
+	if (*fd == -1)
+		return -1;
+	if (!compared)
+		return 0;
+	int n = fstat(*fd, &theirs);
+
+	if (n == 0)
+		n = namespace_id(proc, 0, file, &ours);
+	if (n == -1 || theirs.st_ino == ours)
+		fd_close(fd);
+	return n;
+}
+
+/*
+ * Opens the namespaces of the set wanted.
+ *   compared  a set: those are left out that are the caller's, too
+ */
+static int
+namespaces_open_some(int proc, const struct process *process, unsigned wanted,
+    unsigned compared, int fds[NAMESPACES])
+{
+	int opened[NAMESPACES], error = 0;
+
+	for (int i = 0; i < NAMESPACES; i++) {
+		char file[16] = "ns/";
+
+		opened[i] = -1;
+		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
+		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
+		    proc, process->pid, file, (compared & 1u << i) != 0,
+		    &opened[i]) == -1)
+			error = errno;
+	}
+	/* If the process has ended, that is the reason of any error. */
+	if (!process_alive(process) && (error == 0 || errno == ESRCH))
+		error = errno;
+	for (int i = 0; i < NAMESPACES; i++) {
+		if (error != 0)
+			fd_close(&opened[i]);
+		else
+			fds[i] = opened[i];
+	}
+	errno = error;
+	return error == 0 ? 0 : -1;
+}
+
+int
+namespaces_open(int proc, const struct process *process, unsigned wanted,
+    int fds[NAMESPACES])
+{
+	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
+}
+
+int
+namespaces_join(const int fds[NAMESPACES], int *failed)
+{
+	for (int i = 0; i < NAMESPACES; i++)
+		if (fds[i] != -1 &&
+		    setns(fds[i], namespace_kinds[i].flag) == -1) {
+			*failed = i;
+			return -1;
+		}
+	return 0;
+}
+
+/* ---- host ---------------------------------------------------------- */
+
+#define LINUX_CGROUP_MAGIC	0x27e0eb
+#define LINUX_CGROUP2_MAGIC	0x63677270
+
+/* Opens the directory path if it is on a file system of that type. */
+static int
+hierarchy_open(const char *path, long magic)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd == -1)
+		return -1;
+	if (fstatfs(fd, &fs) == -1)
+		fd_close(&fd);
+	else if ((long)fs.f_type != magic) {
+		fd_close(&fd);
+		errno = ENOENT;
+	}
+	return fd;
+}
+
+/*
+ * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
+ */
+static int
+hierarchy_of_units(void)
+{
+	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
+
+	return fd != -1 || errno != ENOENT ? fd :
+	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
+}
+
+#define LINUX_PROC_MAGIC	0x9fa0
+
+/*
+ * Finds out whether proc is the kernel's own: there "self" is a link.
+ * errors   EXDEV  when that link does not have the caller's own number
+ */
+static int
+proc_verify(int proc, bool *real)
+{
+	char own[NUMBER_SIZE];
+	ssize_t n = readlinkat(proc, "self", own, sizeof(own) - 1);
+	uint64_t pid;
+
+	*real = n != -1;
+	if (n == -1 && errno == ENOENT && fd_is_on(proc, LINUX_PROC_MAGIC))
+		errno = EXDEV;
+	if (n == -1)
+		return errno == EINVAL ? 0 : -1;
+	own[n] = '\0';
+	if (number_parse(own, INT_MAX, &pid) == 0 && (pid_t)pid == getpid())
+		return 0;
+	errno = EXDEV;
+	return -1;
+}
+
+int
+host_open(const char *proc, const char *cgroup, struct host *host)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
+
+	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
+		host_close(&h);
+		return -1;
+	}
+	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
+	/* Without a hierarchy the search is slower; other errors are errors. */
+	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
+	    errno != EACCES) {
+		host_close(&h);
+		return -1;
+	}
+	*host = h;
+	return 0;
+}
+
+const char *
+host_strerror(int error)
+{
+	return error == EXDEV ? "this /proc belongs to another PID namespace" :
+	    strerror(error);
+}
+
+void
+host_close(struct host *host)
+{
+	fd_close(&host->cgroup);
+	fd_close(&host->proc);
+}
+
+/* ---- units and cgroups --------------------------------------------- */
+
+#define HIERARCHY_SIZE	256	/* the names of all controllers fit */
+
+/* A line of /proc/PID/cgroup. */
+struct cgroup_line {
+	char	hierarchy[HIERARCHY_SIZE];	/* controllers, or its name */
+	char	path[PATH_MAX];		/* empty if the line is not valid */
+};
+
+/* Takes the next line.  False at the end. */
 static bool
 cgroup_line_next(struct stream *stream, struct cgroup_line *line)
 {
@@ -1750,14 +2046,14 @@ cgroup_line_next(struct stream *stream, struct cgroup_line *line)
 	return stream_line(stream, delimiter) || line->path[0] != '\0';
 }
 
-/* True if a path is as long as those that newer kernels have cut. */
+/* True if a path is so long that the kernel may have cut it. */
 static bool
 path_is_cut(const char *path)
 {
 	return strlen(path) == PATH_MAX - 1;
 }
 
-/* True if a hierarchy is called so or has that controller. */
+/* True if a hierarchy has that name or that controller. */
 static bool
 hierarchy_is(const char *hierarchy, const char *name)
 {
@@ -1798,144 +2094,6 @@ process_cgroup(int proc, pid_t pid, const char *hierarchy, char *path,
 	return 0;
 }
 
-int64_t
-process_age(int proc, pid_t pid)
-{
-	char text[1024];
-	uint64_t ticks;
-	const char *field;
-
-	if (proc_read(proc, pid, "stat", text, sizeof(text)) == -1)
-		return -1;
-	/* Its name, the second field, may have blanks and parentheses. */
-	field = strrchr(text, ')');
-	for (int i = 2; field != NULL && i < STAT_STARTTIME; i++)
-		field = strchr(field + 1, ' ');
-	if (field == NULL || !line_number(&field, &ticks))
-		return -1;
-	return clock_ms(CLOCK_BOOTTIME) -
-	    (int64_t)ticks * SECOND / (int64_t)getauxval(AT_CLKTCK);
-}
-
-const char *
-process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE])
-{
-	if (proc_read(proc, pid, "wchan", wchan, PROCESS_NAME_SIZE) == -1 ||
-	    strcmp(wchan, "0") == 0)
-		wchan[0] = '\0';
-	return wchan;
-}
-
-int
-process_wait_status(const struct process *process, int *status)
-{
-	struct linux_pidfd_info info = { .mask = LINUX_PIDFD_INFO_EXIT };
-
-	/* A libc's ioctl(2) may take no request of its size. */
-	if (syscall(SYS_ioctl, process->fd, LINUX_PIDFD_GET_INFO, &info) == -1)
-		return -1;
-	if ((info.mask & LINUX_PIDFD_INFO_EXIT) == 0) {
-		errno = EAGAIN;
-		return -1;
-	}
-	*status = info.exit_code;
-	return 0;
-}
-
-/* ---- machine ------------------------------------------------------- */
-
-/* Compares a part of a path with a whole word. */
-static bool
-part_is(const char *part, size_t length, const char *word)
-{
-	return strlen(word) == length && memcmp(part, word, length) == 0;
-}
-
-/* The names of machines that a unit may be made for; empty: none. */
-struct unit_names {
-	char	names[2][MACHINE_NAME_MAX + 1];
-};
-
-/*
- * Takes a part of a unit's name, up to end, for the name of a machine; '-' is
- * all of a name that systemd escapes.
- */
-static void
-unit_part_name(const char *part, const char *end, bool escaped,
-    char name[MACHINE_NAME_MAX + 1])
-{
-	static const char dash[] = "\\x2d";
-	size_t used = 0;
-
-	while (part < end && used < MACHINE_NAME_MAX &&
-	    (!escaped || *part != '-')) {
-		bool is_dash = escaped &&
-		    strncmp(part, dash, sizeof(dash) - 1) == 0;
-
-		name[used++] = (char)(is_dash ? '-' : *part);
-		part += is_dash ? sizeof(dash) - 1 : 1;
-	}
-	name[used] = '\0';
-	if (part != end || !machine_name_valid(name))
-		name[0] = '\0';
-}
-
-static bool
-begins_with(const char *text, const char *word)
-{
-	return strncmp(text, word, strlen(word)) == 0;
-}
-
-/* True if a text ends with a word, before which is something else. */
-static bool
-ends_with(const char *text, const char *word)
-{
-	size_t length = strlen(text), tail = strlen(word);
-
-	return length > tail && strcmp(text + length - tail, word) == 0;
-}
-
-/*
- * Finds the names of the machines that a unit may be made for, by its own:
- * machine-NAME.scope, NAME.scope, systemd-nspawn@NAME.service.
- */
-static void
-unit_names_find(const char *unit, struct unit_names *found)
-{
-	static const char nspawn[] = NSPAWN "@";
-	const char *end;
-
-	found->names[0][0] = found->names[1][0] = '\0';
-	unit += *unit == '_';	/* systemd's own escape */
-	end = unit + strlen(unit);
-	if (ends_with(unit, ".scope")) {
-		unit_part_name(unit, end - 6, false, found->names[1]);
-		if (begins_with(unit, MACHINE_PREFIX))
-			unit_part_name(unit + sizeof(MACHINE_PREFIX) - 1,
-			    end - 6, true, found->names[0]);
-	} else if (begins_with(unit, nspawn) && ends_with(unit, ".service")) {
-		unit += sizeof(nspawn) - 1;
-		unit_part_name(unit, end - 8, false, found->names[1]);
-		/* Long ago. */
-		unit_part_name(unit, end - 8, true, found->names[0]);
-	}
-}
-
-/* True if a machine of that name may be what a unit is made for. */
-static bool
-unit_names_have(const struct unit_names *found, const char *name)
-{
-	return strcmp(found->names[0], name) == 0 ||
-	    strcmp(found->names[1], name) == 0;
-}
-
-/* Gives the name of the machine that a unit is most likely made for, or "". */
-static const char *
-unit_names_first(const struct unit_names *found)
-{
-	return found->names[found->names[0][0] == '\0'];
-}
-
 static bool
 part_is_slice(const char *part, size_t length)
 {
@@ -1946,8 +2104,8 @@ part_is_slice(const char *part, size_t length)
 }
 
 /*
- * Cuts a cgroup's path after the unit in whose payload it is, without the '/'
- * at its beginning; it becomes empty where it is in none.
+ * Cuts the path of a cgroup in the payload of a unit to the path of that unit,
+ * without the '/' at its beginning.  Any other path becomes empty.
  */
 static void
 path_cut(char *path)
@@ -1974,94 +2132,6 @@ path_cut(char *path)
 		memmove(path, path + 1, strlen(path));
 }
 
-/* Opens the directory path if it is one of that type of file system. */
-static int
-hierarchy_open(const char *path, long magic)
-{
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
-
-	if (fd == -1)
-		return -1;
-	if (fstatfs(fd, &fs) == -1)
-		fd_close(&fd);
-	else if ((long)fs.f_type != magic) {
-		fd_close(&fd);
-		errno = ENOENT;
-	}
-	return fd;
-}
-
-/*
- * Opens the root of the hierarchy of cgroups in which systemd keeps its units.
- */
-static int
-hierarchy_of_units(void)
-{
-	int fd = hierarchy_open("/sys/fs/cgroup", LINUX_CGROUP2_MAGIC);
-
-	return fd != -1 || errno != ENOENT ? fd :
-	    hierarchy_open("/sys/fs/cgroup/systemd", LINUX_CGROUP_MAGIC);
-}
-
-/*
- * Finds out whether proc is the kernel's own, where "self" is a link.  Fails
- * with EXDEV if that calls the caller something else than the caller does.
- */
-static int
-proc_verify(int proc, bool *real)
-{
-	char own[NUMBER_SIZE];
-	ssize_t n = readlinkat(proc, "self", own, sizeof(own) - 1);
-	uint64_t pid;
-
-	*real = n != -1;
-	if (n == -1 && errno == ENOENT && fd_is_on(proc, LINUX_PROC_MAGIC))
-		errno = EXDEV;
-	if (n == -1)
-		return errno == EINVAL ? 0 : -1;
-	own[n] = '\0';
-	if (number_parse(own, INT_MAX, &pid) == 0 && (pid_t)pid == getpid())
-		return 0;
-	errno = EXDEV;
-	return -1;
-}
-
-int
-host_open(const char *proc, const char *cgroup, struct host *host)
-{
-	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
-
-	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
-		host_close(&h);
-		return -1;
-	}
-	h.cgroup = cgroup == NULL ? hierarchy_of_units() : open(cgroup, flags);
-	/* Without one it is slower; to have run short is something else. */
-	if (h.cgroup == -1 && errno != ENOENT && errno != ENOTDIR &&
-	    errno != EACCES) {
-		host_close(&h);
-		return -1;
-	}
-	*host = h;
-	return 0;
-}
-
-const char *
-host_strerror(int error)
-{
-	return error == EXDEV ? "this /proc belongs to another PID namespace" :
-	    strerror(error);
-}
-
-void
-host_close(struct host *host)
-{
-	fd_close(&host->cgroup);
-	fd_close(&host->proc);
-}
-
 int
 cgroup_unit(struct stream *stream, char path[PATH_MAX])
 {
@@ -2079,13 +2149,78 @@ cgroup_unit(struct stream *stream, char path[PATH_MAX])
 	return stream->error == 0 ? 0 : -1;
 }
 
-/* Gives the last part of a path. */
-static const char *
-path_base(const char *path)
-{
-	const char *slash = strrchr(path, '/');
+/* The names of the machines that a unit may belong to; empty: none. */
+struct unit_names {
+	char	names[2][MACHINE_NAME_MAX + 1];
+};
 
-	return slash == NULL ? path : slash + 1;
+/*
+ * Reads a part of a unit's name, up to end, as the name of a machine.  The only
+ * character of such a name that systemd escapes is '-'.
+ *   escaped  true if systemd has escaped it
+ *   name     empty if the part is not the name of a machine
+ */
+static void
+unit_part_name(const char *part, const char *end, bool escaped,
+    char name[MACHINE_NAME_MAX + 1])
+{
+	static const char dash[] = "\\x2d";
+	size_t used = 0;
+
+	while (part < end && used < MACHINE_NAME_MAX &&
+	    (!escaped || *part != '-')) {
+		bool is_dash = escaped &&
+		    strncmp(part, dash, sizeof(dash) - 1) == 0;
+
+		name[used++] = (char)(is_dash ? '-' : *part);
+		part += is_dash ? sizeof(dash) - 1 : 1;
+	}
+	name[used] = '\0';
+	if (part != end || !machine_name_valid(name))
+		name[0] = '\0';
+}
+
+#define MACHINE_PREFIX	"machine-"	/* of a scope that nspawn makes */
+
+/*
+ * Finds the names of the machines that a unit may belong to.  The unit's name
+ * has the form machine-NAME.scope, NAME.scope or systemd-nspawn@NAME.service.
+ */
+static void
+unit_names_find(const char *unit, struct unit_names *found)
+{
+	static const char nspawn[] = NSPAWN "@";
+	const char *end;
+
+	found->names[0][0] = found->names[1][0] = '\0';
+	unit += *unit == '_';	/* systemd puts it before some names */
+	end = unit + strlen(unit);
+	if (ends_with(unit, ".scope")) {
+		unit_part_name(unit, end - 6, false, found->names[1]);
+		if (begins_with(unit, MACHINE_PREFIX))
+			unit_part_name(unit + sizeof(MACHINE_PREFIX) - 1,
+			    end - 6, true, found->names[0]);
+	} else if (begins_with(unit, nspawn) && ends_with(unit, ".service")) {
+		unit += sizeof(nspawn) - 1;
+		unit_part_name(unit, end - 8, false, found->names[1]);
+		/* Old releases escaped the name. */
+		unit_part_name(unit, end - 8, true, found->names[0]);
+	}
+}
+
+/* True if the unit may belong to the machine of that name. */
+static bool
+unit_names_have(const struct unit_names *found, const char *name)
+{
+	return strcmp(found->names[0], name) == 0 ||
+	    strcmp(found->names[1], name) == 0;
+}
+
+/* Returns the machine's name that is most likely, or "". */
+static const char *
+unit_names_first(const struct unit_names *found)
+{
+	return found->names[found->names[0][0] == '\0'];
 }
 
 bool
@@ -2097,9 +2232,185 @@ unit_is_machines(const char *path, const char *name)
 	return machine_name_valid(name) && unit_names_have(&found, name);
 }
 
+/* What is read of a line of /proc/PID/mountinfo, see proc(5). */
+struct mount_line {
+	char	root[PATH_MAX], point[PATH_MAX];
+	char	type[16], options[256];
+};
+
+/* Takes the next line.  False at the end, and if it cannot be read. */
+static bool
+mount_line_next(struct stream *stream, struct mount_line *line)
+{
+	char word[256];
+	int delimiter = ' ';
+
+	for (int i = 0; i < 3 && delimiter == ' '; i++)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	if (delimiter == -1)
+		return false;
+	stream_word(stream, " \n", line->root, sizeof(line->root));
+	delimiter = stream_word(stream, " \n", line->point,
+	    sizeof(line->point));
+	while (delimiter == ' ' && strcmp(word, "-") != 0)
+		delimiter = stream_word(stream, " \n", word, sizeof(word));
+	stream_word(stream, " \n", line->type, sizeof(line->type));
+	stream_word(stream, " \n", word, sizeof(word));
+	delimiter = stream_word(stream, "\n", line->options,
+	    sizeof(line->options));
+	return delimiter != -1 && stream->error == 0;
+}
+
+/* True if options has each of controllers; both are separated by ','. */
+static bool
+options_include(const char *options, const char *controllers)
+{
+	char name[HIERARCHY_SIZE];
+	struct stream stream;
+	int delimiter = ',';
+
+	stream_of_text(controllers, strlen(controllers), &stream);
+	while (delimiter == ',') {
+		delimiter = stream_word(&stream, ",", name, sizeof(name));
+		if (!hierarchy_is(options, name))
+			return false;
+	}
+	return true;
+}
+
 /*
- * Finds the option that word, up to length, is or abbreviates.  NULL for one
- * that no release has.
+ * Opens the folder of a cgroup below a mount.
+ * errors   ENODEV  when the mount is of another hierarchy, or of a part of it
+ *                  without this cgroup
+ */
+static int
+cgroup_open_in_mount(const struct cgroup_line *line,
+    const struct mount_line *mount)
+{
+	bool unified = line->hierarchy[0] == '\0';
+	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
+	const char *below = line->path + root;
+	int top, fd;
+
+	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
+	    (!unified && !options_include(mount->options, line->hierarchy)) ||
+	    strncmp(line->path, mount->root, root) != 0 ||
+	    (*below != '/' && *below != '\0')) {
+		errno = ENODEV;
+		return -1;
+	}
+	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
+	    LINUX_CGROUP_MAGIC);
+	if (top == -1) {
+		if (errno == ENOENT)	/* another mount is on top of it */
+			errno = ENODEV;
+		return -1;
+	}
+	below += strspn(below, "/");
+	fd = openat(top, *below == '\0' ? "." : below,
+	    O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd_close(&top);
+	return fd;
+}
+
+/*
+ * Opens the folder of a cgroup.
+ * errors   ENODEV  when no mount shows it
+ *          ENOENT  when it has been removed
+ */
+static int
+cgroup_open(const struct host *host, const struct cgroup_line *line)
+{
+	struct mount_line mount;
+	struct stream mounts;
+	const char *path = line->path;
+	int fd = -1, error = ENODEV;
+
+	/* Nothing outside of our cgroup namespace is mounted. */
+	if (*path != '/' || strcmp(path, "/..") == 0 ||
+	    strncmp(path, "/../", 4) == 0) {
+		errno = ENODEV;
+		return -1;
+	}
+	/* On a host of cgroup v2 alone its mount is known. */
+	if (line->hierarchy[0] == '\0' &&
+	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
+		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
+		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
+		return -1;
+	while (fd == -1 && error == ENODEV &&
+	    mount_line_next(&mounts, &mount)) {
+		fd = cgroup_open_in_mount(line, &mount);
+		error = errno;
+	}
+	stream_close(&mounts);
+	errno = mounts.error != 0 ? mounts.error : error;
+	return fd;
+}
+
+#define CGROUP_DEPTH_MAX	64	/* levels of folders */
+
+/* Removes the folder of a cgroup and depth levels of folders below it. */
+static int
+cgroup_remove_below(int dir, const char *path, int depth)
+{
+	const struct linux_dirent64 *entry;
+	struct directory folder;
+
+	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
+		while ((entry = directory_next(&folder)) != NULL)
+			if (entry->type == LINUX_DT_DIR &&
+			    entry->name[0] != '.')
+				cgroup_remove_below(folder.fd, entry->name,
+				    depth - 1);
+		directory_close(&folder);
+	}
+	return unlinkat(dir, path, AT_REMOVEDIR);
+}
+
+int
+cgroup_remove(int dir, const char *path)
+{
+	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
+}
+
+/* ---- nspawn: its command line -------------------------------------- */
+
+/*
+ * systemd-nspawn's long options of all releases from 252 to 262; those with a
+ * "=" take an argument.  Where several begin alike, the oldest comes first:
+ * when that was the only one, an abbreviation was accepted and meant it.
+ */
+static const char nspawn_options[] =
+	"machine=\0" "directory=\0" "image=\0" "image-policy=\0" "ephemeral\0"
+	"kill-signal=\0" "template=\0" "boot\0" "as-pid2\0" "user=\0" "uid=\0"
+	"uuid=\0" "help\0" "hostname=\0" "version\0" "verity-data=\0"
+	"volatile\0" "read-only\0" "register=\0" "resolv-conf=\0"
+	"restrict-address-families=\0" "rlimit=\0" "root-hash=\0"
+	"root-hash-sig=\0" "quiet\0" "keep-unit\0" "private-network\0"
+	"private-users\0" "private-users-chown\0" "private-users-ownership=\0"
+	"private-users-delegate=\0" "property=\0" "port=\0" "personality=\0"
+	"pipe\0" "pivot-root=\0" "bind=\0" "bind-ro=\0" "bind-user=\0"
+	"bind-user-group=\0" "bind-user-shell=\0" "background=\0" "tmpfs=\0"
+	"timezone=\0" "overlay=\0" "overlay-ro=\0" "oci-bundle=\0"
+	"oom-score-adjust=\0" "inaccessible=\0" "slice=\0" "setenv=\0"
+	"settings=\0" "set-credential=\0" "selinux-context=\0"
+	"selinux-apifs-context=\0" "share-system\0" "suppress-sync=\0"
+	"system\0" "system-call-filter=\0" "load-credential=\0"
+	"link-journal=\0" "network-interface=\0" "network-macvlan=\0"
+	"network-ipvlan=\0" "network-veth\0" "network-veth-extra=\0"
+	"network-bridge=\0" "network-zone=\0" "network-namespace-path=\0"
+	"notify-ready=\0" "no-new-privileges=\0" "no-pager\0"
+	"no-ask-password\0" "capability=\0" "chdir=\0" "cpu-affinity=\0"
+	"console=\0" "cleanup\0" "ambient-capability=\0" "drop-capability=\0"
+	"forward-journal=\0" "forward-journal-max-use=\0"
+	"forward-journal-keep-free=\0" "forward-journal-max-file-size=\0"
+	"forward-journal-max-files=\0";
+
+/*
+ * Finds the option that word, up to length, is or abbreviates.
+ * Returns  its entry of nspawn_options, or NULL
  */
 static const char *
 nspawn_option(const char *word, size_t length)
@@ -2118,16 +2429,6 @@ nspawn_option(const char *word, size_t length)
 	return found;
 }
 
-static void
-text_copy(const char *text, char *copy, size_t size)
-{
-	size_t length = strnlen(text, size - 1);
-
-	memcpy(copy, text, length);
-	copy[length] = '\0';
-}
-
-/* Says what --settings= means. */
 static enum settings_mode
 settings_mode(const char *value)
 {
@@ -2140,7 +2441,7 @@ settings_mode(const char *value)
 	    SETTINGS_YES;
 }
 
-/* Keeps what concerns us of an option; letter is 0 where it is a long one. */
+/* Keeps an option if we need it; letter is 0 if it is a long one. */
 static void
 nspawn_option_keep(const char *option, char letter, const char *value,
     struct nspawn_args *args)
@@ -2166,9 +2467,12 @@ nspawn_option_keep(const char *option, char letter, const char *value,
 	args->image = args->image || image;
 }
 
+/* Its short options that take an argument. */
+#define NSPAWN_SHORT_ARG	"DuLMSZipEs"
+
 /*
- * Reads a word of short options; next is the word after it.  True if that is
- * the argument of the last.
+ * Reads a word of short options; next is the word after it.
+ * Returns  true if next is the argument of the last option
  */
 static bool
 nspawn_shorts(const char *word, const char *next, struct nspawn_args *args)
@@ -2185,7 +2489,10 @@ nspawn_shorts(const char *word, const char *next, struct nspawn_args *args)
 	return false;
 }
 
-/* The same for a word that is a long option. */
+/*
+ * Reads a word that is a long option; next is the word after it.
+ * Returns  true if next is the argument of the option
+ */
 static bool
 nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 {
@@ -2201,12 +2508,14 @@ nspawn_long(const char *word, const char *next, struct nspawn_args *args)
 	}
 	bool takes = option[strlen(option) - 1] == '=';
 
-	/* Since 260 this one can do without, and then has another meaning. */
+	/* Since 260 --user may have no argument, with another meaning. */
 	if (strcmp(option, "user=") == 0 && *next == '-')
 		takes = false;
 	nspawn_option_keep(option, 0, takes ? next : "", args);
 	return takes;
 }
+
+#define NSPAWN_WORD_SIZE	(PATH_MAX + 32)	/* an option and its path */
 
 /* Takes the next word of a command line.  False at its end. */
 static bool
@@ -2244,9 +2553,9 @@ nspawn_args_parse(struct stream *stream, struct nspawn_args *args)
 }
 
 /*
- * Finds the name that systemd-nspawn makes of a path: its last part, without
- * what no name has, and without the suffix of an image.
- * Returns  false where that is longer than a name may be
+ * Finds the name that systemd-nspawn makes of a path: the last part, without
+ * the suffix of an image and the characters that a name may not contain.
+ * Returns  false if that is longer than a name may be
  */
 static bool
 path_own_name(const struct nspawn_args *args,
@@ -2275,7 +2584,7 @@ path_own_name(const struct nspawn_args *args,
 	return true;
 }
 
-/* Says whether text is what --ephemeral appends: '-' and 16 digits. */
+/* True if text is what --ephemeral appends: '-' and 16 hexadecimal digits. */
 static bool
 is_ephemeral_tail(const char *text)
 {
@@ -2283,7 +2592,7 @@ is_ephemeral_tail(const char *text)
 	    strspn(text + 1, "0123456789abcdef") == 16;
 }
 
-/* Says whether the last part of path is one that has no name of its own. */
+/* True if a path ends in "/", "." or "..", or is empty: that is not a name. */
 static bool
 path_nameless(const char *path)
 {
@@ -2318,182 +2627,7 @@ nspawn_args_name(const struct nspawn_args *args, const char *name)
 	return strcmp(name, own) == 0 ? NAME_MATCHES : NAME_DIFFERS;
 }
 
-/*
- * Reads the number of a process's namespace, from the text of its link: to
- * follow that costs several times as much.  No two that exist have one number.
- * source   namespaces(7), "The /proc/pid/ns/ directory"
- */
-static int
-namespace_id(int proc, pid_t pid, const char *file, uint64_t *id)
-{
-	char path[PROC_PATH_SIZE], text[NAMESPACE_LINK_SIZE];
-	ssize_t n = readlinkat(proc, proc_path(path, pid, file), text,
-	    sizeof(text) - 1);
-
-	if (n == -1)
-		return -1;
-	text[n] = '\0';
-	text[strcspn(text, "]")] = '\0';	/* "pid:[4026531836]" */
-	n = (ssize_t)strcspn(text, "[");
-	return number_parse(text + n + (text[n] == '['), UINT64_MAX, id);
-}
-
-/*
- * Compares a namespace of a process with the caller's.
- * Returns  1 for the same, 0 for another; -1
- */
-static int
-namespace_same(int proc, pid_t pid, const char *file)
-{
-	uint64_t theirs, ours;
-
-	if (namespace_id(proc, 0, file, &ours) == -1 ||
-	    namespace_id(proc, pid, file, &theirs) == -1)
-		return -1;
-	return ours == theirs;
-}
-
-/*
- * Opens a namespace of a process.  The descriptor is -1 where the kernel has no
- * such namespaces.
- *   compared  then it is -1 where the namespace is the caller's, too; to find
- *             that out takes as long as to open it
- * errors   EOWNERDEAD  when the process has none, since its first thread ended
- */
-static int
-namespace_open(int proc, pid_t pid, const char *file, bool compared, int *fd)
-{
-	char path[PROC_PATH_SIZE];
-	struct stat theirs;
-	uint64_t ours = 0;
-
-	*fd = openat(proc, proc_path(path, pid, file), O_RDONLY | O_CLOEXEC);
-	if (*fd == -1 && errno == ENOENT) {
-		if (namespace_id(proc, 0, file, &ours) == -1)
-			return errno == ENOENT ? 0 : -1;
-		errno = EOWNERDEAD;
-	}
-	if (*fd == -1)
-		return -1;
-	if (!compared)
-		return 0;
-	int n = fstat(*fd, &theirs);
-
-	if (n == 0)
-		n = namespace_id(proc, 0, file, &ours);
-	if (n == -1 || theirs.st_ino == ours)
-		fd_close(fd);
-	return n;
-}
-
-/*
- * Finds the name of a process's program, the last part of its path, as the
- * kernel knows it.
- *   name     a part of path
- * errors   ENOENT  when it has ended, or its first thread has
- */
-static int
-process_exe(int proc, pid_t pid, char path[PATH_MAX], const char **name)
-{
-	static const char deleted[] = " (deleted)";
-	const size_t tail = sizeof(deleted) - 1;
-	char link[PROC_PATH_SIZE];
-	ssize_t n = readlinkat(proc, proc_path(link, pid, "exe"), path,
-	    PATH_MAX - 1);
-
-	if (n == -1)
-		return -1;
-	path[n] = '\0';
-	if ((size_t)n > tail && strcmp(path + (size_t)n - tail, deleted) == 0)
-		path[(size_t)n - tail] = '\0';
-	*name = path_base(path);
-	return 0;
-}
-
-/* Adds bytes to a hash: FNV-1a. */
-static uint64_t
-fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
-{
-	for (const unsigned char *byte = bytes; size > 0; byte++, size--)
-		fingerprint = (fingerprint ^ *byte) * UINT64_C(1099511628211);
-	return fingerprint;
-}
-
-/* True if a process sleeps where signals are awaited, as far as we may see. */
-static bool
-awaits_signals(int proc, pid_t pid)
-{
-	char wchan[PROCESS_NAME_SIZE];
-
-	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
-}
-
-uint64_t
-process_fingerprint(int proc, pid_t pid)
-{
-	uint64_t fingerprint = UINT64_C(14695981039346656037);
-	char path[PATH_MAX];
-	struct process_status status;
-	const char *program;
-
-	if (process_exe(proc, pid, path, &program) == 0)
-		fingerprint = fingerprint_add(fingerprint, path, strlen(path));
-	if (process_status_read(proc, pid, &status) == 0) {
-		fingerprint = fingerprint_add(fingerprint, &status.caught,
-		    sizeof(status.caught));
-		fingerprint = fingerprint_add(fingerprint, &status.blocked,
-		    sizeof(status.blocked));
-	}
-	return fingerprint + awaits_signals(proc, pid);
-}
-
-/*
- * Reads the number of a process's parent, and the process's real user.
- * source   PIDFD_GET_INFO of <linux/pidfd.h>, since Linux 6.13
- */
-static int
-process_parent(const struct host *host, const struct process *process,
-    pid_t *parent, uid_t *uid)
-{
-	const uint64_t mask = LINUX_PIDFD_INFO_PID | LINUX_PIDFD_INFO_CREDS;
-	struct linux_pidfd_info info = { .mask = mask };
-	struct process_status status;
-
-	if (host->real && syscall(SYS_ioctl, process->fd,
-	    LINUX_PIDFD_GET_INFO, &info) == 0 && (info.mask & mask) == mask) {
-		*parent = (pid_t)info.ppid;
-		*uid = info.ids[0];
-		return 0;
-	}
-	if (process_status_read(host->proc, process->pid, &status) == -1)
-		return -1;
-	*parent = status.ppid;
-	*uid = status.uid;
-	return 0;
-}
-
-/*
- * Finds out whether a process is a systemd-nspawn.  Of other users' processes
- * none but root sees more than what they call themselves.
- * Returns  1 for yes, 0 for no; -1
- */
-static int
-process_is_nspawn(int proc, pid_t pid)
-{
-	struct process_status status;
-	char path[PATH_MAX];
-	const char *program;
-
-	if (process_exe(proc, pid, path, &program) == 0)
-		return strcmp(program, NSPAWN) == 0;
-	if (errno == ENOENT)		/* it is ending */
-		return 0;
-	if (errno == EACCES && process_status_read(proc, pid, &status) == 0)
-		return strcmp(status.name, NSPAWN) == 0;
-	return -1;
-}
-
-/* Puts the directory of a process before a path that begins nowhere. */
+/* Makes a relative path of a process absolute. */
 static void
 path_complete(int proc, pid_t pid, char path[PATH_MAX])
 {
@@ -2507,7 +2641,7 @@ path_complete(int proc, pid_t pid, char path[PATH_MAX])
 	memcpy(path, whole, sizeof(whole));
 }
 
-/* Takes "." and double slashes out of a path, and the slash at its end. */
+/* Removes "." parts, double slashes and the last slash from a path. */
 static void
 path_simplify(char *path)
 {
@@ -2529,8 +2663,8 @@ path_simplify(char *path)
 }
 
 /*
- * Finds the name that systemd-nspawn makes of a command line.
- * Returns  false where that does not say it, as with --ephemeral
+ * Finds the name of the machine that a command line of systemd-nspawn starts.
+ * Returns  false if it does not tell the name, as with --ephemeral
  */
 static bool
 args_own_name(const struct nspawn_args *args,
@@ -2541,14 +2675,14 @@ args_own_name(const struct nspawn_args *args,
 	else if (args->ephemeral || path_nameless(args->path) ||
 	    !path_own_name(args, name))
 		return false;
-	/* One that is too long has been cut, and is none. */
+	/* A name that is too long has been cut, and is not valid. */
 	return strlen(args->machine) <= MACHINE_NAME_MAX &&
 	    machine_name_valid(name);
 }
 
 /*
- * Reads the command line of a systemd-nspawn.  Where neither a name nor a path
- * is given it means the directory that it is in.
+ * Reads the command line of a systemd-nspawn.  If it gives neither a name nor a
+ * path, the machine is in the current directory.
  */
 static int
 nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
@@ -2568,644 +2702,216 @@ nspawn_args_read(int proc, pid_t pid, struct nspawn_args *args)
 	return 0;
 }
 
-/* What tells that a leader is the one of a machine. */
-enum {
-	WAY_UNIT = 1,		/* it is in a unit that has the name */
-	WAY_SUPERVISOR = 2,	/* its supervisor's command line has it */
-	WAY_MACHINED = 4,	/* machined says so */
-};
+/* ---- nspawn: its settings file ------------------------------------- */
 
-/* What is looked for, and what was found up to now. */
-struct search {
-	const struct host	*host;
-	struct machined		*machined;
-	struct wanted		*wanted;
-	size_t			 count;
-	int			 fd_max;	/* none above it is kept */
-	unsigned		 ways;		/* that count now */
-	const struct wanted	*by_machined;	/* of whom machined speaks */
-	/* Who takes every machine, whatever its name; or NULL. */
-	void			(*take)(void *argument,
-				    const struct machine_line *line);
-	void			*argument;
-	bool			 missed;	/* units that may hide one */
-	int			 error;		/* what ends it: an errno */
-	int			 incomplete;	/* why "none" is no answer */
-};
-
-/*
- * One look at a process that may be a leader: each file of it and of its parent
- * is read once.  The parent's number alone is read again, once the parent is
- * held: until then that could have become another process.
- */
-struct candidate {
-	struct process		 leader;
-	struct process_status	 status;
-	bool			 is_leader;	/* of whatever machine */
-	bool			 hidden;	/* nobody can name its unit */
-	char			 unit[PATH_MAX];	/* as cgroup_unit() */
-	struct unit_names	 unit_names;
-	struct process		 parent;	/* empty: none that matters */
-	bool			 supervised;	/* by its parent */
-	pid_t			 grandparent;
-	uid_t			 owner;		/* the parent's user */
-	struct nspawn_args	 args;		/* the parent's */
-};
-
-static void
-candidate_close(struct candidate *candidate)
-{
-	process_close(&candidate->leader);
-	process_close(&candidate->parent);
-}
-
-/* Fails with ENOTSUP for a process of the caller's own pid namespace. */
+/* Reads the number of a signal as systemd does: decimal, hex or octal. */
 static int
-candidate_namespace(const struct search *search,
-    const struct candidate *candidate)
+signal_digits(const char *text)
 {
-	int same = namespace_same(search->host->proc, candidate->leader.pid,
-	    "ns/pid");
+	int base = 10, n = 0;
 
-	if (same == 1)
-		errno = ENOTSUP;
-	return same == 0 ? 0 : -1;
-}
-
-/*
- * Takes hold of a process if it is a leader: PID 1 of a pid namespace that is
- * the next one below the caller's.
- * errors   ESRCH    when it is something else or has ended
- *          ENOTSUP  when machined calls it one, and it is in the caller's own
- *                   pid namespace
- */
-static int
-candidate_leader(const struct search *search, pid_t pid,
-    struct candidate *candidate)
-{
-	if (process_open(pid, &candidate->leader) == -1 || process_status_read(
-	    search->host->proc, pid, &candidate->status) == -1)
+	text += *text == '+';
+	if (text[0] == '0' && text[1] != '\0') {
+		base = text[1] == 'x' || text[1] == 'X' ? 16 : 8;
+		text += base == 16 ? 2 : 1;
+	}
+	if (*text == '\0')
 		return -1;
-	candidate->is_leader = candidate->status.inner == 1 &&
-	    candidate->status.depth == OWN_DEPTH + 1;
-	if (candidate->is_leader)
-		return 0;
-	if (search->by_machined == NULL ||
-	    candidate_namespace(search, candidate) == 0)
-		errno = ESRCH;
-	return -1;
+	for (; *text != '\0'; text++) {
+		int digit = is_digit(*text) ? *text - '0' :
+		    *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 :
+		    *text >= 'A' && *text <= 'F' ? *text - 'A' + 10 : base;
+
+		if (digit >= base || n > SIGNAL_RTMAX)
+			return -1;
+		n = n * base + digit;
+	}
+	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
 }
 
-/* Reads in which unit's payload the leader is. */
+/* Reads a signal as systemd does: names must be in capital letters. */
 static int
-candidate_unit(const struct search *search, struct candidate *candidate)
+nspawn_signal(const char *text)
+{
+	int n = signal_digits(text);
+
+	for (const char *c = text; n == -1 && *c != '\0'; c++)
+		if (*c >= 'a' && *c <= 'z')
+			return -1;
+	return n != -1 ? n : signal_number(text);
+}
+
+#define SETTINGS_LINE	1024	/* bytes */
+#define SETTINGS_MAX	65536	/* lines that are read */
+
+/* Removes blanks from both ends of a line. */
+static char *
+line_strip(char *line)
+{
+	size_t length;
+
+	line += strspn(line, BLANKS);
+	for (length = strlen(line); length > 0 &&
+	    strchr(BLANKS, line[length - 1]) != NULL; length--)
+		line[length - 1] = '\0';
+	return line;
+}
+
+/*
+ * Takes the next line of a settings file.  After a line that ends with a
+ * backslash the next one is appended; comments are skipped.  False at the end.
+ */
+static bool
+settings_line(struct stream *stream, char line[SETTINGS_LINE])
+{
+	size_t used = 0, length, slashes;
+	bool more = true, on = true, cut = false;
+	char *part, text[SETTINGS_LINE];
+
+	line[0] = '\0';
+	while (more && on) {
+		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
+		part = text + strspn(text, BLANKS);
+		if (*part == '#' || *part == ';')
+			continue;
+		cut = cut || stream->cut;
+		length = strlen(part);
+		for (slashes = 0; slashes < length &&
+		    part[length - 1 - slashes] == '\\'; slashes++)
+			;
+		on = slashes % 2 != 0;
+		if (on)
+			part[length - 1] = ' ';
+		used += text_format(line + used, SETTINGS_LINE - used, "%s",
+		    part);
+	}
+	if (cut || used == SETTINGS_LINE - 1)
+		line[0] = '\0';	/* too long for KillSignal= */
+	return more;
+}
+
+/* Reads a line of the section Exec.  True if it is a valid KillSignal=. */
+static bool
+settings_signal(char *line, int *signal)
+{
+	char *value = strchr(line, '=');
+
+	if (value == NULL)
+		return false;
+	*value = '\0';
+	*signal = nspawn_signal(line_strip(value + 1));
+	return *signal != -1 && strcmp(line_strip(line), "KillSignal") == 0;
+}
+
+int
+nspawn_settings_parse(struct stream *stream, int *signal)
+{
+	static const char mark[] = "\xef\xbb\xbf";	/* of byte order */
+	char text[SETTINGS_LINE], *line;
+	bool exec = false, more = true;
+	int n;
+
+	*signal = 0;
+	for (size_t lines = 0; more && lines < SETTINGS_MAX; lines++) {
+		more = settings_line(stream, text);
+		line = text;
+		if (lines == 0 && strncmp(line, mark, sizeof(mark) - 1) == 0)
+			line += sizeof(mark) - 1;
+		line = line_strip(line);
+		if (*line == '[')
+			exec = strcmp(line, "[Exec]") == 0;
+		else if (exec && settings_signal(line, &n))
+			*signal = n;
+	}
+	errno = stream->error;
+	return stream->error == 0 ? 0 : -1;
+}
+
+/*
+ * Finds the name of a machine's settings file, without ".nspawn", in the same
+ * way as systemd-nspawn.
+ */
+static void
+settings_name(const struct nspawn_args *args,
+    char name[MACHINE_NAME_MAX + 2])
+{
+	size_t used = 0;
+
+	if (args->machine[0] != '\0') {
+		text_copy(args->machine, name, MACHINE_NAME_MAX + 2);
+		return;
+	}
+	for (const char *c = path_base(args->path); *c != '\0' &&
+	    used < MACHINE_NAME_MAX && (!args->image ||
+	    strcmp(c, ".raw") != 0); c++)
+		if (is_alnum(*c) || *c == '-' || *c == '.')
+			name[used++] = *c;
+	name[used] = '\0';
+}
+
+/*
+ * Opens the settings file of a machine: the first one that exists counts.
+ * errors   ENOENT  when there is none
+ * source   systemd.nspawn(5)
+ */
+static int
+settings_open(int proc, pid_t pid, const struct nspawn_args *args)
+{
+	static const char folders[][24] = {
+		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
+		/* The folders of the images, for a machine without a path. */
+		"/etc/machines", "/run/machines", "/var/lib/machines",
+		"/usr/local/lib/machines", "/usr/lib/machines",
+	};
+	const size_t most = sizeof(folders) / sizeof(folders[0]);
+	char name[MACHINE_NAME_MAX + 2];
+	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
+	const char *beside = args->path;
+	int root = openat(proc, proc_path(path, pid, "root"),
+	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
+
+	if (root == -1)
+		return -1;
+	settings_name(args, name);
+	errno = ENOENT;
+	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
+	    errno == ENOENT; i++) {
+		const char *folder = *folders[i] == '\0' ? beside : folders[i];
+
+		if (*folder == '\0')
+			continue;
+		int length = (int)(folder == beside ? path_base(beside) -
+		    beside : (ptrdiff_t)strlen(folder));
+
+		text_format(path, sizeof(path), "%.*s/%s.nspawn", length,
+		    folder, name);
+		fd = file_open_in_root(root, path);
+	}
+	fd_close(&root);
+	return fd;
+}
+
+/* Reads the signal in a machine's settings file; 0 if there is none. */
+static int
+settings_read(int proc, pid_t pid, const struct nspawn_args *args,
+    int *signal)
 {
 	struct stream stream;
-	int n;
+	int fd, n;
 
-	if (proc_stream(search->host->proc, candidate->leader.pid, "cgroup",
-	    &stream) == -1)
-		return -1;
-	n = cgroup_unit(&stream, candidate->unit);
+	*signal = 0;
+	if (args->settings == SETTINGS_NONE || args->oci_bundle)
+		return 0;
+	fd = settings_open(proc, pid, args);
+	if (fd == -1)	/* systemd-nspawn could not read it, either */
+		return error_is_temporary(errno) ? -1 : 0;
+	stream_of_fd(fd, &stream);
+	n = nspawn_settings_parse(&stream, signal);
 	stream_close(&stream);
-	/* So deep in its payload that the kernel has no room for the path. */
-	candidate->hidden = n == -1 && errno == ENAMETOOLONG;
-	unit_names_find(path_base(candidate->unit), &candidate->unit_names);
-	return candidate->hidden ? 0 : n;
-}
-
-/*
- * Judges whether a leader is the one of a machine, by the unit that it is in
- * and by what the command line of its supervisor says.
- */
-static bool
-candidate_has_name(const struct search *search,
-    const struct candidate *candidate, const struct wanted *wanted,
-    enum name_match match)
-{
-	/*
-	 * The scope of a registered web and that of an unregistered
-	 * machine-web have one name: what the supervisor says decides.
-	 */
-	return search->by_machined == wanted ||
-	    ((search->ways & WAY_UNIT) != 0 && match != NAME_DIFFERS &&
-	    unit_names_have(&candidate->unit_names, wanted->name)) ||
-	    ((search->ways & WAY_SUPERVISOR) != 0 && match == NAME_MATCHES);
-}
-
-/* True if the leader may be one that is wanted, whatever its parent is. */
-static bool
-candidate_matters(const struct search *search,
-    const struct candidate *candidate)
-{
-	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
-		    candidate_has_name(search, candidate, &search->wanted[i],
-		    NAME_UNKNOWN))
-			return true;
-	return search->take != NULL;
-}
-
-/* True if a command line names one that is wanted. */
-static bool
-args_matter(const struct search *search, const struct nspawn_args *args)
-{
-	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
-		    nspawn_args_name(args, search->wanted[i].name) ==
-		    NAME_MATCHES)
-			return true;
-	return false;
-}
-
-/* A command line that a child reads, in memory of both. */
-struct args_reading {
-	int			proc;
-	pid_t			pid;
-	int			error;
-	struct nspawn_args	args;
-};
-
-static void
-args_work(void *argument)
-{
-	struct args_reading *reading = argument;
-
-	reading->error = nspawn_args_read(reading->proc, reading->pid,
-	    &reading->args) == -1 ? errno : 0;
-}
-
-/*
- * Reads the command line of a stranger's process, who may see to it that this
- * is held up for ever, or that it is very long.
- * errors   EACCES  when it takes too long
- */
-static int
-args_read_bounded(const struct search *search, pid_t pid,
-    struct nspawn_args *args)
-{
-	struct machined *machined = search->machined;
-	struct args_reading *reading = memory_map(sizeof(*reading));
-	struct process child = PROCESS_NONE;
-	struct pollfd ended = { .events = POLLIN };
-	int n = -1, left, status;
-
-	if (pid == machined->stranger)	/* the parent of many */
-		errno = EACCES;
-	if (pid == machined->stranger || reading == NULL)
-		goto out;
-	*reading = (struct args_reading){ search->host->proc, pid,
-	    .error = EIO };
-	if (machined->strangers == 0)
-		machined->strangers = deadline_in(STRANGERS_TIME);
-	left = deadline_left(machined->strangers);
-	n = child_start(args_work, reading, &child);
-	if (n == 0) {
-		ended.fd = child.fd;
-		if (poll(&ended, 1, left < STRANGER_TIME ? STRANGER_TIME :
-		    left) == 1) {
-			child_wait(child.pid, &status);
-			errno = reading->error;
-		} else {
-			process_signal(&child, SIGKILL);
-			machined->stranger = pid;
-			errno = EACCES;
-		}
-		n = errno == 0 ? 0 : -1;
-		*args = reading->args;
-	}
-out:
-	process_close(&child);
-	memory_unmap(reading, sizeof(*reading));
 	return n;
 }
 
-/* Reads of the parent what a supervisor has. */
-static int
-candidate_supervisor(const struct search *search, struct candidate *candidate)
-{
-	int proc = search->host->proc, nspawn;
-	pid_t pid = candidate->parent.pid;
-
-	if (process_parent(search->host, &candidate->parent,
-	    &candidate->grandparent, &candidate->owner) == -1)
-		return -1;
-	nspawn = process_is_nspawn(proc, pid);
-	if (nspawn == -1 || (nspawn == 1 && (candidate->owner == 0 ||
-	    candidate->owner == geteuid() ?
-	    nspawn_args_read(proc, pid, &candidate->args) :
-	    args_read_bounded(search, pid, &candidate->args)) == -1))
-		return -1;
-	candidate->supervised = nspawn == 1;
-	/* What is not concerned does not need to be held. */
-	if (!candidate->hidden && !candidate_matters(search, candidate) &&
-	    (nspawn == 0 || !args_matter(search, &candidate->args))) {
-		process_close(&candidate->parent);
-		candidate->supervised = false;
-		return 0;
-	}
-	return process_alive(&candidate->parent) ? 0 : -1;
-}
-
-/*
- * A leader that still is systemd-nspawn may have one as its parent that only
- * prepares it: then the parent of that is the supervisor.
- */
-static int
-candidate_grandparent(const struct search *search, struct candidate *candidate)
-{
-	struct process preparer = candidate->parent;
-	int n;
-
-	if (!candidate->supervised ||
-	    strcmp(candidate->status.name, NSPAWN) != 0 ||
-	    process_is_nspawn(search->host->proc, candidate->grandparent) != 1)
-		return 0;
-	candidate->parent = PROCESS_NONE;
-	candidate->supervised = false;
-	n = process_open(candidate->grandparent, &candidate->parent);
-	if (n == 0)
-		n = candidate_supervisor(search, candidate);
-	if (n == 0 && !process_alive(&preparer))
-		n = -1;
-	process_close(&preparer);
-	return n;
-}
-
-/* True if an error says that a process has ended, and so is an answer. */
-static bool
-error_is_gone(int error)
-{
-	return error == ESRCH || error == ENOENT;
-}
-
-/*
- * Looks at the leader's parent, which is the supervisor if it is a
- * systemd-nspawn.
- * Returns  0; 1 when the leader has got another parent meanwhile; -1
- */
-static int
-candidate_parent(const struct search *search, struct candidate *candidate)
-{
-	pid_t pid = candidate->status.ppid;
-	uid_t uid;
-	int n;
-
-	if (pid == 0)		/* outside of our pid namespace */
-		return 0;
-	n = process_open(pid, &candidate->parent);
-	if (n == 0)
-		n = candidate_supervisor(search, candidate);
-	if (n == 0)
-		n = candidate_grandparent(search, candidate);
-	if (n == 0 && candidate->parent.fd == -1)
-		return 0;
-	if ((n == -1 && !error_is_gone(errno)) ||
-	    process_parent(search->host, &candidate->leader,
-	    &candidate->status.ppid,
-	    &uid) == -1)
-		return -1;
-	if (n == 0 && candidate->status.ppid == pid)
-		return 0;
-	process_close(&candidate->parent);
-	candidate->supervised = false;
-	return 1;
-}
-
-/*
- * Whose machine it is: its supervisor's user's; without one, of whoever made
- * the leader's user namespace.  Nobody but root makes a machine without one.
- */
-static int
-candidate_owner(const struct search *search, struct candidate *candidate)
-{
-	int fd, n = 0;
-
-	if (candidate->supervised)
-		return 0;
-	if (namespace_open(search->host->proc, candidate->leader.pid, "ns/user",
-	    true, &fd) == -1)
-		return -1;
-	candidate->owner = 0;
-	if (fd != -1)
-		n = ioctl(fd, LINUX_NS_GET_OWNER_UID, &candidate->owner);
-	fd_close(&fd);
-	return n;
-}
-
-/*
- * Adds the machine of a look to what was found of one that is wanted.  One of
- * a stranger never stands in the way of one that is root's or the caller's.
- */
-static void
-wanted_add(struct search *search, struct wanted *wanted,
-    const struct candidate *candidate)
-{
-	struct machine *found = &wanted->machine;
-	struct machine machine = { candidate->leader, PROCESS_NONE,
-	    candidate->owner, candidate->status };
-
-	if (found->leader.fd != -1 &&
-	    (!machine_foreign(found) || machine_foreign(&machine))) {
-		if (found->leader.pid != machine.leader.pid &&
-		    machine_foreign(found) == machine_foreign(&machine)) {
-			wanted->pids[0] = found->leader.pid;
-			wanted->pids[1] = machine.leader.pid;
-		}
-		return;
-	}
-	/* Two of them may be wanted under this name and another. */
-	if (process_copy(&candidate->leader, &machine.leader) == -1 ||
-	    (candidate->supervised &&
-	    process_copy(&candidate->parent, &machine.supervisor) == -1))
-		search->error = errno;
-	else if (machine.leader.fd > search->fd_max ||
-	    machine.supervisor.fd > search->fd_max) {
-		machine_close(&machine);
-		wanted->open = false;
-		wanted->error = EMFILE;
-	}
-	machine_close(found);
-	*found = machine;
-	wanted->pids[1] = 0;
-}
-
-/*
- * Adds the machine whose leader is looked at to each of those wanted that it
- * is.
- * errors   ENAMETOOLONG  when it hides whose it is
- */
-static int
-candidate_add(struct search *search, const struct candidate *candidate)
-{
-	bool hides = false;
-
-	for (size_t i = 0; i < search->count; i++) {
-		struct wanted *wanted = &search->wanted[i];
-		enum name_match match = candidate->supervised ?
-		    nspawn_args_name(&candidate->args, wanted->name) :
-		    NAME_UNKNOWN;
-
-		if (!wanted->open)
-			continue;
-		if (candidate_has_name(search, candidate, wanted, match))
-			wanted_add(search, wanted, candidate);
-		else if (candidate->hidden && match == NAME_UNKNOWN)
-			hides = true;
-	}
-	errno = ENAMETOOLONG;
-	return hides ? -1 : 0;
-}
-
-/*
- * Gives what was found of a machine to who takes all of them.  A PID 1 that has
- * no systemd-nspawn, nor a unit that is named after a machine, is none's.
- */
-static void
-candidate_list(const struct search *search, const struct candidate *candidate)
-{
-	struct machine_line line = { .leader = candidate->leader.pid,
-	    .supervisor = candidate->supervised ? candidate->parent.pid : 0,
-	    .owner = candidate->owner };
-	const char *unit = path_base(candidate->unit);
-	const char *name = unit_names_first(&candidate->unit_names);
-
-	if (!candidate->supervised && *name == '\0')
-		return;
-	if (ends_with(unit, ".scope") || ends_with(unit, ".service"))
-		text_copy(unit, line.unit, sizeof(line.unit));
-	for (char *byte = line.unit; *byte != '\0'; byte++)
-		if (*byte <= ' ' || *byte > '~')	/* none of systemd's */
-			*byte = '?';
-	if (!candidate->supervised ||
-	    !args_own_name(&candidate->args, line.name))
-		text_copy(name, line.name, sizeof(line.name));
-	search->take(search->argument, &line);
-}
-
-/*
- * Looks at a process, and adds the machine whose leader it is, if that is one
- * of those that are looked for.
- * errors   as candidate_leader()
- */
-static int
-candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
-{
-	bool matters;
-	int n = 1;
-
-	if (candidate_leader(search, pid, candidate) == -1 ||
-	    ((search->ways & WAY_UNIT) != 0 &&
-	    candidate_unit(search, candidate) == -1))
-		return -1;
-	matters = candidate_matters(search, candidate);
-	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
-		n = candidate_parent(search, candidate);
-	if (n == 1)
-		errno = ESTALE;
-	if (n != 0)
-		return -1;
-	/* Of others it does not matter, and not everybody may know. */
-	if (!matters && candidate->parent.fd == -1 && !candidate->hidden)
-		return 0;
-	if (candidate_owner(search, candidate) == -1 ||
-	    !process_alive(&candidate->leader))
-		return -1;
-	if (search->take == NULL)
-		return candidate_add(search, candidate);
-	candidate_list(search, candidate);
-	return 0;
-}
-
-/*
- * Takes note of an error.  What is due to one process leaves the others to be
- * looked at; what the caller has run short of ends the search.
- */
-static void
-search_failed(struct search *search, int error)
-{
-	if (error == EACCES || error == EPERM || error == ENAMETOOLONG ||
-	    error == ESTALE || error == EINVAL || error == EOWNERDEAD)
-		search->incomplete = error;
-	else if (!error_is_gone(error) && error != ENOTSUP)
-		search->error = error;
-}
-
-/*
- * Looks at a process in search of machines.
- * Returns  whether it is the leader of one, whatever that is called
- */
-static bool
-search_check(struct search *search, pid_t pid)
-{
-	struct candidate candidate = { .leader = PROCESS_NONE,
-	    .parent = PROCESS_NONE };
-	int error;
-
-	if (candidate_check(search, pid, &candidate) == -1) {
-		error = errno;
-		/* Of who has ended nothing can be read. */
-		if (candidate.leader.fd != -1 &&
-		    !process_alive(&candidate.leader))
-			error = errno;
-		search_failed(search, error);
-	}
-	candidate_close(&candidate);
-	return candidate.is_leader;
-}
-
-/*
- * Tries the processes of one cgroup.  Its leader joined it before all others
- * and so stands at the beginning of the list, however long that is.
- * Returns  whether the leader of a machine is there
- */
-static bool
-cgroup_try(struct search *search, int dir, const char *path)
-{
-	char text[CGROUP_PROCS_SIZE], *rest = text;
-	uint64_t pid;
-
-	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG) {
-		/* Gone, or made so by the machine: then /proc tells. */
-		if (errno != ENODEV && errno != EOPNOTSUPP && errno != EACCES)
-			search_failed(search, errno);
-		return false;
-	}
-	for (const char *line; search->error == 0 &&
-	    (line = strsep(&rest, "\n")) != NULL;)
-		/* 0 is a process that our pid namespace does not see. */
-		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
-		    search_check(search, (pid_t)pid))
-			return true;
-	return false;
-}
-
-/* Tries the machine that the unit below the folder dir may be. */
-static void
-unit_try(struct search *search, int dir, const char *unit)
-{
-	/* Where nspawn puts PID 1, and where systemd puts itself. */
-	static const char *const places[] = { "payload", "payload/init.scope" };
-	char path[PATH_MAX + 64];
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		text_format(path, sizeof(path), "%s/%s/cgroup.procs", unit,
-		    places[i]);
-		if (cgroup_try(search, dir, path))
-			return;
-	}
-	text_format(path, sizeof(path), "%s/payload", unit);
-	/* It may be elsewhere in there. */
-	if (file_exists(dir, path) == 0 || !error_is_gone(errno))
-		search->missed = true;
-}
-
-/* True if a folder is the unit of a machine that is looked for. */
-static bool
-folder_matters(const struct search *search, const char *folder)
-{
-	struct unit_names found;
-
-	unit_names_find(folder, &found);
-	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
-		    unit_names_have(&found, search->wanted[i].name))
-			return true;
-	return false;
-}
-
-/*
- * Tries the units in a slice and in those below it that are named after a
- * machine.  Slices nest as often as their names have a '-', see
- * systemd.slice(5).
- */
-static void
-slice_try(struct search *search, int dir, const char *path)
-{
-	const struct linux_dirent64 *entry;
-	struct directory slice;
-
-	if (directory_open(dir, path, &slice) == -1) {
-		if (errno == EACCES)
-			search->missed = true;
-		else
-			search_failed(search, errno);
-		return;
-	}
-	if (directory_is_leaf(&slice)) {
-		directory_close(&slice);
-		return;
-	}
-	while (search->error == 0 && (entry = directory_next(&slice)) != NULL) {
-		const char *unit = entry->name;
-
-		/* No unit's folder begins with a dot; see unit_names_find(). */
-		if (entry->type != LINUX_DT_DIR || unit[0] == '.')
-			continue;
-		if (part_is_slice(unit, strlen(unit)))
-			slice_try(search, slice.fd, unit);
-		else if (folder_matters(search, unit))
-			unit_try(search, slice.fd, unit);
-	}
-	if (search->error == 0 && errno != 0)
-		search_failed(search, errno);
-	directory_close(&slice);
-}
-
-/* Gives the next process of a proc directory; 0 at the end, as above. */
-static pid_t
-proc_next(struct directory *dir)
-{
-	const struct linux_dirent64 *entry;
-	uint64_t pid;
-
-	while ((entry = directory_next(dir)) != NULL)
-		if (number_parse(entry->name, INT_MAX, &pid) == 0)
-			return (pid_t)pid;
-	return 0;
-}
-
-/* Ends the search when its time is over. */
-static bool
-search_late(struct search *search)
-{
-	if (search->error == 0 && search->machined->search != 0 &&
-	    deadline_left(search->machined->search) == 0)
-		search->error = ETIME;
-	return search->error != 0;
-}
-
-/*
- * Tries all processes but those of the caller's own pid namespace, and of one
- * whose leader has just been found.
- */
-static void
-proc_try(struct search *search)
-{
-	uint64_t own, last = 0;
-	int proc = search->host->proc;
-	bool known = namespace_id(proc, 0, "ns/pid", &own) == 0;
-	struct directory dir;
-	pid_t pid;
-
-	if (directory_open(proc, ".", &dir) == -1) {
-		search->error = errno;
-		return;
-	}
-	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
-		uint64_t theirs = 0;
-
-		/* The cheapest thing to ask a process. */
-		if (known && namespace_id(proc, pid, "ns/pid", &theirs) == 0 &&
-		    (theirs == own || theirs == last))
-			continue;
-		if (search_check(search, pid))
-			last = theirs;
-	}
-	if (search->error == 0)
-		search->error = errno;
-	directory_close(&dir);
-}
+/* ---- machined ------------------------------------------------------ */
 
 int
 machined_run(const char *const argv[], struct machined *machined, char *output,
@@ -3223,7 +2929,7 @@ machined_run(const char *const argv[], struct machined *machined, char *output,
 	return status;
 }
 
-/* Finds the value of a line NAME=VALUE, before the first empty one. */
+/* Finds the value of a line NAME=VALUE before the first empty line. */
 static const char *
 property_find(const char *lines, const char *name)
 {
@@ -3273,8 +2979,8 @@ properties_next(const char *lines)
 
 /*
  * Asks machined for the leader of a machine.
- * errors   ESRCH      when it has no answer, or there is no machinectl
- *          ETIMEDOUT  when it hangs, or was killed
+ * errors   ESRCH      when it does not know one, or there is no machinectl
+ *          ETIMEDOUT  when machinectl hangs, or was killed
  */
 static int
 machined_leader(const char *name, struct machined *machined, pid_t *leader)
@@ -3301,457 +3007,7 @@ machined_leader(const char *name, struct machined *machined, pid_t *leader)
 }
 
 /*
- * Begins another way, which is for those that have not been found, and for all
- * where what was tried may have missed one of two.
- */
-static bool
-search_begin(struct search *search, unsigned ways)
-{
-	bool any = false;
-
-	if (search->error != 0)
-		return false;
-	search->ways = ways;
-	for (size_t i = 0; i < search->count; i++) {
-		struct wanted *wanted = &search->wanted[i];
-
-		wanted->open = wanted->error == 0 && (search->missed ||
-		    wanted->machine.leader.fd == -1 ||
-		    machine_foreign(&wanted->machine));
-		any = any || wanted->open;
-	}
-	return any;
-}
-
-/*
- * The units that are named after the machines.  systemd puts units nowhere but
- * directly into slices, so the hierarchy shows all of them.
- */
-static void
-find_by_unit(struct search *search)
-{
-	if (!search_begin(search, WAY_UNIT))
-		return;
-	search->missed = search->host->cgroup == -1;
-	if (!search->missed)
-		slice_try(search, search->host->cgroup, ".");
-}
-
-/*
- * All processes: what is in such a unit but could not be found there, and whose
- * supervisor's command line names a machine.
- */
-static void
-find_in_proc(struct search *search)
-{
-	if (search_begin(search, WAY_UNIT | WAY_SUPERVISOR))
-		proc_try(search);
-	search->missed = false;
-}
-
-/* What machinectl says; another way may tell where it cannot be run. */
-static void
-find_by_machined(struct search *search)
-{
-	struct machined *machined = search->machined;
-	int left = deadline_left(machined->search);
-	pid_t pid;
-
-	if (!search_begin(search, WAY_MACHINED))
-		return;
-	for (size_t i = 0; search->error == 0 && i < search->count; i++) {
-		struct candidate candidate = { .leader = PROCESS_NONE,
-		    .parent = PROCESS_NONE };
-		struct wanted *wanted = &search->wanted[i];
-
-		if (!wanted->open)
-			continue;
-		if (machined_leader(wanted->name, machined, &pid) == -1) {
-			if (errno != ESRCH)
-				search->incomplete = errno;
-			continue;
-		}
-		search->by_machined = wanted;
-		if (candidate_check(search, pid, &candidate) == -1 &&
-		    !error_is_gone(errno)) {
-			wanted->pids[0] = pid;
-			wanted->error = errno;
-		}
-		candidate_close(&candidate);
-	}
-	search->by_machined = NULL;
-	/* Its time is its own. */
-	if (machined->search != 0 && left != -1)
-		machined->search = deadline_in(left);
-}
-
-/*
- * Counts the letters that have to be changed, added or left out to make one
- * name of another, whatever their case: Levenshtein's distance.
- */
-static unsigned
-names_distance(const char *a, const char *b)
-{
-	unsigned row[MACHINE_NAME_MAX + 1], length = (unsigned)strlen(b);
-	unsigned least = 0;	/* that it can still become */
-
-	for (unsigned j = 0; j <= length; j++)
-		row[j] = j;
-	for (; *a != '\0' && least <= NEAR_DISTANCE; a++) {
-		unsigned corner = row[0]++;
-
-		least = row[0];
-		for (unsigned j = 1; j <= length; j++) {
-			unsigned above = row[j];
-			unsigned best = corner +
-			    (strncasecmp(a, &b[j - 1], 1) != 0);
-
-			if (best > above + 1)
-				best = above + 1;
-			if (best > row[j - 1] + 1)
-				best = row[j - 1] + 1;
-			row[j] = best;
-			corner = above;
-			if (least > best)
-				least = best;
-		}
-	}
-	return *a == '\0' ? row[length] : least;
-}
-
-/* Keeps the name of a running machine if it is like the one that is wanted. */
-static void
-wanted_near(struct wanted *wanted, const char *name)
-{
-	char asked[MACHINE_NAME_MAX + 1];
-	bool scope = ends_with(wanted->name, ".scope");
-	unsigned distance;
-	size_t i = 0;
-
-	/* It may be called by its unit's name. */
-	text_copy(wanted->name + (scope && begins_with(wanted->name,
-	    MACHINE_PREFIX) ? sizeof(MACHINE_PREFIX) - 1 : 0), asked,
-	    sizeof(asked));
-	if (scope || ends_with(asked, ".service"))
-		*strrchr(asked, '.') = '\0';
-	distance = names_distance(asked, name);
-	if (distance > NEAR_DISTANCE || distance > strlen(asked) / 2)
-		return;
-	/* Only the nearest. */
-	if (distance < wanted->near_distance || wanted->near[0][0] == '\0')
-		memset(wanted->near, 0, sizeof(wanted->near));
-	else if (distance > wanted->near_distance)
-		return;
-	wanted->near_distance = distance;
-	while (i < NEAR_NAMES && wanted->near[i][0] != '\0')
-		if (strcmp(wanted->near[i++], name) == 0)
-			return;
-	if (i < NEAR_NAMES)
-		text_copy(name, wanted->near[i], sizeof(wanted->near[i]));
-}
-
-/* Keeps the name that a supervisor's command line says where it is like one. */
-static void
-search_near(struct search *search, const struct nspawn_args *args)
-{
-	char name[MACHINE_NAME_MAX + 1];
-
-	if (!args_own_name(args, name))
-		return;
-	/* Who names it knows it. */
-	for (size_t i = 0; i < search->count; i++)
-		if (strcmp(search->wanted[i].name, name) == 0)
-			return;
-	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open)
-			wanted_near(&search->wanted[i], name);
-}
-
-/*
- * Takes hold of a process if it is a systemd-nspawn whose command line names a
- * machine that is looked for.  What it makes to prepare a leader is none.
- * errors   ESRCH  when it is something else, or has ended
- */
-static int
-candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
-{
-	int proc = search->host->proc;
-	const char *program;
-
-	if (process_exe(proc, pid, candidate->unit, &program) == -1 ||
-	    strcmp(program, NSPAWN) != 0 ||
-	    namespace_same(proc, pid, "ns/pid") != 1) {
-		errno = ESRCH;	/* a process of the kernel has no program */
-		return -1;
-	}
-	if (process_open(pid, &candidate->parent) == -1 ||
-	    process_parent(search->host, &candidate->parent,
-	    &candidate->grandparent, &candidate->owner) == -1)
-		return -1;
-	/* Anybody can have a program of that name. */
-	if (candidate->owner != 0 && candidate->owner != geteuid()) {
-		errno = ESRCH;
-		return -1;
-	}
-	if (nspawn_args_read(proc, pid, &candidate->args) == -1 ||
-	    !process_alive(&candidate->parent))
-		return -1;
-	search_near(search, &candidate->args);
-	if (args_matter(search, &candidate->args) &&
-	    process_is_nspawn(proc, candidate->grandparent) != 1)
-		return 0;
-	errno = ESRCH;
-	return -1;
-}
-
-/* Adds the supervisor of a look to those wanted that have nothing better. */
-static void
-supervisor_add(struct search *search, const struct candidate *candidate)
-{
-	for (size_t i = 0; i < search->count; i++) {
-		struct wanted *wanted = &search->wanted[i];
-		struct machine *machine = &wanted->machine;
-
-		if (!wanted->open || machine->leader.fd != -1 ||
-		    machine->supervisor.fd != -1 || nspawn_args_name(
-		    &candidate->args, wanted->name) != NAME_MATCHES)
-			continue;
-		machine->owner = candidate->owner;
-		if (process_copy(&candidate->parent, &machine->supervisor) ==
-		    -1)
-			search->error = errno;
-	}
-}
-
-/*
- * A machine that has a supervisor and no leader: it is being started, or starts
- * again.
- */
-static void
-find_starting(struct search *search)
-{
-	struct directory dir;
-	pid_t pid;
-
-	if (!search_begin(search, WAY_SUPERVISOR))
-		return;
-	if (directory_open(search->host->proc, ".", &dir) == -1) {
-		search->error = errno;
-		return;
-	}
-	while (!search_late(search) && (pid = proc_next(&dir)) != 0) {
-		struct candidate candidate = { .leader = PROCESS_NONE,
-		    .parent = PROCESS_NONE };
-
-		if (candidate_nspawn(search, pid, &candidate) == 0)
-			supervisor_add(search, &candidate);
-		else
-			search_failed(search, errno);
-		candidate_close(&candidate);
-	}
-	if (search->error == 0)
-		search->error = errno;
-	directory_close(&dir);
-}
-
-/* Gives what was found of a machine to the caller, or says why nothing is. */
-static void
-wanted_end(const struct search *search, struct wanted *wanted)
-{
-	/* What had been found before is found. */
-	if (search->error != 0 && wanted->open)
-		wanted->error = search->error;
-	else if (wanted->pids[1] != 0)
-		wanted->error = ENOTUNIQ;
-	else if (wanted->error == 0 && wanted->machine.leader.fd == -1)
-		wanted->error = wanted->machine.supervisor.fd != -1 ? EAGAIN :
-		    search->incomplete != 0 ? search->incomplete : ESRCH;
-	if (wanted->error != 0 && wanted->error != EAGAIN)
-		machine_close(&wanted->machine);
-}
-
-int
-machines_list(const struct host *host, int64_t deadline,
-    void (*take)(void *argument, const struct machine_line *line),
-    void *argument)
-{
-	struct machined machined = { .search = deadline };
-	struct search search = { .host = host, .machined = &machined,
-	    .ways = WAY_UNIT, .take = take, .argument = argument };
-
-	proc_try(&search);
-	errno = search.error != 0 ? search.error : search.incomplete;
-	return search.error != 0 ? -1 : search.incomplete != 0;
-}
-
-const char *
-wanted_hint(const struct wanted *wanted, char *text, size_t size)
-{
-	const char (*near)[MACHINE_NAME_MAX + 1] = wanted->near;
-	size_t used = 0;
-
-	*text = '\0';
-	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
-	    near[i][0] != '\0'; i++)
-		used += text_format(text + used, size - used, "%s%s",
-		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
-		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
-	if (used > 0)
-		text_format(text + used, size - used, "?");
-	return text;
-}
-
-/*
- * True if it takes longer to look at all processes than to ask machined for
- * each machine that has not been found.
- */
-static bool
-search_busy(const struct search *search)
-{
-	size_t left = 0;
-	struct stat st;
-
-	for (size_t i = 0; i < search->count; i++)
-		left += search->wanted[i].machine.leader.fd == -1;
-	/* The kernel counts each process as a link of /proc. */
-	return fstat(search->host->proc, &st) == 0 &&
-	    st.st_nlink > SCAN_MAX * left;
-}
-
-void
-machines_find(const struct host *host, struct machined *machined,
-    struct wanted *wanted, size_t count, size_t fds_kept)
-{
-	struct search search = { .host = host, .machined = machined,
-	    .wanted = wanted, .count = count };
-	struct rlimit limit = { 0, 0 };
-	bool busy;
-
-	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
-	    (int)(limit.rlim_cur - fds_kept) - 1;
-	for (size_t i = 0; i < count; i++)
-		wanted[i] = (struct wanted){ .name = wanted[i].name,
-		    .machine = MACHINE_NONE, .open = true };
-	find_by_unit(&search);
-	busy = !search.missed && search_busy(&search);
-	if (busy)
-		find_by_machined(&search);
-	find_in_proc(&search);
-	if (!busy)
-		find_by_machined(&search);
-	find_starting(&search);
-	for (size_t i = 0; i < count; i++)
-		wanted_end(&search, &wanted[i]);
-}
-
-int
-machine_find(const struct host *host, const char *name,
-    struct machined *machined, struct machine *machine, pid_t pids[2])
-{
-	struct wanted wanted = { .name = name };
-
-	machines_find(host, machined, &wanted, 1, 0);
-	if (wanted.error == 0) {
-		*machine = wanted.machine;
-		return 0;
-	}
-	machine_close(&wanted.machine);
-	memcpy(pids, wanted.pids, sizeof(wanted.pids));
-	errno = wanted.error;
-	return -1;
-}
-
-int
-machine_again(const struct host *host, const struct machine *old,
-    struct machine *machine)
-{
-	const struct process *supervisor = &old->supervisor;
-	struct search search = { .host = host };
-	char path[2 * PROC_PATH_SIZE], word[NUMBER_SIZE];
-	struct stream stream;
-	uint64_t pid;
-	int n = -1;
-
-	text_format(path, sizeof(path), "%d/task/%d/children",
-	    supervisor->pid, supervisor->pid);
-	if (stream_open(host->proc, path, &stream) == -1)
-		return -1;
-	while (n == -1 &&
-	    stream_word(&stream, " ", word, sizeof(word)) != -1) {
-		struct candidate candidate = { .leader = PROCESS_NONE,
-		    .parent = PROCESS_NONE };
-
-		if (number_parse(word, INT_MAX, &pid) == 0 &&
-		    candidate_leader(&search, (pid_t)pid, &candidate) == 0 &&
-		    candidate.status.ppid == supervisor->pid &&
-		    process_alive(supervisor)) {
-			*machine = (struct machine){ candidate.leader,
-			    PROCESS_NONE, old->owner, candidate.status };
-			candidate.leader = PROCESS_NONE;
-			n = process_copy(supervisor, &machine->supervisor);
-		}
-		candidate_close(&candidate);
-	}
-	stream_close(&stream);
-	return n;
-}
-
-const char *
-machine_strerror(int error, const pid_t pids[2], char *text, size_t size)
-{
-	switch (error) {
-	case ESRCH:
-		text_format(text, size, "is not running");
-		break;
-	case EAGAIN:
-		text_format(text, size, "is starting, restarting or ending: it"
-		    " has a systemd-nspawn, but no leader");
-		break;
-	case ETIME:
-		text_format(text, size, "cannot tell whether it is running: "
-		    "no time was left to read all processes");
-		break;
-	case ETIMEDOUT:
-		text_format(text, size, "cannot tell whether it is running: "
-		    "/proc does not show it, and machinectl did not answer");
-		break;
-	case ENOTUNIQ:
-		text_format(text, size, "two machines have this name: "
-		    "their leaders are %d and %d", pids[0], pids[1]);
-		break;
-	case ENOTSUP:
-		text_format(text, size, "is not a container: its leader %d is "
-		    "in the host's PID namespace", pids[0]);
-		break;
-	case ENOSYS:
-		text_format(text, size, "cannot open its leader: "
-		    "pidfd_open(2) needs Linux 5.3 or later");
-		break;
-	default:
-		text_format(text, size, "cannot find its leader: %s",
-		    strerror(error));
-	}
-	return text;
-}
-
-bool
-machine_foreign(const struct machine *machine)
-{
-	return machine->owner != 0 && machine->owner != geteuid();
-}
-
-bool
-machined_may_know(const char *name)
-{
-	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
-
-	text_format(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
-	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
-}
-
-/*
- * Takes the answers of machinectl, which come in the order of the names.
+ * Reads the answers of machinectl, which are in the order of the names.
  * Returns  how many there are
  */
 static size_t
@@ -3783,7 +3039,7 @@ machined_leaders(const char *const names[], size_t count,
 	size_t n;
 
 	memset(leaders, 0, count * sizeof(*leaders));
-	/* One that it does not know ends it: the next call is for the rest. */
+	/* machinectl ends at an unknown name: ask again for those after it. */
 	for (size_t i = 0; status > 0 && i < count; i++) {
 		memcpy(argv, words, sizeof(words));
 		memcpy(argv + used, names + i, (count - i) * sizeof(*names));
@@ -3791,13 +3047,32 @@ machined_leaders(const char *const names[], size_t count,
 		status = machined_run(argv, machined, output, size);
 		n = status == -1 ? 0 : leaders_take(output, names + i,
 		    count - i, leaders + i);
-		if (n == 0)	/* it may not answer at all */
+		if (n == 0)	/* machined does not answer at all */
 			break;
 		i += n;
 	}
 	memory_unmap(output, size);
 	memory_unmap(argv, argv_size);
 	return status == -1 ? -1 : 0;
+}
+
+#define MACHINED_FILES	"/run/systemd/machines"
+
+bool
+machined_may_know(const char *name)
+{
+	char path[sizeof(MACHINED_FILES) + MACHINE_NAME_MAX + 1];
+
+	text_format(path, sizeof(path), "%s/%s", MACHINED_FILES, name);
+	return file_exists(AT_FDCWD, path) == 0 || errno != ENOENT;
+}
+
+/* ---- machine ------------------------------------------------------- */
+
+bool
+machine_foreign(const struct machine *machine)
+{
+	return machine->owner != 0 && machine->owner != geteuid();
 }
 
 int
@@ -3816,7 +3091,8 @@ machine_signal(const struct machine *machine, const char *name, int signal,
 		n = machined_run(argv, machined, output, sizeof(output));
 		if (n == 0)
 			return 0;
-		if (machined->hung || n > 128) {	/* killed, maybe late */
+		/* If it was killed, the signal may have been sent. */
+		if (machined->hung || n > 128) {
 			errno = ETIMEDOUT;
 			return -1;
 		}
@@ -3833,8 +3109,8 @@ unit_is_scope(const char *unit, const char *name)
 
 /*
  * Looks for the folder of a scope that is named after the machine, in a slice
- * and in those below it.
- *   path     of the slice; of the scope on success
+ * and in the slices below it.
+ *   path     that of the slice; becomes that of the scope if it is found
  * Returns  1 if it is there, 0 if it is not; -1
  */
 static int
@@ -3865,7 +3141,7 @@ scope_find(int cgroup, const char *name, char path[PATH_MAX])
 	return n;
 }
 
-/* Finds the scope that a leader is in, if that is the machine's. */
+/* Finds the scope of a leader; empty if it is not named after the machine. */
 static int
 scope_of_leader(const struct host *host, const char *name, pid_t leader,
     char unit[PATH_MAX])
@@ -3876,7 +3152,7 @@ scope_of_leader(const struct host *host, const char *name, pid_t leader,
 	if (n == 0) {
 		n = cgroup_unit(&stream, unit);
 		stream_close(&stream);
-		/* Whoever is in a unit of that name: it is the machine's. */
+		/* The name of the unit tells whether it is the machine's. */
 		if (!unit_is_scope(unit, name))
 			unit[0] = '\0';
 		else if (n == 0)
@@ -3907,147 +3183,7 @@ machine_scope(const struct host *host, const char *name,
 	return 0;
 }
 
-/* A line of /proc/PID/mountinfo. */
-struct mount_line {
-	char	root[PATH_MAX], point[PATH_MAX];
-	char	type[16], options[256];
-};
-
-/* Takes the next one.  False at the end, and where it cannot be read. */
-static bool
-mount_line_next(struct stream *stream, struct mount_line *line)
-{
-	char word[256];
-	int delimiter = ' ';
-
-	for (int i = 0; i < 3 && delimiter == ' '; i++)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	if (delimiter == -1)
-		return false;
-	stream_word(stream, " \n", line->root, sizeof(line->root));
-	delimiter = stream_word(stream, " \n", line->point,
-	    sizeof(line->point));
-	while (delimiter == ' ' && strcmp(word, "-") != 0)
-		delimiter = stream_word(stream, " \n", word, sizeof(word));
-	stream_word(stream, " \n", line->type, sizeof(line->type));
-	stream_word(stream, " \n", word, sizeof(word));
-	delimiter = stream_word(stream, "\n", line->options,
-	    sizeof(line->options));
-	return delimiter != -1 && stream->error == 0;
-}
-
-/* True if each of controllers is one of options; both are lists with ','. */
-static bool
-options_include(const char *options, const char *controllers)
-{
-	char name[HIERARCHY_SIZE];
-	struct stream stream;
-	int delimiter = ',';
-
-	stream_of_text(controllers, strlen(controllers), &stream);
-	while (delimiter == ',') {
-		delimiter = stream_word(&stream, ",", name, sizeof(name));
-		if (!hierarchy_is(options, name))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Opens the cgroup of line in a mount.
- * errors   ENODEV  when that is of another hierarchy, or does not show it
- */
-static int
-cgroup_open_in_mount(const struct cgroup_line *line,
-    const struct mount_line *mount)
-{
-	bool unified = line->hierarchy[0] == '\0';
-	size_t root = strcmp(mount->root, "/") == 0 ? 0 : strlen(mount->root);
-	const char *below = line->path + root;
-	int top, fd;
-
-	if (strcmp(mount->type, unified ? "cgroup2" : "cgroup") != 0 ||
-	    (!unified && !options_include(mount->options, line->hierarchy)) ||
-	    strncmp(line->path, mount->root, root) != 0 ||
-	    (*below != '/' && *below != '\0')) {
-		errno = ENODEV;
-		return -1;
-	}
-	top = hierarchy_open(mount->point, unified ? LINUX_CGROUP2_MAGIC :
-	    LINUX_CGROUP_MAGIC);
-	if (top == -1) {
-		if (errno == ENOENT)	/* it has been mounted over */
-			errno = ENODEV;
-		return -1;
-	}
-	below += strspn(below, "/");
-	fd = openat(top, *below == '\0' ? "." : below,
-	    O_PATH | O_DIRECTORY | O_CLOEXEC);
-	fd_close(&top);
-	return fd;
-}
-
-/*
- * Opens the folder of a cgroup.
- * errors   ENODEV  when its hierarchy is not mounted, or not so far up
- *          ENOENT  when it is gone
- */
-static int
-cgroup_open(const struct host *host, const struct cgroup_line *line)
-{
-	struct mount_line mount;
-	struct stream mounts;
-	const char *path = line->path;
-	int fd = -1, error = ENODEV;
-
-	/* Above the root of our cgroup namespace nothing is shown. */
-	if (*path != '/' || strcmp(path, "/..") == 0 ||
-	    strncmp(path, "/../", 4) == 0) {
-		errno = ENODEV;
-		return -1;
-	}
-	/* Where that is all there is, nothing needs to be looked for. */
-	if (line->hierarchy[0] == '\0' &&
-	    fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
-		return openat(host->cgroup, strcmp(path, "/") == 0 ? "." :
-		    path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (stream_open(host->proc, "self/mountinfo", &mounts) == -1)
-		return -1;
-	while (fd == -1 && error == ENODEV &&
-	    mount_line_next(&mounts, &mount)) {
-		fd = cgroup_open_in_mount(line, &mount);
-		error = errno;
-	}
-	stream_close(&mounts);
-	errno = mounts.error != 0 ? mounts.error : error;
-	return fd;
-}
-
-/* Removes the folder of a cgroup and those below it, down to a depth. */
-static int
-cgroup_remove_below(int dir, const char *path, int depth)
-{
-	const struct linux_dirent64 *entry;
-	struct directory folder;
-
-	if (depth > 0 && directory_open(dir, path, &folder) == 0) {
-		while ((entry = directory_next(&folder)) != NULL)
-			if (entry->type == LINUX_DT_DIR &&
-			    entry->name[0] != '.')
-				cgroup_remove_below(folder.fd, entry->name,
-				    depth - 1);
-		directory_close(&folder);
-	}
-	return unlinkat(dir, path, AT_REMOVEDIR);
-}
-
-int
-cgroup_remove(int dir, const char *path)
-{
-	return cgroup_remove_below(dir, path, CGROUP_DEPTH_MAX);
-}
-
-/* Reads the first word of a file of a cgroup behind key. */
+/* True if a line of a cgroup's file begins with key and then value. */
 static bool
 cgroup_file_says(int cgroup, const char *file, const char *key, char value)
 {
@@ -4060,14 +3196,14 @@ cgroup_file_says(int cgroup, const char *file, const char *key, char value)
 	return word != NULL && *word == value;
 }
 
-/* True if what is in an open cgroup is frozen. */
+/* True if a cgroup is frozen, or is becoming so. */
 static bool
 cgroup_frozen(int cgroup, const struct cgroup_line *line)
 {
 	return line->hierarchy[0] == '\0' ?
 	    cgroup_file_says(cgroup, "cgroup.events", "frozen ", '1') :
 	    hierarchy_is(line->hierarchy, "freezer") &&
-	    /* FREEZING, too. */
+	    /* 'F' for FROZEN or FREEZING. */
 	    cgroup_file_says(cgroup, "freezer.state", "", 'F');
 }
 
@@ -4095,7 +3231,7 @@ machine_frozen(const struct host *host, const struct machine *machine)
 	return frozen && process_alive(&machine->leader);
 }
 
-/* True if a cgroup has as many processes as it may have. */
+/* True if a cgroup has reached its limit of processes. */
 static bool
 cgroup_full(int cgroup)
 {
@@ -4110,7 +3246,10 @@ cgroup_full(int cgroup)
 	    number_parse(current, UINT32_MAX, &have) == 0 && have >= most;
 }
 
-/* Cuts a cgroup's path down to the first that is full, from below. */
+/*
+ * Looks for a full cgroup, from this one upwards.
+ * Returns  true if there is one; line->path is then its path
+ */
 static bool
 cgroup_line_full(const struct host *host, struct cgroup_line *line)
 {
@@ -4197,13 +3336,1148 @@ machine_close(struct machine *machine)
 	process_close(&machine->supervisor);
 }
 
-/* ---- init ---------------------------------------------------------- */
+/* ---- search: leader and supervisor --------------------------------- */
 
 /*
- * True if a command line begins with word, whatever folder is named, with the
- * '-' of a login shell or not, and even where busybox is called by its own
- * name, or busybox.static and the like; and goes on with argument.
- *   line     two words, each ended with a NUL
+ * Reads the number of a process's parent, and the process's real user.
+ * source   PIDFD_GET_INFO of <linux/pidfd.h>, since Linux 6.13
+ */
+static int
+process_parent(const struct host *host, const struct process *process,
+    pid_t *parent, uid_t *uid)
+{
+	const uint64_t mask = LINUX_PIDFD_INFO_PID | LINUX_PIDFD_INFO_CREDS;
+	struct linux_pidfd_info info = { .mask = mask };
+	struct process_status status;
+
+	if (host->real && syscall(SYS_ioctl, process->fd,
+	    LINUX_PIDFD_GET_INFO, &info) == 0 && (info.mask & mask) == mask) {
+		*parent = (pid_t)info.ppid;
+		*uid = info.ids[0];
+		return 0;
+	}
+	if (process_status_read(host->proc, process->pid, &status) == -1)
+		return -1;
+	*parent = status.ppid;
+	*uid = status.uid;
+	return 0;
+}
+
+/*
+ * Finds out whether a process is a systemd-nspawn.  Only root can see the
+ * program of another user's process; other callers have to trust its name.
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
+process_is_nspawn(int proc, pid_t pid)
+{
+	struct process_status status;
+	char path[PATH_MAX];
+	const char *program;
+
+	if (process_exe(proc, pid, path, &program) == 0)
+		return strcmp(program, NSPAWN) == 0;
+	if (errno == ENOENT)		/* it is ending */
+		return 0;
+	if (errno == EACCES && process_status_read(proc, pid, &status) == 0)
+		return strcmp(status.name, NSPAWN) == 0;
+	return -1;
+}
+
+/* How a leader is recognised as the one of a machine. */
+enum {
+	WAY_UNIT = 1,		/* the name of its unit */
+	WAY_SUPERVISOR = 2,	/* the command line of its supervisor */
+	WAY_MACHINED = 4,	/* machined */
+};
+
+/* The machines that are looked for, and what has been found so far. */
+struct search {
+	const struct host	*host;
+	struct machined		*machined;
+	struct wanted		*wanted;
+	size_t			 count;
+	int			 fd_max;	/* none above it is kept open */
+	unsigned		 ways;		/* a set of WAY_... */
+	const struct wanted	*by_machined;	/* machined named its leader */
+	/* If not NULL, it is called for every machine of any name. */
+	void			(*take)(void *argument,
+				    const struct machine_line *line);
+	void			*argument;
+	bool			 missed;	/* a unit was not searched */
+	int			 error;		/* errno that ended it; or 0 */
+	int			 incomplete;	/* errno that hid a process */
+};
+
+/*
+ * A process that may be a leader.  Each file of it and of its parent is read
+ * once.  Only the parent's number is read a second time, when the parent's
+ * pidfd is open: before that the number could have become another process's.
+ */
+struct candidate {
+	struct process		 leader;
+	struct process_status	 status;
+	bool			 is_leader;	/* of some machine */
+	bool			 hidden;	/* its unit cannot be read */
+	char			 unit[PATH_MAX];	/* as cgroup_unit() */
+	struct unit_names	 unit_names;
+	struct process		 parent;	/* empty: it does not matter */
+	bool			 supervised;	/* parent is a systemd-nspawn */
+	pid_t			 grandparent;
+	uid_t			 owner;		/* the parent's user */
+	struct nspawn_args	 args;		/* the parent's */
+};
+
+static void
+candidate_close(struct candidate *candidate)
+{
+	process_close(&candidate->leader);
+	process_close(&candidate->parent);
+}
+
+/* Fails with ENOTSUP for a process of the caller's own pid namespace. */
+static int
+candidate_namespace(const struct search *search,
+    const struct candidate *candidate)
+{
+	int same = namespace_same(search->host->proc, candidate->leader.pid,
+	    "ns/pid");
+
+	if (same == 1)
+		errno = ENOTSUP;
+	return same == 0 ? 0 : -1;
+}
+
+/* How many numbers NSpid: has for a process of our own pid namespace. */
+#define OWN_DEPTH		1
+
+/*
+ * Opens a process if it is a leader: PID 1 of a pid namespace directly below
+ * the caller's.
+ * errors   ESRCH    when it is something else or has ended
+ *          ENOTSUP  when machined says that it is a leader, and it is in the
+ *                   caller's own pid namespace
+ */
+static int
+candidate_leader(const struct search *search, pid_t pid,
+    struct candidate *candidate)
+{
+	if (process_open(pid, &candidate->leader) == -1 || process_status_read(
+	    search->host->proc, pid, &candidate->status) == -1)
+		return -1;
+	candidate->is_leader = candidate->status.inner == 1 &&
+	    candidate->status.depth == OWN_DEPTH + 1;
+	if (candidate->is_leader)
+		return 0;
+	if (search->by_machined == NULL ||
+	    candidate_namespace(search, candidate) == 0)
+		errno = ESRCH;
+	return -1;
+}
+
+/* Finds the unit in whose payload the leader is. */
+static int
+candidate_unit(const struct search *search, struct candidate *candidate)
+{
+	struct stream stream;
+	int n;
+
+	if (proc_stream(search->host->proc, candidate->leader.pid, "cgroup",
+	    &stream) == -1)
+		return -1;
+	n = cgroup_unit(&stream, candidate->unit);
+	stream_close(&stream);
+	/* A path can be too long for the kernel to show. */
+	candidate->hidden = n == -1 && errno == ENAMETOOLONG;
+	unit_names_find(path_base(candidate->unit), &candidate->unit_names);
+	return candidate->hidden ? 0 : n;
+}
+
+/*
+ * True if a candidate is the leader of a machine, by the name of its unit and
+ * by the command line of its supervisor.
+ *   match    the machine's name in that command line
+ */
+static bool
+candidate_has_name(const struct search *search,
+    const struct candidate *candidate, const struct wanted *wanted,
+    enum name_match match)
+{
+	/*
+	 * The scopes of a registered machine "web" and an unregistered machine
+	 * "machine-web" have the same name: the command line decides.
+	 */
+	return search->by_machined == wanted ||
+	    ((search->ways & WAY_UNIT) != 0 && match != NAME_DIFFERS &&
+	    unit_names_have(&candidate->unit_names, wanted->name)) ||
+	    ((search->ways & WAY_SUPERVISOR) != 0 && match == NAME_MATCHES);
+}
+
+/* True if the unit's name alone makes the candidate one that is wanted. */
+static bool
+candidate_matters(const struct search *search,
+    const struct candidate *candidate)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    candidate_has_name(search, candidate, &search->wanted[i],
+		    NAME_UNKNOWN))
+			return true;
+	return search->take != NULL;
+}
+
+/* True if a command line names a machine that is wanted. */
+static bool
+args_matter(const struct search *search, const struct nspawn_args *args)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    nspawn_args_name(args, search->wanted[i].name) ==
+		    NAME_MATCHES)
+			return true;
+	return false;
+}
+
+/* What a child reads for its parent; both share this memory. */
+struct args_reading {
+	int			proc;
+	pid_t			pid;
+	int			error;
+	struct nspawn_args	args;
+};
+
+static void
+args_work(void *argument)
+{
+	struct args_reading *reading = argument;
+
+	reading->error = nspawn_args_read(reading->proc, reading->pid,
+	    &reading->args) == -1 ? errno : 0;
+}
+
+/* For reading what other users may hold up, ms: in all, and for each one. */
+#define FOREIGN_TIME	500
+#define FOREIGN_TIME_EACH	2
+
+/*
+ * Reads the command line of another user's process, in a child with a deadline.
+ * That user can make the reading block for ever, or the text very long.
+ * errors   EACCES  when it takes too long
+ */
+static int
+args_read_bounded(const struct search *search, pid_t pid,
+    struct nspawn_args *args)
+{
+	struct machined *machined = search->machined;
+	struct args_reading *reading = memory_map(sizeof(*reading));
+	struct process child = PROCESS_NONE;
+	struct pollfd ended = { .events = POLLIN };
+	int n = -1, left, status;
+
+	/* It may be the parent of many. */
+	if (pid == machined->foreign_blocked)
+		errno = EACCES;
+	if (pid == machined->foreign_blocked || reading == NULL)
+		goto out;
+	*reading = (struct args_reading){ search->host->proc, pid,
+	    .error = EIO };
+	if (machined->foreign_deadline == 0)
+		machined->foreign_deadline = deadline_in(FOREIGN_TIME);
+	left = deadline_left(machined->foreign_deadline);
+	n = child_start(args_work, reading, &child);
+	if (n == 0) {
+		ended.fd = child.fd;
+		if (poll(&ended, 1, left < FOREIGN_TIME_EACH ?
+		    FOREIGN_TIME_EACH : left) == 1) {
+			child_wait(child.pid, &status);
+			errno = reading->error;
+		} else {
+			process_signal(&child, SIGKILL);
+			machined->foreign_blocked = pid;
+			errno = EACCES;
+		}
+		n = errno == 0 ? 0 : -1;
+		*args = reading->args;
+	}
+out:
+	process_close(&child);
+	memory_unmap(reading, sizeof(*reading));
+	return n;
+}
+
+/* Reads what makes the candidate's parent a supervisor, if it is one. */
+static int
+candidate_supervisor(const struct search *search, struct candidate *candidate)
+{
+	int proc = search->host->proc, nspawn;
+	pid_t pid = candidate->parent.pid;
+
+	if (process_parent(search->host, &candidate->parent,
+	    &candidate->grandparent, &candidate->owner) == -1)
+		return -1;
+	nspawn = process_is_nspawn(proc, pid);
+	if (nspawn == -1 || (nspawn == 1 && (candidate->owner == 0 ||
+	    candidate->owner == geteuid() ?
+	    nspawn_args_read(proc, pid, &candidate->args) :
+	    args_read_bounded(search, pid, &candidate->args)) == -1))
+		return -1;
+	candidate->supervised = nspawn == 1;
+	/* The parent does not matter: it is not kept open. */
+	if (!candidate->hidden && !candidate_matters(search, candidate) &&
+	    (nspawn == 0 || !args_matter(search, &candidate->args))) {
+		process_close(&candidate->parent);
+		candidate->supervised = false;
+		return 0;
+	}
+	return process_alive(&candidate->parent) ? 0 : -1;
+}
+
+/*
+ * While a leader still runs systemd-nspawn's own program, its parent may be a
+ * systemd-nspawn that only prepares it.  Then the grandparent is the
+ * supervisor, and becomes the candidate's parent here.
+ */
+static int
+candidate_grandparent(const struct search *search, struct candidate *candidate)
+{
+	struct process preparer = candidate->parent;
+	int n;
+
+	if (!candidate->supervised ||
+	    strcmp(candidate->status.name, NSPAWN) != 0 ||
+	    process_is_nspawn(search->host->proc, candidate->grandparent) != 1)
+		return 0;
+	candidate->parent = PROCESS_NONE;
+	candidate->supervised = false;
+	n = process_open(candidate->grandparent, &candidate->parent);
+	if (n == 0)
+		n = candidate_supervisor(search, candidate);
+	if (n == 0 && !process_alive(&preparer))
+		n = -1;
+	process_close(&preparer);
+	return n;
+}
+
+/*
+ * Reads the leader's parent, which is the supervisor if it is a systemd-nspawn.
+ * Returns  0; 1 when the leader has got another parent in the meantime; -1
+ */
+static int
+candidate_parent(const struct search *search, struct candidate *candidate)
+{
+	pid_t pid = candidate->status.ppid;
+	uid_t uid;
+	int n;
+
+	if (pid == 0)		/* it is outside of our pid namespace */
+		return 0;
+	n = process_open(pid, &candidate->parent);
+	if (n == 0)
+		n = candidate_supervisor(search, candidate);
+	if (n == 0)
+		n = candidate_grandparent(search, candidate);
+	if (n == 0 && candidate->parent.fd == -1)
+		return 0;
+	if ((n == -1 && !error_is_gone(errno)) ||
+	    process_parent(search->host, &candidate->leader,
+	    &candidate->status.ppid,
+	    &uid) == -1)
+		return -1;
+	if (n == 0 && candidate->status.ppid == pid)
+		return 0;
+	process_close(&candidate->parent);
+	candidate->supervised = false;
+	return 1;
+}
+
+#define LINUX_NS_GET_OWNER_UID	_IO(0xb7, 0x4)
+
+/*
+ * Finds the owner of the machine: the supervisor's user or, without a
+ * supervisor, the user who made the leader's user namespace.  Only root can
+ * make a machine without a user namespace.
+ */
+static int
+candidate_owner(const struct search *search, struct candidate *candidate)
+{
+	int fd, n = 0;
+
+	if (candidate->supervised)
+		return 0;
+	if (namespace_open(search->host->proc, candidate->leader.pid, "ns/user",
+	    true, &fd) == -1)
+		return -1;
+	candidate->owner = 0;
+	if (fd != -1)
+		n = ioctl(fd, LINUX_NS_GET_OWNER_UID, &candidate->owner);
+	fd_close(&fd);
+	return n;
+}
+
+/*
+ * Keeps the candidate's machine as the one that is wanted.  A machine of root
+ * or the caller replaces one of another user, and never the other way round.
+ */
+static void
+wanted_add(struct search *search, struct wanted *wanted,
+    const struct candidate *candidate)
+{
+	struct machine *found = &wanted->machine;
+	struct machine machine = { candidate->leader, PROCESS_NONE,
+	    candidate->owner, candidate->status };
+
+	if (found->leader.fd != -1 &&
+	    (!machine_foreign(found) || machine_foreign(&machine))) {
+		if (found->leader.pid != machine.leader.pid &&
+		    machine_foreign(found) == machine_foreign(&machine)) {
+			wanted->pids[0] = found->leader.pid;
+			wanted->pids[1] = machine.leader.pid;
+		}
+		return;
+	}
+	/* Copies: the same machine may be wanted under another name, too. */
+	if (process_copy(&candidate->leader, &machine.leader) == -1 ||
+	    (candidate->supervised &&
+	    process_copy(&candidate->parent, &machine.supervisor) == -1))
+		search->error = errno;
+	else if (machine.leader.fd > search->fd_max ||
+	    machine.supervisor.fd > search->fd_max) {
+		machine_close(&machine);
+		wanted->open = false;
+		wanted->error = EMFILE;
+	}
+	machine_close(found);
+	*found = machine;
+	wanted->pids[1] = 0;
+}
+
+/*
+ * Keeps the candidate's machine for each wanted machine that it is.
+ * errors   ENAMETOOLONG  when its unit, and so its name, is hidden
+ */
+static int
+candidate_add(struct search *search, const struct candidate *candidate)
+{
+	bool hides = false;
+
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+		enum name_match match = candidate->supervised ?
+		    nspawn_args_name(&candidate->args, wanted->name) :
+		    NAME_UNKNOWN;
+
+		if (!wanted->open)
+			continue;
+		if (candidate_has_name(search, candidate, wanted, match))
+			wanted_add(search, wanted, candidate);
+		else if (candidate->hidden && match == NAME_UNKNOWN)
+			hides = true;
+	}
+	errno = ENAMETOOLONG;
+	return hides ? -1 : 0;
+}
+
+/*
+ * Passes the candidate's machine to search->take.  A PID 1 without a
+ * systemd-nspawn and without a unit named after a machine is not a machine's.
+ */
+static void
+candidate_list(const struct search *search, const struct candidate *candidate)
+{
+	struct machine_line line = { .leader = candidate->leader.pid,
+	    .supervisor = candidate->supervised ? candidate->parent.pid : 0,
+	    .owner = candidate->owner };
+	const char *unit = path_base(candidate->unit);
+	const char *name = unit_names_first(&candidate->unit_names);
+
+	if (!candidate->supervised && *name == '\0')
+		return;
+	if (ends_with(unit, ".scope") || ends_with(unit, ".service"))
+		text_copy(unit, line.unit, sizeof(line.unit));
+	for (char *byte = line.unit; *byte != '\0'; byte++)
+		if (*byte <= ' ' || *byte > '~')	/* not systemd's */
+			*byte = '?';
+	if (!candidate->supervised ||
+	    !args_own_name(&candidate->args, line.name))
+		text_copy(name, line.name, sizeof(line.name));
+	search->take(search->argument, &line);
+}
+
+/* Tries while the parent of a process ends each time it is read. */
+#define PARENTS_MAX	16
+
+/*
+ * Reads a process.  If it is the leader of a machine that is looked for, this
+ * keeps the machine.
+ * errors   as candidate_leader()
+ */
+static int
+candidate_check(struct search *search, pid_t pid, struct candidate *candidate)
+{
+	bool matters;
+	int n = 1;
+
+	if (candidate_leader(search, pid, candidate) == -1 ||
+	    ((search->ways & WAY_UNIT) != 0 &&
+	    candidate_unit(search, candidate) == -1))
+		return -1;
+	matters = candidate_matters(search, candidate);
+	for (int tries = 0; n == 1 && tries < PARENTS_MAX; tries++)
+		n = candidate_parent(search, candidate);
+	if (n == 1)
+		errno = ESTALE;
+	if (n != 0)
+		return -1;
+	/* Its owner is not needed, and we may not be allowed to read that. */
+	if (!matters && candidate->parent.fd == -1 && !candidate->hidden)
+		return 0;
+	if (candidate_owner(search, candidate) == -1 ||
+	    !process_alive(&candidate->leader))
+		return -1;
+	if (search->take == NULL)
+		return candidate_add(search, candidate);
+	candidate_list(search, candidate);
+	return 0;
+}
+
+/* ---- search: by unit, process and machinectl ----------------------- */
+
+/*
+ * Keeps an error.  After one that concerns a single process the search goes on;
+ * one that concerns the caller, such as too few descriptors, ends the search.
+ */
+static void
+search_failed(struct search *search, int error)
+{
+	if (error == EACCES || error == EPERM || error == ENAMETOOLONG ||
+	    error == ESTALE || error == EINVAL || error == EOWNERDEAD)
+		search->incomplete = error;
+	else if (!error_is_gone(error) && error != ENOTSUP)
+		search->error = error;
+}
+
+/*
+ * Reads a process in the search for machines.
+ * Returns  true if it is the leader of a machine of any name
+ */
+static bool
+search_check(struct search *search, pid_t pid)
+{
+	struct candidate candidate = { .leader = PROCESS_NONE,
+	    .parent = PROCESS_NONE };
+	int error;
+
+	if (candidate_check(search, pid, &candidate) == -1) {
+		error = errno;
+		/* Other errors mean nothing if the process has ended. */
+		if (candidate.leader.fd != -1 &&
+		    !process_alive(&candidate.leader))
+			error = errno;
+		search_failed(search, error);
+	}
+	candidate_close(&candidate);
+	return candidate.is_leader;
+}
+
+#define CGROUP_PROCS_SIZE	4096	/* the beginning of a cgroup.procs */
+
+/*
+ * Checks the processes of one cgroup until one is a leader.  The leader joined
+ * before all others, so it is at the beginning of the list, however long that
+ * is.
+ * Returns  true if the leader of a machine is there
+ */
+static bool
+cgroup_try(struct search *search, int dir, const char *path)
+{
+	char text[CGROUP_PROCS_SIZE], *next = text;
+	uint64_t pid;
+
+	if (file_read(dir, path, text, sizeof(text)) == -1 && errno != EFBIG) {
+		/* A machine can make its cgroup unreadable: /proc decides. */
+		if (errno != ENODEV && errno != EOPNOTSUPP && errno != EACCES)
+			search_failed(search, errno);
+		return false;
+	}
+	for (const char *line; search->error == 0 &&
+	    (line = strsep(&next, "\n")) != NULL;)
+		/* 0 is a process outside of our pid namespace. */
+		if (number_parse(line, INT_MAX, &pid) == 0 && pid != 0 &&
+		    search_check(search, (pid_t)pid))
+			return true;
+	return false;
+}
+
+/* Checks the processes of a unit that is named after a machine. */
+static void
+unit_try(struct search *search, int dir, const char *unit)
+{
+	/* Where nspawn puts PID 1, and where a systemd there moves to. */
+	static const char *const folders[] = {
+		"payload", "payload/init.scope"
+	};
+	char path[PATH_MAX + 64];
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+		text_format(path, sizeof(path), "%s/%s/cgroup.procs", unit,
+		    folders[i]);
+		if (cgroup_try(search, dir, path))
+			return;
+	}
+	text_format(path, sizeof(path), "%s/payload", unit);
+	/* The leader may be in another cgroup of the payload. */
+	if (file_exists(dir, path) == 0 || !error_is_gone(errno))
+		search->missed = true;
+}
+
+/* True if a folder has the name of a unit of a machine that is looked for. */
+static bool
+folder_matters(const struct search *search, const char *folder)
+{
+	struct unit_names found;
+
+	unit_names_find(folder, &found);
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open &&
+		    unit_names_have(&found, search->wanted[i].name))
+			return true;
+	return false;
+}
+
+/*
+ * Checks the units that are named after a machine, in a slice and in the slices
+ * below it.  The number of '-' in the name of a slice limits how deep slices
+ * are nested, see systemd.slice(5).
+ */
+static void
+slice_try(struct search *search, int dir, const char *path)
+{
+	const struct linux_dirent64 *entry;
+	struct directory slice;
+
+	if (directory_open(dir, path, &slice) == -1) {
+		if (errno == EACCES)
+			search->missed = true;
+		else
+			search_failed(search, errno);
+		return;
+	}
+	if (directory_is_leaf(&slice)) {
+		directory_close(&slice);
+		return;
+	}
+	while (search->error == 0 && (entry = directory_next(&slice)) != NULL) {
+		const char *unit = entry->name;
+
+		/* The name of a unit's folder never begins with a dot. */
+		if (entry->type != LINUX_DT_DIR || unit[0] == '.')
+			continue;
+		if (part_is_slice(unit, strlen(unit)))
+			slice_try(search, slice.fd, unit);
+		else if (folder_matters(search, unit))
+			unit_try(search, slice.fd, unit);
+	}
+	if (search->error == 0 && errno != 0)
+		search_failed(search, errno);
+	directory_close(&slice);
+}
+
+/* True if the search is to end: at its deadline, or after an error. */
+static bool
+search_is_over(struct search *search)
+{
+	if (search->error == 0 && search->machined->search != 0 &&
+	    deadline_left(search->machined->search) == 0)
+		search->error = ETIME;
+	return search->error != 0;
+}
+
+/*
+ * Checks all processes but those in the caller's own pid namespace, and those
+ * in the namespace of the leader that was found last.
+ */
+static void
+proc_try(struct search *search)
+{
+	uint64_t own, last = 0;
+	int proc = search->host->proc;
+	bool known = namespace_id(proc, 0, "ns/pid", &own) == 0;
+	struct directory dir;
+	pid_t pid;
+
+	if (directory_open(proc, ".", &dir) == -1) {
+		search->error = errno;
+		return;
+	}
+	while (!search_is_over(search) && (pid = proc_next(&dir)) != 0) {
+		uint64_t theirs = 0;
+
+		/* Nothing else about a process is read as fast as this. */
+		if (known && namespace_id(proc, pid, "ns/pid", &theirs) == 0 &&
+		    (theirs == own || theirs == last))
+			continue;
+		if (search_check(search, pid))
+			last = theirs;
+	}
+	if (search->error == 0)
+		search->error = errno;
+	directory_close(&dir);
+}
+
+/*
+ * Begins to search by other ways.  It opens the machines that were not yet
+ * found; or all, if the last search may have missed a second one of a name.
+ * Returns  false if nothing is left to be searched
+ */
+static bool
+search_begin(struct search *search, unsigned ways)
+{
+	bool any = false;
+
+	if (search->error != 0)
+		return false;
+	search->ways = ways;
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+
+		wanted->open = wanted->error == 0 && (search->missed ||
+		    wanted->machine.leader.fd == -1 ||
+		    machine_foreign(&wanted->machine));
+		any = any || wanted->open;
+	}
+	return any;
+}
+
+/*
+ * Searches the units that are named after the machines.  systemd puts units
+ * only directly into slices, so the hierarchy shows all of them.
+ */
+static void
+find_by_unit(struct search *search)
+{
+	if (!search_begin(search, WAY_UNIT))
+		return;
+	search->missed = search->host->cgroup == -1;
+	if (!search->missed)
+		slice_try(search, search->host->cgroup, ".");
+}
+
+/*
+ * Searches all processes for leaders that are in such a unit but were not found
+ * there, and for those whose supervisor's command line names the machine.
+ */
+static void
+find_in_proc(struct search *search)
+{
+	if (search_begin(search, WAY_UNIT | WAY_SUPERVISOR))
+		proc_try(search);
+	search->missed = false;
+}
+
+/* Asks machinectl.  If it cannot answer, another way may find the machine. */
+static void
+find_by_machined(struct search *search)
+{
+	struct machined *machined = search->machined;
+	int left = deadline_left(machined->search);
+	pid_t pid;
+
+	if (!search_begin(search, WAY_MACHINED))
+		return;
+	for (size_t i = 0; search->error == 0 && i < search->count; i++) {
+		struct candidate candidate = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+		struct wanted *wanted = &search->wanted[i];
+
+		if (!wanted->open)
+			continue;
+		if (machined_leader(wanted->name, machined, &pid) == -1) {
+			if (errno != ESRCH)
+				search->incomplete = errno;
+			continue;
+		}
+		search->by_machined = wanted;
+		if (candidate_check(search, pid, &candidate) == -1 &&
+		    !error_is_gone(errno)) {
+			wanted->pids[0] = pid;
+			wanted->error = errno;
+		}
+		candidate_close(&candidate);
+	}
+	search->by_machined = NULL;
+	/* The time of machinectl does not count for the search. */
+	if (machined->search != 0 && left != -1)
+		machined->search = deadline_in(left);
+}
+
+/* ---- search: the nearest names ------------------------------------- */
+
+/*
+ * Counts the letters to be changed, added or removed to turn one name into the
+ * other, ignoring case: Levenshtein's distance.  Above NEAR_DISTANCE the result
+ * may be too small, but it is above NEAR_DISTANCE, too.
+ */
+static unsigned
+names_distance(const char *a, const char *b)
+{
+	unsigned row[MACHINE_NAME_MAX + 1], length = (unsigned)strlen(b);
+	unsigned least = 0;	/* the result is at least this */
+
+	for (unsigned j = 0; j <= length; j++)
+		row[j] = j;
+	for (; *a != '\0' && least <= NEAR_DISTANCE; a++) {
+		unsigned corner = row[0]++;
+
+		least = row[0];
+		for (unsigned j = 1; j <= length; j++) {
+			unsigned above = row[j];
+			unsigned best = corner +
+			    (strncasecmp(a, &b[j - 1], 1) != 0);
+
+			if (best > above + 1)
+				best = above + 1;
+			if (best > row[j - 1] + 1)
+				best = row[j - 1] + 1;
+			row[j] = best;
+			corner = above;
+			if (least > best)
+				least = best;
+		}
+	}
+	return *a == '\0' ? row[length] : least;
+}
+
+/* Keeps the name of a running machine if it is near the wanted one. */
+static void
+wanted_near(struct wanted *wanted, const char *name)
+{
+	char asked[MACHINE_NAME_MAX + 1];
+	bool scope = ends_with(wanted->name, ".scope");
+	unsigned distance;
+	size_t i = 0;
+
+	/* The wanted name may be the name of a unit. */
+	text_copy(wanted->name + (scope && begins_with(wanted->name,
+	    MACHINE_PREFIX) ? sizeof(MACHINE_PREFIX) - 1 : 0), asked,
+	    sizeof(asked));
+	if (scope || ends_with(asked, ".service"))
+		*strrchr(asked, '.') = '\0';
+	distance = names_distance(asked, name);
+	if (distance > NEAR_DISTANCE || distance > strlen(asked) / 2)
+		return;
+	/* A nearer name replaces those that were kept. */
+	if (distance < wanted->near_distance || wanted->near[0][0] == '\0')
+		memset(wanted->near, 0, sizeof(wanted->near));
+	else if (distance > wanted->near_distance)
+		return;
+	wanted->near_distance = distance;
+	while (i < NEAR_NAMES && wanted->near[i][0] != '\0')
+		if (strcmp(wanted->near[i++], name) == 0)
+			return;
+	if (i < NEAR_NAMES)
+		text_copy(name, wanted->near[i], sizeof(wanted->near[i]));
+}
+
+/* Keeps the name in a supervisor's command line where a wanted one is near. */
+static void
+search_near(struct search *search, const struct nspawn_args *args)
+{
+	char name[MACHINE_NAME_MAX + 1];
+
+	if (!args_own_name(args, name))
+		return;
+	/* A name that was given exactly needs no hint. */
+	for (size_t i = 0; i < search->count; i++)
+		if (strcmp(search->wanted[i].name, name) == 0)
+			return;
+	for (size_t i = 0; i < search->count; i++)
+		if (search->wanted[i].open)
+			wanted_near(&search->wanted[i], name);
+}
+
+/* ---- search: finding machines -------------------------------------- */
+
+/*
+ * Opens a process if it is a supervisor whose command line names a machine that
+ * is looked for.  A child of a systemd-nspawn that prepares a leader is not a
+ * supervisor.
+ * errors   ESRCH  when it is something else, or has ended
+ */
+static int
+candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
+{
+	int proc = search->host->proc;
+	const char *program;
+
+	if (process_exe(proc, pid, candidate->unit, &program) == -1 ||
+	    strcmp(program, NSPAWN) != 0 ||
+	    namespace_same(proc, pid, "ns/pid") != 1) {
+		errno = ESRCH;	/* a kernel thread has no program, either */
+		return -1;
+	}
+	if (process_open(pid, &candidate->parent) == -1 ||
+	    process_parent(search->host, &candidate->parent,
+	    &candidate->grandparent, &candidate->owner) == -1)
+		return -1;
+	/* Any user can run a program of that name. */
+	if (candidate->owner != 0 && candidate->owner != geteuid()) {
+		errno = ESRCH;
+		return -1;
+	}
+	if (nspawn_args_read(proc, pid, &candidate->args) == -1 ||
+	    !process_alive(&candidate->parent))
+		return -1;
+	search_near(search, &candidate->args);
+	if (args_matter(search, &candidate->args) &&
+	    process_is_nspawn(proc, candidate->grandparent) != 1)
+		return 0;
+	errno = ESRCH;
+	return -1;
+}
+
+/* Keeps the candidate's supervisor for wanted machines without a leader. */
+static void
+supervisor_add(struct search *search, const struct candidate *candidate)
+{
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+		struct machine *machine = &wanted->machine;
+
+		if (!wanted->open || machine->leader.fd != -1 ||
+		    machine->supervisor.fd != -1 || nspawn_args_name(
+		    &candidate->args, wanted->name) != NAME_MATCHES)
+			continue;
+		machine->owner = candidate->owner;
+		if (process_copy(&candidate->parent, &machine->supervisor) ==
+		    -1)
+			search->error = errno;
+	}
+}
+
+/*
+ * Searches machines that have a supervisor and no leader: they are starting for
+ * the first time or again.
+ */
+static void
+find_starting(struct search *search)
+{
+	struct directory dir;
+	pid_t pid;
+
+	if (!search_begin(search, WAY_SUPERVISOR))
+		return;
+	if (directory_open(search->host->proc, ".", &dir) == -1) {
+		search->error = errno;
+		return;
+	}
+	while (!search_is_over(search) && (pid = proc_next(&dir)) != 0) {
+		struct candidate candidate = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+
+		if (candidate_nspawn(search, pid, &candidate) == 0)
+			supervisor_add(search, &candidate);
+		else
+			search_failed(search, errno);
+		candidate_close(&candidate);
+	}
+	if (search->error == 0)
+		search->error = errno;
+	directory_close(&dir);
+}
+
+/* Sets the error of a machine, and closes it if the caller does not get it. */
+static void
+wanted_end(const struct search *search, struct wanted *wanted)
+{
+	/* An error of the search does not undo what was found before. */
+	if (search->error != 0 && wanted->open)
+		wanted->error = search->error;
+	else if (wanted->pids[1] != 0)
+		wanted->error = ENOTUNIQ;
+	else if (wanted->error == 0 && wanted->machine.leader.fd == -1)
+		wanted->error = wanted->machine.supervisor.fd != -1 ? EAGAIN :
+		    search->incomplete != 0 ? search->incomplete : ESRCH;
+	if (wanted->error != 0 && wanted->error != EAGAIN)
+		machine_close(&wanted->machine);
+}
+
+int
+machine_find(const struct host *host, const char *name,
+    struct machined *machined, struct machine *machine, pid_t pids[2])
+{
+	struct wanted wanted = { .name = name };
+
+	machines_find(host, machined, &wanted, 1, 0);
+	if (wanted.error == 0) {
+		*machine = wanted.machine;
+		return 0;
+	}
+	machine_close(&wanted.machine);
+	memcpy(pids, wanted.pids, sizeof(wanted.pids));
+	errno = wanted.error;
+	return -1;
+}
+
+/* machinectl takes as long as reading so many processes: about 4 ms. */
+#define SCAN_MAX	1000
+
+/*
+ * True if reading all processes takes longer than asking machined for each
+ * machine that was not found.
+ */
+static bool
+machined_is_faster(const struct search *search)
+{
+	size_t left = 0;
+	struct stat st;
+
+	for (size_t i = 0; i < search->count; i++)
+		left += search->wanted[i].machine.leader.fd == -1;
+	/* The number of links of /proc grows with each process. */
+	return fstat(search->host->proc, &st) == 0 &&
+	    st.st_nlink > SCAN_MAX * left;
+}
+
+void
+machines_find(const struct host *host, struct machined *machined,
+    struct wanted *wanted, size_t count, size_t fds_kept)
+{
+	struct search search = { .host = host, .machined = machined,
+	    .wanted = wanted, .count = count };
+	struct rlimit limit = { 0, 0 };
+	bool ask_first;
+
+	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	search.fd_max = limit.rlim_cur > INT_MAX ? INT_MAX :
+	    (int)(limit.rlim_cur - fds_kept) - 1;
+	for (size_t i = 0; i < count; i++)
+		wanted[i] = (struct wanted){ .name = wanted[i].name,
+		    .machine = MACHINE_NONE, .open = true };
+	find_by_unit(&search);
+	ask_first = !search.missed && machined_is_faster(&search);
+	if (ask_first)
+		find_by_machined(&search);
+	find_in_proc(&search);
+	if (!ask_first)
+		find_by_machined(&search);
+	find_starting(&search);
+	for (size_t i = 0; i < count; i++)
+		wanted_end(&search, &wanted[i]);
+}
+
+const char *
+wanted_hint(const struct wanted *wanted, char *text, size_t size)
+{
+	const char (*near)[MACHINE_NAME_MAX + 1] = wanted->near;
+	size_t used = 0;
+
+	*text = '\0';
+	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
+	    near[i][0] != '\0'; i++)
+		used += text_format(text + used, size - used, "%s%s",
+		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
+		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
+	if (used > 0)
+		text_format(text + used, size - used, "?");
+	return text;
+}
+
+int
+machines_list(const struct host *host, int64_t deadline,
+    void (*take)(void *argument, const struct machine_line *line),
+    void *argument)
+{
+	struct machined machined = { .search = deadline };
+	struct search search = { .host = host, .machined = &machined,
+	    .ways = WAY_UNIT, .take = take, .argument = argument };
+
+	proc_try(&search);
+	errno = search.error != 0 ? search.error : search.incomplete;
+	return search.error != 0 ? -1 : search.incomplete != 0;
+}
+
+int
+machine_again(const struct host *host, const struct machine *old,
+    struct machine *machine)
+{
+	const struct process *supervisor = &old->supervisor;
+	struct search search = { .host = host };
+	char path[2 * PROC_PATH_SIZE], word[NUMBER_SIZE];
+	struct stream stream;
+	uint64_t pid;
+	int n = -1;
+
+	text_format(path, sizeof(path), "%d/task/%d/children",
+	    supervisor->pid, supervisor->pid);
+	if (stream_open(host->proc, path, &stream) == -1)
+		return -1;
+	while (n == -1 &&
+	    stream_word(&stream, " ", word, sizeof(word)) != -1) {
+		struct candidate candidate = { .leader = PROCESS_NONE,
+		    .parent = PROCESS_NONE };
+
+		if (number_parse(word, INT_MAX, &pid) == 0 &&
+		    candidate_leader(&search, (pid_t)pid, &candidate) == 0 &&
+		    candidate.status.ppid == supervisor->pid &&
+		    process_alive(supervisor)) {
+			*machine = (struct machine){ candidate.leader,
+			    PROCESS_NONE, old->owner, candidate.status };
+			candidate.leader = PROCESS_NONE;
+			n = process_copy(supervisor, &machine->supervisor);
+		}
+		candidate_close(&candidate);
+	}
+	stream_close(&stream);
+	return n;
+}
+
+const char *
+machine_strerror(int error, const pid_t pids[2], char *text, size_t size)
+{
+	switch (error) {
+	case ESRCH:
+		text_format(text, size, "is not running");
+		break;
+	case EAGAIN:
+		text_format(text, size, "is starting, restarting or ending: it"
+		    " has a systemd-nspawn, but no leader");
+		break;
+	case ETIME:
+		text_format(text, size, "cannot tell whether it is running: "
+		    "no time was left to read all processes");
+		break;
+	case ETIMEDOUT:
+		text_format(text, size, "cannot tell whether it is running: "
+		    "/proc does not show it, and machinectl did not answer");
+		break;
+	case ENOTUNIQ:
+		text_format(text, size, "two machines have this name: "
+		    "their leaders are %d and %d", pids[0], pids[1]);
+		break;
+	case ENOTSUP:
+		text_format(text, size, "is not a container: its leader %d is "
+		    "in the host's PID namespace", pids[0]);
+		break;
+	case ENOSYS:
+		text_format(text, size, "cannot open its leader: "
+		    "pidfd_open(2) needs Linux 5.3 or later");
+		break;
+	default:
+		text_format(text, size, "cannot find its leader: %s",
+		    strerror(error));
+	}
+	return text;
+}
+
+/* ---- init ---------------------------------------------------------- */
+
+#define BUSYBOX	"busybox"
+
+/*
+ * True if a command line consists of word and then argument; an empty one
+ * stands for any.  Before word a folder, the '-' of a login shell, and the name
+ * of busybox (or busybox.static and the like) are skipped.
+ *   line     the first words, each ended with a NUL
  */
 static bool
 words_are(const char *line, const char *word, const char *argument)
@@ -4217,16 +4491,16 @@ words_are(const char *line, const char *word, const char *argument)
 	    (*argument == '\0' || strcmp(second, argument) == 0);
 }
 
-/* What tells which init a leader is. */
+/* What is read to tell which init a leader is. */
 struct leader_facts {
 	char			 path[PATH_MAX];
-	const char		*program;	/* a part of path; or NULL */
-	char			 line[PATH_MAX + 3];	/* the first words */
+	const char		*program;	/* points into path; or NULL */
+	char			 line[PATH_MAX + 3];	/* of its command */
 	struct process_status	 status;
 };
 
 /*
- * Reads what tells which init a leader is.
+ * Reads the facts of a leader.
  * errors   ESRCH  when it has ended
  */
 static int
@@ -4235,11 +4509,11 @@ leader_facts_read(int proc, const struct process *leader,
 {
 	facts->program = NULL;
 	memset(facts->line, 0, sizeof(facts->line));
-	/* Gone with its first thread; or longer than the kernel can say. */
+	/* ENOENT: its first thread has ended.  ENAMETOOLONG: a long path. */
 	if (process_exe(proc, leader->pid, facts->path, &facts->program) ==
 	    -1 && errno != ENOENT && errno != ENAMETOOLONG)
 		return -1;
-	/* The beginning of its command line will do. */
+	/* EFBIG: only the beginning of the command line is needed. */
 	if (proc_read(proc, leader->pid, "cmdline", facts->line, PATH_MAX) ==
 	    -1 && errno != EFBIG && errno != ENOENT)
 		return -1;
@@ -4251,14 +4525,7 @@ leader_facts_read(int proc, const struct process *leader,
 	return process_alive(leader) ? 0 : -1;
 }
 
-/* True if a process or the host has run short of what a call needs. */
-static bool
-error_is_temporary(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOMEM;
-}
-
-/* Finds a text in bytes, among which there may be NULs. */
+/* True if text is in bytes, which may contain NULs. */
 static bool
 bytes_contain(const char *bytes, size_t length, const char *text)
 {
@@ -4274,7 +4541,7 @@ bytes_contain(const char *bytes, size_t length, const char *text)
 	return false;
 }
 
-/* Inits that are known under other names by a text in their program. */
+/* Inits that are recognised by a text in their program, whatever its name. */
 static const struct {
 	char	program[8], text[20];
 } programs[] = {
@@ -4288,12 +4555,14 @@ static const struct {
 
 #define PROGRAM_SIZE	sizeof(programs[0].program)
 
-/* Finds out which program a file is, by what is in it; empty: none of these. */
+#define PROGRAM_MAX	4194304	/* bytes of a program that are read */
+
+/* Recognises a program by the text in its file; empty: none of programs. */
 static int
 program_read(int fd, char program[PROGRAM_SIZE])
 {
 	const size_t tail = sizeof(programs[0].text);
-	size_t kept = 0, seen = 0;
+	size_t filled = 0, total = 0;
 	char buffer[65536];
 	struct stat st;
 	ssize_t n = 0;
@@ -4303,23 +4572,23 @@ program_read(int fd, char program[PROGRAM_SIZE])
 		return -1;
 	if (!S_ISREG(st.st_mode))
 		return 0;
-	while (program[0] == '\0' && seen < PROGRAM_MAX && (n = read(fd,
-	    buffer + kept, sizeof(buffer) - kept)) > 0) {
-		seen += (size_t)n;
-		kept += (size_t)n;
+	while (program[0] == '\0' && total < PROGRAM_MAX && (n = read(fd,
+	    buffer + filled, sizeof(buffer) - filled)) > 0) {
+		total += (size_t)n;
+		filled += (size_t)n;
 		for (size_t i = 0; i < PROGRAMS; i++)
-			if (bytes_contain(buffer, kept, programs[i].text))
+			if (bytes_contain(buffer, filled, programs[i].text))
 				text_copy(programs[i].program, program,
 				    PROGRAM_SIZE);
-		if (kept > tail) {	/* a text may go on in what follows */
-			memmove(buffer, buffer + kept - tail, tail);
-			kept = tail;
+		if (filled > tail) {	/* the next read may complete a text */
+			memmove(buffer, buffer + filled - tail, tail);
+			filled = tail;
 		}
 	}
 	return n == -1 ? -1 : 0;
 }
 
-/* The same for the program of a leader. */
+/* Recognises the program of a leader in the same way. */
 static int
 program_find(int proc, const struct process *leader,
     char program[PROGRAM_SIZE])
@@ -4329,7 +4598,7 @@ program_find(int proc, const struct process *leader,
 	    O_RDONLY | O_NONBLOCK | O_CLOEXEC), n;
 
 	program[0] = '\0';
-	if (fd == -1)	/* it has ended, or it is not for us to read */
+	if (fd == -1)	/* it has ended, or we may not read it */
 		return error_is_temporary(errno) ? -1 : 0;
 	n = program_read(fd, program);
 	fd_close(&fd);
@@ -4337,8 +4606,59 @@ program_find(int proc, const struct process *leader,
 }
 
 /*
- * True if the name of a program tells which init it is.  sysvinit is called
- * init, and so is whatever else is installed in its place.
+ * The inits, by the name of their program.  Where a program can also be
+ * something else, the first or second word of the command line decides; where
+ * releases differ, a signal that is caught and one that is not.  An init that
+ * is not here stops by TERM, or not at all.
+ */
+static const struct {
+	char		program[15];
+	char		word[14];	/* the first word; empty: any */
+	char		argument[4];	/* the next word; empty: any */
+	uint8_t		caught;		/* a signal it catches; 0: any */
+	uint8_t		uncaught;	/* one it does not catch; 0: any */
+	struct init	init;
+} inits[] = {
+	{ .program = "systemd",
+	    .init = { "systemd", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = NSPAWN, .word = "(sd-stubinit)",
+	    .init = { "systemd-nspawn's stub", STOP_BY_SIGNAL,
+	    SIGNAL_RTMIN + 4 } },
+	{ .program = "runit", .caught = SIGPWR,
+	    .init = { "runit", STOP_BY_SIGNAL, SIGPWR } },
+	{ .program = "runit", .caught = SIGCONT,
+	    .init = { "runit", STOP_BY_COMMAND, SIGTERM } },
+	{ .program = "runsvdir",
+	    .init = { "runsvdir", STOP_UNCLEAN, SIGTERM } },
+	{ .program = BUSYBOX, .word = "runsvdir",
+	    .init = { "busybox runsvdir", STOP_UNCLEAN, SIGTERM } },
+	{ .program = BUSYBOX, .word = "init",
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = BUSYBOX, .word = "linuxrc",
+	    .init = { "busybox init", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "init", .caught = SIGNAL_RTMIN + 4, .uncaught = SIGTERM,
+	    .init = { "sysvinit", STOP_BY_SIGNAL, SIGNAL_RTMIN + 4 } },
+	{ .program = "init", .caught = SIGPWR, .uncaught = SIGTERM,
+	    .init = { "sysvinit", STOP_BY_COMMAND, SIGTERM } },
+	{ .program = "openrc-init",
+	    .init = { "openrc-init", STOP_BY_SIGNAL, SIGTERM } },
+	{ .program = "s6-svscan", .argument = "-X3",
+	    .init = { "s6-linux-init", STOP_BY_SIGNAL, SIGUSR1 } },
+	{ .program = "s6-svscan",
+	    .init = { "s6-svscan", STOP_BY_SIGNAL, SIGTERM } },
+	{ .program = "finit",
+	    .init = { "finit", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "procd",
+	    .init = { "procd", STOP_BY_SIGNAL, SIGUSR2 } },
+	{ .program = "dinit",
+	    .init = { "dinit", STOP_BY_SIGNAL, SIGTERM } },
+};
+
+#define INITS	(sizeof(inits) / sizeof(inits[0]))
+
+/*
+ * True if the name of a program tells which init it is.  "init" does not: it is
+ * the name of sysvinit and of any other init that is installed instead.
  */
 static bool
 program_is_known(const char *name)
@@ -4386,20 +4706,22 @@ init_starting(int proc, const struct process *leader, bool *starting)
 	const char *program;
 
 	*starting = false;
-	/* Who has ended does not start; nor who has a path that is too long. */
+	/* An ended leader, or one with a very long path, is not starting. */
 	if (process_exe(proc, leader->pid, path, &program) == -1)
 		return error_is_gone(errno) || errno == ENAMETOOLONG ? 0 : -1;
 	if (strcmp(program, NSPAWN) != 0)
 		return 0;
-	/* Unlike its command line, nobody can hold that up. */
+	/* Nobody can make this block, unlike reading its command line. */
 	if (proc_read(proc, leader->pid, "comm", name, sizeof(name)) == -1)
 		return error_is_gone(errno) ? 0 : -1;
 	*starting = strcmp(name, "(sd-stubinit)\n") != 0;
 	return 0;
 }
 
+#define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* 32-bit machines: Linux 5.1 */
+
 /*
- * Finds out whether the main thread of a process waits in rt_sigtimedwait(2).
+ * Finds out whether the first thread of a process waits in rt_sigtimedwait(2).
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -4422,33 +4744,33 @@ signal_fate(int proc, const struct process *leader, int signal,
     enum signal_fate *fate)
 {
 	struct process_status s = { .depth = 0 };
-	bool unheeded = signal == SIGKILL || signal == SIGSTOP;
+	bool uncatchable = signal == SIGKILL || signal == SIGSTOP;
 	bool handled, blocked;
 	int awaited = 0;
 
-	if (!unheeded && process_status_read(proc, leader->pid, &s) == -1)
+	if (!uncatchable && process_status_read(proc, leader->pid, &s) == -1)
 		awaited = -1;
 	handled = signal_in(s.caught, signal);
 	blocked = signal_in(s.blocked, signal);
-	if (awaited == 0 && !unheeded && !handled && !blocked)
+	if (awaited == 0 && !uncatchable && !handled && !blocked)
 		awaited = signals_are_awaited(proc, leader->pid);
 	if (awaited == 0 && !process_alive(leader))
 		awaited = -1;
 	if (awaited == -1 && !error_is_gone(errno) && errno != EACCES &&
 	    errno != EPERM)
 		return -1;
-	*fate = awaited != 0 || unheeded ? FATE_UNKNOWN :
+	*fate = awaited != 0 || uncatchable ? FATE_UNKNOWN :
 	    handled ? FATE_HANDLED : blocked ? FATE_BLOCKED : FATE_DISCARDED;
 	return 0;
 }
 
 /*
- * Finds out whether one of a process's descriptors is a signalfd(2) that gives
- * signal.
- * Returns  as signal_awaited()
+ * Finds out whether a descriptor of a process is a signalfd(2) for signal.
+ *   dir      the process's fdinfo
+ * Returns  1 for yes, 0 for no; -1
  */
 static int
-descriptor_gives(int dir, const char *name, int signal)
+descriptor_awaits(int dir, const char *name, int signal)
 {
 	struct stream stream;
 	char word[32] = "";
@@ -4481,215 +4803,10 @@ signal_awaited(int proc, const struct process *process, int signal)
 		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&dir)) != NULL)
 		if (entry->name[0] != '.')
-			n = descriptor_gives(dir.fd, entry->name, signal);
+			n = descriptor_awaits(dir.fd, entry->name, signal);
 	if (n == 0 && errno != 0)
 		n = -1;
 	directory_close(&dir);
-	return n;
-}
-
-/* Reads a whole number as systemd does: decimal, hexadecimal or octal. */
-static int
-signal_digits(const char *text)
-{
-	int base = 10, n = 0;
-
-	text += *text == '+';
-	if (text[0] == '0' && text[1] != '\0') {
-		base = text[1] == 'x' || text[1] == 'X' ? 16 : 8;
-		text += base == 16 ? 2 : 1;
-	}
-	if (*text == '\0')
-		return -1;
-	for (; *text != '\0'; text++) {
-		int digit = is_digit(*text) ? *text - '0' :
-		    *text >= 'a' && *text <= 'f' ? *text - 'a' + 10 :
-		    *text >= 'A' && *text <= 'F' ? *text - 'A' + 10 : base;
-
-		if (digit >= base || n > SIGNAL_RTMAX)
-			return -1;
-		n = n * base + digit;
-	}
-	return n >= 1 && n <= SIGNAL_RTMAX ? n : -1;
-}
-
-/* Reads a signal as systemd does, which knows no names in small letters. */
-static int
-nspawn_signal(const char *text)
-{
-	int n = signal_digits(text);
-
-	for (const char *c = text; n == -1 && *c != '\0'; c++)
-		if (*c >= 'a' && *c <= 'z')
-			return -1;
-	return n != -1 ? n : signal_number(text);
-}
-
-#define SETTINGS_LINE	1024	/* bytes */
-#define SETTINGS_MAX	65536	/* lines that are read */
-
-/* Takes blanks from both ends of a line. */
-static char *
-line_strip(char *line)
-{
-	size_t length;
-
-	line += strspn(line, BLANKS);
-	for (length = strlen(line); length > 0 &&
-	    strchr(BLANKS, line[length - 1]) != NULL; length--)
-		line[length - 1] = '\0';
-	return line;
-}
-
-/*
- * Takes the next line of a settings file, with those that go on behind a
- * backslash; comments among them do not count.  False at the end.
- */
-static bool
-settings_line(struct stream *stream, char line[SETTINGS_LINE])
-{
-	size_t used = 0, length, slashes;
-	bool more = true, on = true, cut = false;
-	char *part, text[SETTINGS_LINE];
-
-	line[0] = '\0';
-	while (more && on) {
-		more = stream_word(stream, "\n\r", text, sizeof(text)) != -1;
-		part = text + strspn(text, BLANKS);
-		if (*part == '#' || *part == ';')
-			continue;
-		cut = cut || stream->cut;
-		length = strlen(part);
-		for (slashes = 0; slashes < length &&
-		    part[length - 1 - slashes] == '\\'; slashes++)
-			;
-		on = slashes % 2 != 0;
-		if (on)
-			part[length - 1] = ' ';
-		used += text_format(line + used, SETTINGS_LINE - used, "%s",
-		    part);
-	}
-	if (cut || used == SETTINGS_LINE - 1)
-		line[0] = '\0';	/* no signal's name is so long */
-	return more;
-}
-
-/* Takes a line of the section Exec: true if it is of a signal. */
-static bool
-settings_signal(char *line, int *signal)
-{
-	char *value = strchr(line, '=');
-
-	if (value == NULL)
-		return false;
-	*value = '\0';
-	*signal = nspawn_signal(line_strip(value + 1));
-	return *signal != -1 && strcmp(line_strip(line), "KillSignal") == 0;
-}
-
-int
-nspawn_settings_parse(struct stream *stream, int *signal)
-{
-	static const char mark[] = "\xef\xbb\xbf";	/* of UTF-8 */
-	char text[SETTINGS_LINE], *line;
-	bool exec = false, more = true;
-	int n;
-
-	*signal = 0;
-	for (size_t lines = 0; more && lines < SETTINGS_MAX; lines++) {
-		more = settings_line(stream, text);
-		line = text;
-		if (lines == 0 && strncmp(line, mark, sizeof(mark) - 1) == 0)
-			line += sizeof(mark) - 1;
-		line = line_strip(line);
-		if (*line == '[')
-			exec = strcmp(line, "[Exec]") == 0;
-		else if (exec && settings_signal(line, &n))
-			*signal = n;
-	}
-	errno = stream->error;
-	return stream->error == 0 ? 0 : -1;
-}
-
-/* Finds the name of a machine's settings file, as systemd-nspawn makes it. */
-static void
-settings_name(const struct nspawn_args *args,
-    char name[MACHINE_NAME_MAX + 2])
-{
-	size_t used = 0;
-
-	if (args->machine[0] != '\0') {
-		text_copy(args->machine, name, MACHINE_NAME_MAX + 2);
-		return;
-	}
-	for (const char *c = path_base(args->path); *c != '\0' &&
-	    used < MACHINE_NAME_MAX && (!args->image ||
-	    strcmp(c, ".raw") != 0); c++)
-		if (is_alnum(*c) || *c == '-' || *c == '.')
-			name[used++] = *c;
-	name[used] = '\0';
-}
-
-/*
- * Opens the settings file of a machine: of the places where it may be, the
- * first that has one counts.
- * errors   ENOENT  when none has
- * source   systemd.nspawn(5)
- */
-static int
-settings_open(int proc, pid_t pid, const struct nspawn_args *args)
-{
-	static const char folders[][24] = {
-		"/etc/systemd/nspawn", "/run/systemd/nspawn", "",
-		/* Where a machine is looked for that has a name alone. */
-		"/etc/machines", "/run/machines", "/var/lib/machines",
-		"/usr/local/lib/machines", "/usr/lib/machines",
-	};
-	const size_t most = sizeof(folders) / sizeof(folders[0]);
-	char name[MACHINE_NAME_MAX + 2];
-	char path[PATH_MAX + MACHINE_NAME_MAX + 16];
-	const char *beside = args->path;
-	int root = openat(proc, proc_path(path, pid, "root"),
-	    O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -1;
-
-	if (root == -1)
-		return -1;
-	settings_name(args, name);
-	errno = ENOENT;
-	for (size_t i = 0; i < (*beside == '\0' ? most : 3) && fd == -1 &&
-	    errno == ENOENT; i++) {
-		const char *folder = *folders[i] == '\0' ? beside : folders[i];
-
-		if (*folder == '\0')
-			continue;
-		int length = (int)(folder == beside ? path_base(beside) -
-		    beside : (ptrdiff_t)strlen(folder));
-
-		text_format(path, sizeof(path), "%.*s/%s.nspawn", length,
-		    folder, name);
-		fd = file_open_in_root(root, path);
-	}
-	fd_close(&root);
-	return fd;
-}
-
-/* Reads the signal of a machine's settings file; 0 where it has none. */
-static int
-settings_read(int proc, pid_t pid, const struct nspawn_args *args,
-    int *signal)
-{
-	struct stream stream;
-	int fd, n;
-
-	*signal = 0;
-	if (args->settings == SETTINGS_NONE || args->oci_bundle)
-		return 0;
-	fd = settings_open(proc, pid, args);
-	if (fd == -1)	/* what cannot be read was none when it started */
-		return error_is_temporary(errno) ? -1 : 0;
-	stream_of_fd(fd, &stream);
-	n = nspawn_settings_parse(&stream, signal);
-	stream_close(&stream);
 	return n;
 }
 
@@ -4700,7 +4817,7 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	const struct process *supervisor = &machine->supervisor;
 	struct nspawn_args args;
 	int configured = 0, file;
-	bool own;	/* unit is of a scope that it made */
+	bool own;	/* unit is of a scope that systemd-nspawn made */
 
 	if (supervisor->fd == -1 ||
 	    nspawn_args_read(proc, supervisor->pid, &args) == -1 ||
@@ -4715,7 +4832,7 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	own = unit != 0 && !args.keep_unit;
 	if (configured != 0 && args.settings != SETTINGS_OVERRIDE)
 		;
-	/* These two it has also where it was told nothing. */
+	/* A scope also has one of these two if no signal was configured. */
 	else if (own && unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
 		configured = unit;
 	else {
@@ -4731,70 +4848,9 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 	return 0;
 }
 
-/* ---- namespaces ---------------------------------------------------- */
-
-int
-namespace_number(const char *name, size_t length)
-{
-	for (int i = 0; i < NAMESPACES; i++)
-		if (part_is(name, length, namespace_kinds[i].name) ||
-		    part_is(name, length, namespace_kinds[i].file))
-			return i;
-	return -1;
-}
-
-/* Opens those of wanted, but for those of compared that are the caller's. */
-static int
-namespaces_open_some(int proc, const struct process *process, unsigned wanted,
-    unsigned compared, int fds[NAMESPACES])
-{
-	int opened[NAMESPACES], error = 0;
-
-	for (int i = 0; i < NAMESPACES; i++) {
-		char file[16] = "ns/";
-
-		opened[i] = -1;
-		text_copy(namespace_kinds[i].file, file + 3, sizeof(file) - 3);
-		if (error == 0 && (wanted & 1u << i) != 0 && namespace_open(
-		    proc, process->pid, file, (compared & 1u << i) != 0,
-		    &opened[i]) == -1)
-			error = errno;
-	}
-	/* A process that has ended has lost its namespaces, too. */
-	if (!process_alive(process) && (error == 0 || errno == ESRCH))
-		error = errno;
-	for (int i = 0; i < NAMESPACES; i++) {
-		if (error != 0)
-			fd_close(&opened[i]);
-		else
-			fds[i] = opened[i];
-	}
-	errno = error;
-	return error == 0 ? 0 : -1;
-}
-
-int
-namespaces_open(int proc, const struct process *process, unsigned wanted,
-    int fds[NAMESPACES])
-{
-	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
-}
-
-int
-namespaces_join(const int fds[NAMESPACES], int *failed)
-{
-	for (int i = 0; i < NAMESPACES; i++)
-		if (fds[i] != -1 &&
-		    setns(fds[i], namespace_kinds[i].flag) == -1) {
-			*failed = i;
-			return -1;
-		}
-	return 0;
-}
-
 /* ---- confinement --------------------------------------------------- */
 
-/* Reads how willingly the kernel kills a process where memory is short. */
+/* Reads oom_score_adj, see proc_pid_oom_score_adj(5). */
 static int
 oom_score_read(int proc, pid_t pid, int *score)
 {
@@ -4810,7 +4866,7 @@ oom_score_read(int proc, pid_t pid, int *score)
 	return 0;
 }
 
-/* Reads the limits of a process; where we may not see one, it stays ours. */
+/* Reads the limits of a process; ours instead of one that we may not see. */
 static int
 limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 {
@@ -4822,7 +4878,10 @@ limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 	return 0;
 }
 
-/* Reads in what way the processors are shared with a process. */
+#define LINUX_IOPRIO_WHO_PROCESS	1
+#define LINUX_IOPRIO_CLASS_SHIFT	13
+
+/* Reads the scheduling, priorities and processors of a process. */
 static int
 scheduling_read(pid_t pid, struct confinement *confinement)
 {
@@ -4840,14 +4899,14 @@ scheduling_read(pid_t pid, struct confinement *confinement)
 	if (size == -1 || priority == -1)
 		return -1;
 	confinement->processors_size = (size_t)size;
-	/* Without a class a level means nothing, and may not be set. */
+	/* Without a class the level means nothing, and setting it fails. */
 	confinement->io_priority = priority >> LINUX_IOPRIO_CLASS_SHIFT == 0 ?
 	    0 : (int)priority;
-	confinement->nice = 20 - (int)nice;	/* the call's own form */
+	confinement->nice = 20 - (int)nice;	/* the call returns 20 - nice */
 	return 0;
 }
 
-/* Reads which other system's ways the kernel keeps to for a process. */
+/* Reads the personality of a process, see personality(2). */
 static int
 personality_read(int proc, pid_t pid, unsigned *personality)
 {
@@ -4865,9 +4924,9 @@ personality_read(int proc, pid_t pid, unsigned *personality)
 }
 
 /*
- * Reads the label of a process; empty where there is no security module.
+ * Reads the label of a process; empty if there is no security module.
  *   pid      0 is the caller
- *   module   the folder of one module, or "" for that of the first
+ *   module   the folder of a module, or "" for the first module
  */
 static int
 label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
@@ -4877,7 +4936,7 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 	text_format(file, sizeof(file), "attr/%scurrent", module);
 	if (proc_read(proc, pid, file, label, LABEL_SIZE) == -1) {
 		label[0] = '\0';
-		/* EINVAL: no module cares. */
+		/* EINVAL: there is no module with labels. */
 		return errno == ENOENT || errno == EINVAL ? 0 : -1;
 	}
 	label[strcspn(label, "\n")] = '\0';
@@ -4885,8 +4944,9 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
 }
 
 /*
- * Writes the label that a process showed in the form that the next exec takes:
- * AppArmor shows "NAME (MODE)" or "unconfined", and takes "exec NAME".
+ * Writes a label as it must be written to set it for the next exec.  AppArmor
+ * shows "NAME (MODE)" or "unconfined" and takes "exec NAME"; other modules take
+ * what they show.
  */
 static int
 label_for_exec(const char *shown, char label[LABEL_SIZE])
@@ -4917,7 +4977,7 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
 		if (label_text(proc, pid, modules[i], theirs) == -1)
 			return -1;
-		/* Most kernels have none, or only the first. */
+		/* Most hosts have no module, or only one. */
 		if (theirs[0] == '\0')
 			break;
 		if (label_text(proc, 0, modules[i], own) == -1)
@@ -4929,7 +4989,7 @@ label_read(int proc, pid_t pid, char label[LABEL_SIZE])
 	return 0;
 }
 
-/* Reads what confines a process besides what its status says. */
+/* Reads what confines a process and is not in struct process_status. */
 static int
 confinement_read(int proc, pid_t pid, struct confinement *confinement)
 {
@@ -4942,13 +5002,18 @@ confinement_read(int proc, pid_t pid, struct confinement *confinement)
 	    scheduling_read(pid, c) == -1 ? -1 : 0;
 }
 
+#define LINUX_PTRACE_SEIZE	0x4206
+#define LINUX_PTRACE_INTERRUPT	0x4207
+#define LINUX_PTRACE_DETACH	17
+#define LINUX_PTRACE_GET_FILTER	0x420c
+
 static long
 sys_ptrace(long request, pid_t pid, uintptr_t address, void *data)
 {
 	return syscall(SYS_ptrace, request, pid, address, data);
 }
 
-/* Copies the filters of a process that stands still. */
+/* Copies the filters of a process that is stopped. */
 static int
 filters_copy(pid_t pid, struct filters *filters)
 {
@@ -4957,7 +5022,7 @@ filters_copy(pid_t pid, struct filters *filters)
 
 	for (filters->count = 0; filters->count < FILTER_MAX / 5 &&
 	    used <= FILTER_MAX; filters->count++) {
-		/* The longest that there can be would fit. */
+		/* There is room for a filter of FILTER_LENGTH_MAX. */
 		n = sys_ptrace(LINUX_PTRACE_GET_FILTER, pid, filters->count,
 		    filters->steps + used);
 		if (n == -1)
@@ -4969,14 +5034,13 @@ filters_copy(pid_t pid, struct filters *filters)
 	return -1;
 }
 
-/* Copies the filters of a process that has been seized. */
 static int
 filters_copy_seized(const struct process *process, struct filters *filters)
 {
 	int status = 0, error, signal = 0, n = -1;
 	pid_t pid = process->pid, stopped = -1;
 
-	/* Held now: if it lives, the number is the process's own. */
+	/* A traced process keeps its number: the pidfd tells whose it is. */
 	if (process_alive(process) &&
 	    sys_ptrace(LINUX_PTRACE_INTERRUPT, pid, 0, NULL) != -1)
 		do
@@ -4984,7 +5048,7 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 		while (stopped == -1 && errno == EINTR);
 	if (stopped == pid && WIFSTOPPED(status)) {
 		n = filters_copy(pid, filters);
-		/* It may have stopped for a signal, which is to go on. */
+		/* It may have stopped for a signal: that is delivered. */
 		if (status >> 16 == 0)
 			signal = WSTOPSIG(status);
 	} else if (stopped == pid)
@@ -4995,11 +5059,13 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 	return n;
 }
 
+#define SEIZE_PAUSE_MAX	10	/* ms, between two tries to trace */
+
 int
 filters_read(const struct process *process, int64_t deadline,
     struct filters *filters)
 {
-	/* Only one process at a time traces another. */
+	/* EPERM: a process can have only one tracer at a time. */
 	for (int ms = 1; sys_ptrace(LINUX_PTRACE_SEIZE, process->pid, 0,
 	    NULL) == -1; ms += ms < SEIZE_PAUSE_MAX) {
 		if (errno != EPERM || deadline_left(deadline) == 0)
@@ -5014,30 +5080,48 @@ filters_read(const struct process *process, int64_t deadline,
 /* ---- entry --------------------------------------------------------- */
 
 /*
- * The way in.  What keeps it right:
+ * Entering a machine.  The caller sends an order to its monitor.  For each
+ * order the monitor forks an intermediate, which enters the machine step by
+ * step and then forks the command as a child of the monitor.  The monitor sends
+ * reports to the caller.
  *
- * - Who enters is a fresh image of the program, executed from a sealed copy in
- *   memory with one word and an empty environment: its memory holds nothing of
- *   the caller's, and its file cannot be written to.
- * - A machine's filters are the machine's code: they may answer any system
- *   call with 0 or an error without making it.  So whatever protects the host
- *   is done before they are installed, and no answer is believed afterwards.
- * - Whoever waits for a process that touches the machine's files does so until
- *   a deadline.  Then the process is killed; if even that does not end it, it
- *   is left behind, with a report.
+ * What keeps it right:
+ *
+ * - The monitor is a fresh image of the program, executed from a sealed copy in
+ *   memory with one word and an empty environment.  So the memory of a process
+ *   that enters holds nothing of the caller's, and nobody can write to its
+ *   file.
+ * - A machine's system call filters are the machine's code: they can answer any
+ *   call with 0 or an error without making it.  So everything that protects the
+ *   host is done before they are applied, and no result is trusted afterwards.
+ * - Whoever waits for a process that uses the machine's files has a deadline.
+ *   Then the process is killed; if even that does not end it, it is left behind
+ *   with a report.
  */
 
-/* What the monitor shares with an intermediate, but not with the command. */
+#define CGROUP_TRIES	8	/* while PID 1 moves between cgroups */
+
+/*
+ * The steps of a report that stand for joining a namespace: this number plus
+ * the namespace's place in namespace_kinds.
+ */
+#define NAMESPACE_STEP		1000
+
+/* Arrays in a table: pointers would have to be relocated at each start. */
+#define STEP_WORDS_SIZE		40
+
+/* Memory of the monitor and an intermediate; the command does not have it. */
 struct page {
-	volatile int	step;		/* the one under way */
-	volatile int	error;		/* errno of that, if it has failed */
-	volatile pid_t	tracer;
+	volatile int	step;		/* the current one */
+	volatile int	error;		/* errno of that step if it failed */
+	volatile pid_t	tracer;		/* of the leader; 0: none */
 	volatile pid_t	command;	/* its number; the kernel writes it */
 };
 
 /*
- * An order, as it stands in memory: this, then the leader's groups, then the
- * words of the command, each with its NUL.  Its descriptors come beside it.
+ * An order.  It is sent as a file in memory that contains this, then the
+ * leader's groups, then all words of the command, each with its NUL.  The
+ * descriptors are sent beside the file.
  */
 struct order {
 	int		 id;
@@ -5047,42 +5131,42 @@ struct order {
 	struct winsize	 size;
 	bool		 has_modes, has_size;
 	size_t		 argv_count, defaults_count, variables_count;
-	char		**environment;	/* room for it */
+	char		**environment;	/* room for the command's */
 };
 
-#define ORDER_WORDS	4	/* before those that are counted */
+#define ORDER_WORDS	4	/* single words, before the lists */
 
 #define ACCOUNT_VARIABLES	5	/* HOME and others */
 
-/* What an intermediate works with. */
+/* The state of an intermediate. */
 struct intermediate {
 	struct order	*order;
 	struct page	*page;
 	int		 channel;
 	int64_t		 deadline;
-	int		 oom_score;	/* its own file */
+	int		 oom_score;	/* its own oom_score_adj, to write to */
 	int		 tty;		/* 0, 1 or 2; -1: none */
 	struct account	 account;
-	uint64_t	 capabilities;	/* until the filters are there */
+	uint64_t	 capabilities;	/* kept until the filters are applied */
 	size_t		 group_count;	/* of the account */
 	gid_t		 groups[GROUPS_MAX];
-	/* The environment: those of the order, and those of the account. */
+	/* The command's environment; variables describe the account. */
 	char		**environment;
 	char		 variables[ACCOUNT_VARIABLES][ACCOUNT_TEXT_MAX + 16];
 };
 
 /* ---- entry: reading ------------------------------------------------ */
 
-/* Opens the folder or file that it takes to join a cgroup of the leader's. */
+/* Opens the folder (v2) or file (v1) by which a leader's cgroup is joined. */
 static int
 entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
     struct entry *entry)
 {
-	/* A hierarchy that has but a name confines nobody. */
+	/* A hierarchy without a controller has a name and confines nobody. */
 	bool named = strncmp(line->hierarchy, "name=", 5) == 0;
 	int fd, procs;
 
-	/* On a host of v2 it is one that nobody uses. */
+	/* On a host of cgroup v2 nobody uses it. */
 	if (named && fd_is_on(host->cgroup, LINUX_CGROUP2_MAGIC))
 		return 0;
 	fd = cgroup_open(host, line);
@@ -5111,8 +5195,8 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
 }
 
 /*
- * Opens those of all hierarchies in which the leader's cgroup is not ours.
- * Both files list the hierarchies in the same order.
+ * Opens the leader's cgroups that differ from ours, in all hierarchies.  Both
+ * files list the hierarchies in the same order.
  */
 static int
 entry_open_cgroups(const struct host *host, struct stream *theirs,
@@ -5136,9 +5220,9 @@ entry_open_cgroups(const struct host *host, struct stream *theirs,
 }
 
 /*
- * Fails with ESTALE if the leader has left the user namespace of entry.  It
- * never comes back into one, nor gets back what it has given up there; so where
- * nothing differs, all that was read meanwhile was of one moment.
+ * Fails with ESTALE if the leader has left the user namespace of entry.  A
+ * process can never return to a user namespace, nor get back what it has given
+ * up.  So if nothing has changed, all facts read so far belong together.
  */
 static int
 entry_verify_namespace(int proc, const struct entry *entry)
@@ -5154,8 +5238,8 @@ entry_verify_namespace(int proc, const struct entry *entry)
 }
 
 /*
- * Fails with EAGAIN while the leader is what systemd-nspawn makes the init of:
- * it has yet to give up what the machine is not to have.
+ * Fails with EAGAIN while the leader still runs systemd-nspawn's own program:
+ * it has not yet given up the rights that the machine must not have.
  */
 static int
 entry_read_start(const struct host *host, const struct command *command,
@@ -5171,10 +5255,13 @@ entry_read_start(const struct host *host, const struct command *command,
 	return starting ? -1 : 0;
 }
 
+/* The number of the initial user namespace, since Linux 3.8. */
+#define USER_NAMESPACE_INITIAL	UINT64_C(0xeffffffd)
+
 /*
  * Opens the namespaces to be joined.  Root of the initial user namespace can
- * join those that it is in already, but for that of users itself; who is root
- * of another may not.
+ * join again a namespace that it is in already, except its user namespace.
+ * Root of another user namespace cannot, so there all are compared.
  */
 static int
 entry_read_namespaces(const struct host *host, const struct command *command,
@@ -5191,7 +5278,6 @@ entry_read_namespaces(const struct host *host, const struct command *command,
 	    1u << NAMESPACE_USER : NAMESPACES_ALL, entry->namespaces);
 }
 
-/* Opens a file of the leader's below proc. */
 static int
 entry_open_file(const struct host *host, const struct entry *entry,
     const char *file, int flags)
@@ -5213,7 +5299,7 @@ entry_read_root(const struct host *host, const struct command *command,
 	return entry->root == -1 ? -1 : 0;
 }
 
-/* Opens the text that tells what the leader's user ids are outside. */
+/* Opens the map of the leader's user namespace, see id_to_host(). */
 static int
 entry_read_ids(const struct host *host, const struct command *command,
     struct entry *entry)
@@ -5245,7 +5331,6 @@ entry_read_groups(const struct host *host, const struct command *command,
 	    &entry->groups, &entry->group_count);
 }
 
-/* Lets go of all that it takes to join the leader's cgroups. */
 static void
 entry_close_cgroups(struct entry *entry)
 {
@@ -5262,7 +5347,7 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 	int n = -1;
 
 	(void)command;
-	/* It may leave one, which is then removed, while we look. */
+	/* ENOENT: it has left a cgroup, which was then removed. */
 	for (int i = 0; i < CGROUP_TRIES && (i == 0 || errno == ENOENT); i++) {
 		if (proc_stream(host->proc, entry->leader.pid, "cgroup",
 		    &theirs) == -1)
@@ -5280,10 +5365,10 @@ entry_read_cgroups(const struct host *host, const struct command *command,
 	return n;
 }
 
-/* What is read of a leader, in this order; the words stand behind "cannot". */
+/* What is read of a leader, in this order; a message says "cannot" + words. */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
-	bool	 confining;		/* not for a privileged command */
+	bool	 confining;	/* not done for a privileged command */
 	int	(*read)(const struct host *host, const struct command *command,
 		    struct entry *entry);
 } readings[] = {
@@ -5330,7 +5415,7 @@ entry_read(const struct host *host, const struct machine *machine,
 		if (e.confined || !readings[i].confining)
 			n = readings[i].read(host, command, &e);
 	}
-	/* What was read is the leader's if it lives still. */
+	/* If the leader is still alive, what was read is its own. */
 	error = errno;
 	alive = process_alive(&machine->leader);
 	if (n == 0 && alive) {
@@ -5357,13 +5442,17 @@ entry_close(struct entry *entry)
 	entry->groups = NULL;
 	errno = error;
 }
+
 /* ---- entry: the sealed copy ---------------------------------------- */
 
-/* F_SEAL_WRITE can fail where a page happens to be in other use, too. */
+#define LINUX_F_SEAL_FUTURE_WRITE	0x0010
+#define LINUX_MFD_EXEC			0x0010
+
+/* Not F_SEAL_WRITE: that fails if the kernel still uses one of the pages. */
 #define SELF_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
 			LINUX_F_SEAL_FUTURE_WRITE)
 
-/* True if the program of this process is such a copy. */
+/* True if this process runs a sealed copy. */
 static bool
 self_is_sealed(void)
 {
@@ -5380,7 +5469,7 @@ sys_memfd_create(const char *name, unsigned flags)
 	return (int)syscall(SYS_memfd_create, name, flags);
 }
 
-/* Copies a file into memory that nobody can write to. */
+/* Copies a file to a memfd and seals it: then nobody can write to it. */
 static int
 sealed_copy(int file)
 {
@@ -5418,7 +5507,6 @@ union packet_control {
 	char		space[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
 };
 
-/* Sends a packet with descriptors. */
 static int
 packet_send(int channel, const void *data, size_t size, const int *fds,
     size_t count)
@@ -5443,8 +5531,9 @@ packet_send(int channel, const void *data, size_t size, const int *fds,
 }
 
 /*
- * Takes a packet of just that size, and the descriptors that come with it.
+ * Takes a packet of exactly this size, and the descriptors that come with it.
  * errors   ECONNRESET  when the other side has ended
+ *          EMFILE      when there were too few free descriptors
  */
 static int
 packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
@@ -5460,7 +5549,7 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 	*count = 0;
 	do {
 		n = recvmsg(channel, &packet, MSG_CMSG_CLOEXEC);
-		/* Who has ended has not read all; what it has sent is there. */
+		/* The other side has not read all: what it sent is there. */
 		reset = n == -1 && errno == ECONNRESET && !reset;
 	} while (reset || (n == -1 && errno == EINTR));
 	if (n == -1)
@@ -5475,19 +5564,22 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 	for (size_t i = 0; i < *count; i++)
 		fd_close(&fds[i]);
 	*count = 0;
-	/* Without a place for a descriptor the kernel leaves it out. */
+	/* The kernel drops descriptors for which there is no free number. */
 	errno = n == 0 ? ECONNRESET : EMFILE;
 	return -1;
 }
 
-/* What a monitor is told: an order, which comes in memory, or a signal. */
+/* What is sent to a monitor: an order, in a file in memory, or a signal. */
 struct instruction {
 	int	id;
 	int	signal;		/* 0: an order */
 	size_t	pointers;	/* of an order, see order_pointers() */
 };
 
-/* Lists the places of all descriptors of an order.  Says how many. */
+/*
+ * Lists where an order keeps its descriptors.
+ * Returns  how many there are
+ */
 static size_t
 order_fds(struct order *order, int *slots[PACKET_FDS_MAX])
 {
@@ -5525,7 +5617,7 @@ struct memory {
 	char	buffer[4096];
 };
 
-/* Writes what has been gathered. */
+/* Writes the buffer to the file. */
 static void
 memory_flush(struct memory *memory)
 {
@@ -5561,7 +5653,7 @@ memory_write(struct memory *memory, const void *data, size_t size)
 	}
 }
 
-/* Writes words, each with its NUL; a missing one is empty. */
+/* Writes words, each with its NUL; NULL becomes an empty word. */
 static void
 memory_write_words(struct memory *memory, const char *const *words,
     size_t count)
@@ -5573,7 +5665,7 @@ memory_write_words(struct memory *memory, const char *const *words,
 	}
 }
 
-/* Makes an order for memory, in which no address of ours stands. */
+/* Makes an order to be sent: without addresses of our memory. */
 static void
 order_make(int id, const struct entry *entry, const struct command *command,
     struct order *order)
@@ -5600,7 +5692,11 @@ order_make(int id, const struct entry *entry, const struct command *command,
 	c->size = NULL;
 }
 
-/* Lists the descriptors of an order, which become places in that list. */
+/*
+ * Lists the descriptors of an order from fds[1] on; in the order itself each is
+ * replaced by its place in that list.
+ * Returns  the length of the list, with fds[0]
+ */
 static size_t
 order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 {
@@ -5615,7 +5711,6 @@ order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 	return count;
 }
 
-/* Writes an order to a file in memory. */
 static int
 order_write(int fd, const struct order *order, const struct entry *entry,
     const struct command *command)
@@ -5639,7 +5734,10 @@ order_write(int fd, const struct order *order, const struct entry *entry,
 	return memory.error == 0 ? 0 : -1;
 }
 
-/* Counts the pointers to words that an order needs, and ends of lists. */
+/*
+ * Counts the pointers that an order needs for its words and for the command's
+ * environment, with the NULL at the end of each list.
+ */
 static size_t
 order_pointers(const struct order *order)
 {
@@ -5649,7 +5747,6 @@ order_pointers(const struct order *order)
 	    variables + 1 + ACCOUNT_VARIABLES + 1;
 }
 
-/* Sends an order through a monitor's channel. */
 static int
 order_send(int channel, int id, const struct entry *entry,
     const struct command *command)
@@ -5659,7 +5756,7 @@ order_send(int channel, int id, const struct entry *entry,
 	struct order order;
 	size_t count;
 
-	/* In memory an empty one would be none. */
+	/* In the file an empty word stands for NULL. */
 	if ((command->user != NULL && *command->user == '\0') ||
 	    (command->group != NULL && *command->group == '\0')) {
 		errno = EINVAL;
@@ -5710,7 +5807,10 @@ report_send(int channel, const struct entry_report *report, int fd)
 	    fd == -1 ? 0 : 1);
 }
 
-/* Steps over the words in memory.  The last of them is followed by NULL. */
+/*
+ * Lists count words of text, with NULL at the end, at *place.  Moves both
+ * *place and *text on.
+ */
 static char *const *
 words_read(char ***place, size_t count, char **text)
 {
@@ -5725,7 +5825,7 @@ words_read(char ***place, size_t count, char **text)
 	return words;
 }
 
-/* A word that may be missing. */
+/* Reads one word and moves *text on; an empty word is NULL. */
 static const char *
 word_read(char **text)
 {
@@ -5735,16 +5835,19 @@ word_read(char **text)
 	return *word == '\0' ? NULL : word;
 }
 
-/* An order that has been received, and what belongs to it. */
+/* A received order, with its memory and its descriptors. */
 struct received {
 	char		*memory;	/* MAP_FAILED: not yet read */
-	size_t		 size;
-	struct order	*order;		/* in there */
+	size_t		 size;		/* of memory */
+	struct order	*order;		/* points into memory */
 	int		 fds[PACKET_FDS_MAX];
 	size_t		 fd_count;
 };
 
-/* Makes the order in memory whole again; for the words there is room. */
+/*
+ * Puts descriptors and pointers back into the received order.
+ *   words    room for the pointers
+ */
 static void
 received_complete(struct received *received, char **words)
 {
@@ -5772,8 +5875,8 @@ received_complete(struct received *received, char **words)
 }
 
 /*
- * Reads the order that has come in memory, into memory of our own: a machine
- * sees the files that a command has mapped.
+ * Reads the order from its file into private memory.  It is not mapped, because
+ * a machine sees the files that a command has mapped.
  */
 static int
 received_read(struct received *received, size_t pointers)
@@ -5785,7 +5888,7 @@ received_read(struct received *received, size_t pointers)
 	if (fstat(received->fds[0], &st) == -1 ||
 	    st.st_size < (off_t)sizeof(struct order))
 		return -1;
-	/* The pointers, which are to be aligned, come first. */
+	/* The pointers come first; an even number keeps the order aligned. */
 	length = (pointers + 1) / 2 * 2 * sizeof(char *);
 	received->size = length + (size_t)st.st_size;
 	received->memory = mmap(NULL, received->size, PROT_READ | PROT_WRITE,
@@ -5807,7 +5910,7 @@ received_read(struct received *received, size_t pointers)
 	return 0;
 }
 
-/* Forgets an order: what concerns one machine never gets into another. */
+/* Forgets an order, so that nothing of one machine gets into another. */
 static void
 received_close(struct received *received)
 {
@@ -5821,11 +5924,12 @@ received_close(struct received *received)
 /* ---- entry: the command -------------------------------------------- */
 
 /*
- * From here on only what harms the machine alone may depend on an answer of
- * the kernel's; and nothing may be tried until it succeeds.
+ * The machine's filters are applied now, and can fake the result of any system
+ * call.  So a wrong result may harm only the machine, and nothing may be
+ * repeated until it succeeds.
  */
 
-/* Takes signals as a login would; the monitor has ignored none. */
+/* Unblocks all signals; the monitor has given them their default action. */
 static void
 signals_unblock(void)
 {
@@ -5834,7 +5938,7 @@ signals_unblock(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
-/* Says why there is no command, and ends; stdio(3) might try for ever. */
+/* Prints why there is no command, and ends.  stdio(3) might retry for ever. */
 static _Noreturn void
 command_fail(const struct intermediate *i, const char *what, const char *name,
     int status)
@@ -5850,7 +5954,7 @@ command_fail(const struct intermediate *i, const char *what, const char *name,
 	sys_exit(status);
 }
 
-/* Executes the command, or says why that cannot be done. */
+/* Executes the command, or prints why that failed. */
 static _Noreturn void
 command_exec(const struct intermediate *i)
 {
@@ -5866,7 +5970,7 @@ command_exec(const struct intermediate *i)
 		text_format(login, sizeof(login), "-%s", path_base(shell));
 		execv(shell, words);
 	}
-	if (errno == 0)		/* it was not even tried */
+	if (errno == 0)		/* a filter has faked the call */
 		errno = EPERM;
 	command_fail(i, "execute ", name,
 	    errno == ENOENT || errno == ENOTDIR ?
@@ -5874,8 +5978,8 @@ command_exec(const struct intermediate *i)
 }
 
 /*
- * The command's life until its exec.  It is the machine's from its first
- * moment, and from that at which it takes signals one can end it.
+ * The command until its exec.  It belongs to the machine from the start, and
+ * signals can end it from signals_unblock() on.
  */
 static _Noreturn void
 command_main(const struct intermediate *i)
@@ -5885,7 +5989,7 @@ command_main(const struct intermediate *i)
 	setsid();
 	if (i->tty != -1 && ioctl(i->tty, TIOCSCTTY, 0) == -1)
 		command_fail(i, "use the terminal", "", ENTRY_STATUS_FAILED);
-	/* Whoever kills even the monitor does not want the command to go on. */
+	/* If even the monitor is killed, the command must not go on. */
 	if (!command->detached)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signals_unblock();
@@ -5902,8 +6006,8 @@ command_main(const struct intermediate *i)
 /* ---- entry: the intermediate --------------------------------------- */
 
 /*
- * Raw, since a libc's own would look after threads, of which there are none.
- * On some machines the older ones have numbers of 16 bits.
+ * System calls, because those of a libc do work for threads, and we have none.
+ * Some architectures have older calls, too, with ids of 16 bits.
  */
 #ifdef SYS_setresuid32
 #define LINUX_SETRESUID	SYS_setresuid32
@@ -5934,8 +6038,9 @@ sys_setgroups(size_t count, const gid_t *groups)
 }
 
 /*
- * In a session of its own before anything is the machine's: the command might
- * not get one, and then its signals must reach nobody else.
+ * Makes a session before anything belongs to the machine.  Its filters may keep
+ * the command from making one, and then a signal to the process group must
+ * reach nobody else.
  */
 static int
 session_leave(struct intermediate *i)
@@ -5945,7 +6050,7 @@ session_leave(struct intermediate *i)
 	    -1 : 0;
 }
 
-/* Joins the groups of cgroup v1; in v2 it has been made in the right one. */
+/* Joins the cgroups of v1; that of v2 it is in since its fork. */
 static int
 cgroups_join(struct intermediate *i)
 {
@@ -5966,7 +6071,9 @@ oom_score_write(int fd, int score)
 	return write(fd, text, length) == -1 ? -1 : 0;
 }
 
-/* Where the machine has no memory left, this process is to be killed first. */
+#define OOM_SCORE_MAX	1000
+
+/* Makes this process the first to be killed if memory runs out. */
 static int
 oom_score_raise(struct intermediate *i)
 {
@@ -5983,24 +6090,26 @@ scheduling_apply(struct intermediate *i)
 	return syscall(SYS_sched_setaffinity, 0, c->processors_size,
 	    c->processors) == -1 ||
 	    syscall(SYS_sched_setattr, 0, &c->scheduling, 0) == -1 ||
-	    /* Of some policies that does not set it. */
+	    /* For some policies sched_setattr() does not set this. */
 	    setpriority(PRIO_PROCESS, 0, c->nice) == -1 ||
 	    syscall(SYS_ioprio_set, LINUX_IOPRIO_WHO_PROCESS, 0,
 	    c->io_priority) == -1 ||
 	    syscall(SYS_personality, c->personality) == -1 ? -1 : 0;
 }
 
-/* Leaves the caller's session keyring for an empty one. */
+#define LINUX_KEYCTL_JOIN_SESSION	1
+
+/* Replaces the caller's session keyring by an empty one. */
 static int
 keyring_leave(struct intermediate *i)
 {
 	(void)i;
-	/* Without keyrings, or where they are forbidden, nobody has one. */
+	/* Where keyrings are missing or forbidden there is none to leave. */
 	return syscall(SYS_keyctl, LINUX_KEYCTL_JOIN_SESSION, NULL) != -1 ||
 	    errno == ENOSYS || errno == EPERM ? 0 : -1;
 }
 
-/* A caller's rules on what root is do not hold for the command. */
+/* Resets the caller's securebits: the command has root's usual rights. */
 static int
 securebits_reset(struct intermediate *i)
 {
@@ -6009,7 +6118,7 @@ securebits_reset(struct intermediate *i)
 	    prctl(PR_SET_SECUREBITS, 0) == 0 ? 0 : -1;
 }
 
-/* Has the next exec give this process the leader's label. */
+/* Sets the leader's label for the next exec. */
 static int
 label_apply(struct intermediate *i)
 {
@@ -6019,7 +6128,7 @@ label_apply(struct intermediate *i)
 
 	if (*label == '\0')
 		return 0;
-	/* AppArmor's may stand behind another module's. */
+	/* attr/exec may belong to another module than AppArmor. */
 	fd = strncmp(label, "exec ", 5) != 0 ? -1 :
 	    open("/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
@@ -6031,7 +6140,7 @@ label_apply(struct intermediate *i)
 	return n == -1 ? -1 : 0;
 }
 
-/* Who traces the process, as far as we see it; 0: nobody. */
+/* Returns the tracer of a process, or 0 if we see none. */
 static pid_t
 tracer_of(const struct process *process)
 {
@@ -6043,12 +6152,16 @@ tracer_of(const struct process *process)
 	return status.tracer;
 }
 
-/* Of an intermediate, whose memory its children share: not on the stack. */
+/* What filters_fetch() copies and filters_apply() applies. */
 static struct filters intermediate_filters;
 
+#define TRACER_TIME	250	/* ms, between two reads of TracerPid */
+#define TRACER_ATTEMPTS	4	/* that find no tracer */
+
 /*
- * Somebody who traces the leader is waited for until the deadline, but not long
- * where we see nobody: then it may be another reason.
+ * Copies the leader's filters.  Waits for a tracer of the leader until the
+ * deadline; but only for a short time if we see no tracer, because the reason
+ * may be another one.
  */
 static int
 filters_fetch(struct intermediate *i)
@@ -6073,9 +6186,8 @@ filters_fetch(struct intermediate *i)
 }
 
 /*
- * Fails if what was read of the leader is not of one moment.  The filters have
- * been copied: those that are older than a change of namespaces or privileges
- * were made by somebody who had what we have in mind.
+ * Fails with ESTALE if the leader has changed since it was read.  Otherwise the
+ * filters that were copied and the rest of its confinement belong together.
  */
 static int
 leader_verify(struct intermediate *i)
@@ -6100,9 +6212,11 @@ leader_verify(struct intermediate *i)
 	return n;
 }
 
+/* ---- entry: the command's account ---------------------------------- */
+
 /*
- * Opens a file of the machine, or of ours where its root is not entered.  What
- * is no file there is as good as an empty one.
+ * Opens a file of the machine, or of the host if the machine's root is not
+ * entered.  A missing file, or what is not a regular file, counts as empty.
  */
 static int
 account_file_open(const struct intermediate *i, const char *path,
@@ -6119,11 +6233,11 @@ account_file_open(const struct intermediate *i, const char *path,
 	    errno != ENXIO &&
 	    (errno != ENOSYS || i->order->command.user != NULL))
 		return -1;
-	stream_of_fd(fd, stream);	/* of -1: an empty text */
+	stream_of_fd(fd, stream);	/* -1 makes an empty text */
 	return 0;
 }
 
-/* Makes up a user who is not in the machine's passwd. */
+/* Makes an account that is not in the machine's passwd. */
 static void
 account_make(uid_t uid, const char *name, const char *home,
     struct account *account)
@@ -6134,8 +6248,8 @@ account_make(uid_t uid, const char *name, const char *home,
 }
 
 /*
- * Makes up the user who: root is one even where no passwd says so, and with a
- * group every number is.
+ * Makes the account of a user who is not in the machine's passwd: root always
+ * exists and, if a group is given, every number does.
  */
 static int
 account_make_for(const struct command *command, const char *who,
@@ -6155,7 +6269,6 @@ account_make_for(const struct command *command, const char *who,
 	return 0;
 }
 
-/* Finds the user in passwd. */
 static int
 account_find(struct intermediate *i)
 {
@@ -6179,7 +6292,6 @@ account_find(struct intermediate *i)
 	return n;
 }
 
-/* Finds the group that is asked for. */
 static int
 group_find(struct intermediate *i)
 {
@@ -6196,7 +6308,7 @@ group_find(struct intermediate *i)
 	return n;
 }
 
-/* Finds the groups of a user who is asked for; else the leader's will do. */
+/* Finds the groups of a user who was given; others have the leader's groups. */
 static int
 groups_find(struct intermediate *i)
 {
@@ -6214,7 +6326,9 @@ groups_find(struct intermediate *i)
 	return n == -1 ? -1 : 0;
 }
 
-/* True for an errno that says that there is not enough of something now. */
+/* ---- entry: terminal and descriptors ------------------------------- */
+
+/* True for an errno that says that something is lacking now, but not later. */
 static bool
 error_is_short(int error)
 {
@@ -6224,7 +6338,7 @@ error_is_short(int error)
 
 /* Gives a terminal to the user, as a login does. */
 static int
-terminal_own(struct intermediate *i)
+terminal_chown(struct intermediate *i)
 {
 	struct stream map;
 	uint32_t outside = i->account.uid;
@@ -6241,7 +6355,6 @@ terminal_own(struct intermediate *i)
 	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
 }
 
-/* Makes the terminal's settings those of the order. */
 static int
 terminal_set(int slave, const struct command *command)
 {
@@ -6252,8 +6365,9 @@ terminal_set(int slave, const struct command *command)
 }
 
 /*
- * Makes a terminal for the command, one of the host's if the machine has none,
- * and reports it.  It is put in the place of fds.
+ * Makes a terminal for the command, on the host if the machine has no devpts,
+ * and reports its master.  Its slave replaces those descriptors of the command
+ * that are to be a terminal.
  */
 static int
 terminal_make(struct intermediate *i)
@@ -6266,7 +6380,7 @@ terminal_make(struct intermediate *i)
 	if (command->terminal == 0)
 		return 0;
 	master = pty_open(root);
-	/* What we run short of is not the machine's lack. */
+	/* A shortage of descriptors or memory is not the machine's fault. */
 	report.foreign = master == -1 && root != -1 && !error_is_short(errno);
 	if (report.foreign)
 		master = pty_open(-1);
@@ -6284,8 +6398,15 @@ terminal_make(struct intermediate *i)
 	return 0;
 }
 
+#define LINUX_FSOPEN		430	/* on all architectures */
+#define LINUX_FSCONFIG		431
+#define LINUX_FSMOUNT		432
+#define LINUX_FSOPEN_CLOEXEC	1
+#define LINUX_FSCONFIG_CREATE	6
+#define NULL_DEVICE		makedev(1, 3)
+
 /*
- * Opens a null device whose file is nobody else's.
+ * Makes and opens a null device on a new file system that nobody else sees.
  * source   fsopen(2), fsmount(2)
  */
 static int
@@ -6308,7 +6429,7 @@ null_make(void)
 	return fd;
 }
 
-/* True for a descriptor of the null device. */
+/* True if a descriptor is of a null device. */
 static bool
 is_null(int fd)
 {
@@ -6338,9 +6459,8 @@ null_open(int root)
 }
 
 /*
- * Puts another null device in the place of the host's: root of a machine
- * without a user namespace can change the mode and the owner of each file that
- * it has.
+ * Replaces the host's null device: root of a machine without a user namespace
+ * can change the mode and owner of any file that it has open.
  */
 static int
 null_replace(struct intermediate *i)
@@ -6360,7 +6480,7 @@ null_replace(struct intermediate *i)
 	return 0;
 }
 
-/* Puts the command's descriptors in their places, above which is the rest. */
+/* Makes the command's descriptors 0, 1 and 2; all others are above these. */
 static int
 descriptors_place(struct intermediate *i)
 {
@@ -6370,20 +6490,22 @@ descriptors_place(struct intermediate *i)
 	return 0;
 }
 
-/* Sets NAME=VALUE; of an older one only what is kept. */
+/* ---- entry: the environment ---------------------------------------- */
+
+/* Sets NAME=VALUE; if it is already set and keep is true, that stays. */
 static void
-variable_set(struct intermediate *i, char *variable, bool kept)
+variable_set(struct intermediate *i, char *variable, bool keep)
 {
 	size_t length = strcspn(variable, "=") + 1;
 	char **place = i->environment;
 
 	while (*place != NULL && strncmp(*place, variable, length) != 0)
 		place++;
-	if (*place == NULL || !kept)
+	if (*place == NULL || !keep)
 		*place = variable;
 }
 
-/* Sets those that describe the account. */
+/* Sets the variables that describe the account. */
 static void
 variables_set_account(struct intermediate *i)
 {
@@ -6395,7 +6517,7 @@ variables_set_account(struct intermediate *i)
 		{ "LOGNAME", account->name }, { "SHELL", account->shell },
 		{ "container", "systemd-nspawn" },
 	};
-	/* The last is for who sees the machine's files. */
+	/* The last one is only set for a command in the machine's root. */
 	int count = i->order->entry.root != -1 ? ACCOUNT_VARIABLES :
 	    ACCOUNT_VARIABLES - 1;
 
@@ -6406,7 +6528,9 @@ variables_set_account(struct intermediate *i)
 	}
 }
 
-/* Completes the environment, which is empty until now. */
+#define MACHINE_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" \
+			"/sbin:/bin"
+
 static int
 environment_apply(struct intermediate *i)
 {
@@ -6414,7 +6538,7 @@ environment_apply(struct intermediate *i)
 	const struct command *command = &i->order->command;
 
 	umask(022);
-	/* Room for all is behind the words of the order. */
+	/* order_pointers() has counted the room for all of them. */
 	for (char *const *v = command->defaults; *v != NULL; v++)
 		variable_set(i, *v, false);
 	variable_set(i, path, i->order->entry.root == -1);
@@ -6425,9 +6549,11 @@ environment_apply(struct intermediate *i)
 	return 0;
 }
 
+/* ---- entry: namespaces and root directory -------------------------- */
+
 /*
- * Takes the leader's limits upon itself.  Without CAP_SYS_RESOURCE one that is
- * lower already stays.
+ * Sets the leader's limits.  A lower limit stays where we may not raise it:
+ * that needs CAP_SYS_RESOURCE.
  */
 static int
 limits_apply(struct intermediate *i)
@@ -6441,7 +6567,7 @@ limits_apply(struct intermediate *i)
 	return 0;
 }
 
-/* Leaves the caller's groups for the leader's; a user namespace may forbid. */
+/* Sets the leader's groups, before a user namespace can forbid it. */
 static int
 groups_apply(struct intermediate *i)
 {
@@ -6449,7 +6575,10 @@ groups_apply(struct intermediate *i)
 	    i->order->entry.groups);
 }
 
-/* Joins the namespaces but that of users.  The step is the one that fails. */
+/*
+ * Joins all namespaces except the user namespace.  If one fails, the step names
+ * it.
+ */
 static int
 namespaces_join_first(struct intermediate *i)
 {
@@ -6463,7 +6592,7 @@ namespaces_join_first(struct intermediate *i)
 	return n;
 }
 
-/* After that of users it could not be lowered any more. */
+/* Before the user namespace is joined: after that it could not be lowered. */
 static int
 oom_score_apply(struct intermediate *i)
 {
@@ -6479,7 +6608,7 @@ user_namespace_join(struct intermediate *i)
 	return fd == -1 ? 0 : setns(fd, CLONE_NEWUSER);
 }
 
-/* The leader may have changed its root since the machine's start. */
+/* Takes the leader's root, which need not be that of its mount namespace. */
 static int
 root_change(struct intermediate *i)
 {
@@ -6496,9 +6625,11 @@ root_become(struct intermediate *i)
 	return sys_setresgid(0) == -1 || sys_setresuid(0) == -1 ? -1 : 0;
 }
 
+/* ---- entry: capabilities and filters ------------------------------- */
+
 /*
- * Takes all other capabilities out of what this process can ever have.  First,
- * since it needs a capability that a change of user takes away.
+ * Drops all other capabilities from the bounding set.  Before the change of
+ * user, which takes away the capability that this needs.
  */
 static int
 bounding_apply(struct intermediate *i)
@@ -6510,7 +6641,7 @@ bounding_apply(struct intermediate *i)
 		    prctl(PR_CAPBSET_DROP, n, 0, 0, 0) == -1) {
 			if (errno != EINVAL)
 				return -1;
-			break;		/* the last of this kernel */
+			break;		/* this kernel has no more of them */
 		}
 	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == -1 ||
 	    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == -1 ? -1 : 0;
@@ -6520,14 +6651,16 @@ bounding_apply(struct intermediate *i)
 static int
 account_apply(struct intermediate *i)
 {
-	/* There are none any more; a user namespace may forbid to say so. */
+	/* Without groups there is nothing to do: it has none already. */
 	return (i->group_count != 0 &&
 	    sys_setgroups(i->group_count, i->groups) == -1) ||
 	    sys_setresgid(i->account.gid) == -1 ||
 	    sys_setresuid(i->account.uid) == -1 ? -1 : 0;
 }
 
-/* Keeps no capability but those of set; what it has not it does not get. */
+#define LINUX_CAPABILITY_VERSION_3	0x20080522
+
+/* Drops all capabilities that are not in set; adds none. */
 static int
 capabilities_set(uint64_t set)
 {
@@ -6549,7 +6682,7 @@ capabilities_set(uint64_t set)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
-/* What the command is to have in the end. */
+/* Returns the capabilities of the command. */
 static uint64_t
 capabilities_final(const struct intermediate *i)
 {
@@ -6557,10 +6690,12 @@ capabilities_final(const struct intermediate *i)
 	    i->order->entry.confinement.bounding : 0;
 }
 
+#define LINUX_CAP_SYS_ADMIN	21
+
 /*
- * Gives up the capabilities that the command is not to have, but for the one
- * that the filters need.  They may fake its giving up; but who makes such a
- * filter, in this user namespace and without no_new_privs, had it, too.
+ * Drops the capabilities that the command must not have, except the one that is
+ * needed to apply filters.  A filter can fake that this one is dropped later;
+ * but without no_new_privs only a process that had it could make that filter.
  */
 static int
 capabilities_apply(struct intermediate *i)
@@ -6576,7 +6711,7 @@ capabilities_apply(struct intermediate *i)
 	return c->no_new_privs ? prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) : 0;
 }
 
-/* Nobody else's eyes, and nothing of the host's open but 0, 1 and 2. */
+/* Nobody may look into this process, and only 0, 1 and 2 stay open. */
 static int
 process_seal(struct intermediate *i)
 {
@@ -6585,6 +6720,8 @@ process_seal(struct intermediate *i)
 	return prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 ? -1 : 0;
 }
+
+#define LINUX_SECCOMP_SET_MODE_FILTER	1
 
 static int
 filters_apply(struct intermediate *i)
@@ -6607,9 +6744,12 @@ filters_apply(struct intermediate *i)
 	return 0;
 }
 
+/* ---- entry: the intermediate's steps ------------------------------- */
+
 /*
- * Makes the command, as a child of the monitor.  Which of the two this is
- * tells memory that only the kernel writes to, and only in the child.
+ * Forks the command, as a child of the monitor.  A filter can fake the result,
+ * so the child is recognised by own: only the kernel writes to it, and only in
+ * the child.
  */
 static int
 command_make(struct intermediate *i)
@@ -6620,7 +6760,7 @@ command_make(struct intermediate *i)
 	if (i->capabilities != capabilities_final(i))
 		capabilities_set(capabilities_final(i));
 	errno = 0;
-	/* The last two are the child's place, and unused; or the other way. */
+	/* One of the last two is used: which one depends on the processor. */
 	n = syscall(SYS_clone, CLONE_PARENT | CLONE_PARENT_SETTID |
 	    CLONE_CHILD_SETTID | SIGCHLD, 0, &i->page->command, &own, &own);
 	if (own != 0)
@@ -6630,14 +6770,11 @@ command_make(struct intermediate *i)
 	return 0;
 }
 
-/*
- * What an intermediate does, in this order; the words stand behind "cannot".
- * Some steps are not for a privileged command.
- */
+/* What an intermediate does, in this order; a message says "cannot" + words. */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
 	int	(*apply)(struct intermediate *i);
-	bool	 confining;
+	bool	 confining;	/* not done for a privileged command */
 } steps[] = {
 	{ "create a process to enter it", NULL, false },
 	{ "leave the caller's session", session_leave, false },
@@ -6654,7 +6791,7 @@ static const struct {
 	{ "create a terminal", terminal_make, false },
 	{ "open its null device", null_replace, false },
 	{ "set up the command's descriptors", descriptors_place, false },
-	{ "give the terminal to the user", terminal_own, false },
+	{ "give the terminal to the user", terminal_chown, false },
 	{ "set the command's environment", environment_apply, false },
 	{ "apply its leader's scheduling", scheduling_apply, true },
 	{ "apply its leader's limits", limits_apply, true },
@@ -6670,7 +6807,7 @@ static const struct {
 	{ "drop the capabilities its leader lacks",
 	    capabilities_apply, true },
 	{ "close the host's descriptors", process_seal, false },
-	/* From here on all that the kernel says may be the machine's word. */
+	/* From here on the machine's filters can fake any result. */
 	{ "apply its system call filters", filters_apply, true },
 	{ "create a process in it", command_make, false },
 	{ "execute the command", NULL, false },
@@ -6678,11 +6815,11 @@ static const struct {
 
 #define STEPS		((int)(sizeof(steps) / sizeof(steps[0])))
 
-/* As reports have it: behind those of entry_read(). */
+/* The steps of a report: after those of entry_read(). */
 #define STEP_FIRST	READINGS
 #define STEP_EXECUTE	(READINGS + STEPS - 1)
 
-/* An intermediate's life. */
+/* Runs all steps of an intermediate, and ends. */
 static _Noreturn void
 intermediate_main(struct intermediate *i)
 {
@@ -6699,28 +6836,33 @@ intermediate_main(struct intermediate *i)
 	}
 	sys_exit(page->error != 0);
 }
-/* ---- entry: the monitor -------------------------------------------- */
+
+/* ---- entry: the monitor's jobs ------------------------------------- */
+
+#define EXEC_CHECK_TIME	5	/* ms, between two checks for an exec */
+#define KILL_TIME	1000	/* ms, from KILL to the end */
+#define HANG_UP_TIME	5000	/* ms, from HUP to KILL */
 
 enum stage {
-	STAGE_ENTERING,		/* an intermediate is on its way */
-	STAGE_STARTING,		/* the command exists; is it executed yet? */
-	STAGE_RUNNING,
-	STAGE_HUNG_UP,		/* and is to end by itself */
-	STAGE_KILLED,		/* and is waited for only a little */
-	STAGE_HELD,		/* has ended, but its tracer must let it go */
+	STAGE_ENTERING,		/* the intermediate is running */
+	STAGE_STARTING,		/* the command exists, before its exec */
+	STAGE_RUNNING,		/* the command has been executed */
+	STAGE_HUNG_UP,		/* it got HUP, and is given time to end */
+	STAGE_KILLED,		/* it got KILL */
+	STAGE_HELD,		/* it has ended, but a tracer holds it */
 };
 
-/* What the monitor knows of an order; the process is the one it waits for. */
+/* An order that is being carried out. */
 struct job {
 	int		 id;
 	bool		 detached;
 	enum stage	 stage;
-	struct process	 process;
+	struct process	 process;	/* the intermediate or the command */
 	struct page	*page;		/* NULL: the intermediate has ended */
 	int64_t		 deadline;	/* of the stage */
 	int64_t		 entry_deadline;
-	int		 signal;	/* that ended the way in; 0: none */
-	bool		 stopped;	/* the command is to be, at first */
+	int		 signal;	/* came before the command; 0: none */
+	bool		 stopped;	/* the command is to start stopped */
 	bool		 reaped;	/* only its process group is left */
 };
 
@@ -6730,12 +6872,13 @@ struct jobs {
 	size_t		 count;
 	int		 channel;	/* -1: the caller has ended */
 	int		 error;		/* why no order can be taken; or 0 */
-	bool		 last;		/* no order comes any more */
+	bool		 last;		/* no more orders come */
 	struct received	 received;	/* the order that came last */
 	struct job	 jobs[JOBS_MAX];
 	struct pollfd	 fds[JOBS_MAX + 1];
 };
 
+#define LINUX_CLONE_INTO_CGROUP	UINT64_C(0x200000000)
 
 /* struct clone_args of Linux 5.7. */
 struct linux_clone_args {
@@ -6743,7 +6886,7 @@ struct linux_clone_args {
 	uint64_t	stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 
-/* The same as sys_fork(), but the child is in the folder of cgroup v2. */
+/* Like sys_fork(), but the child is in that cgroup of v2. */
 static pid_t
 fork_into(int cgroup)
 {
@@ -6756,7 +6899,7 @@ fork_into(int cgroup)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-/* Before Linux 5.7 a process can only join a cgroup itself. */
+/* Joins a cgroup of v2 after the fork, for fork_into() needs Linux 5.7. */
 static void
 cgroup_join_late(int cgroup, struct page *page)
 {
@@ -6767,7 +6910,7 @@ cgroup_join_late(int cgroup, struct page *page)
 	fd_close(&procs);
 }
 
-/* Opens the leader's cgroup of v2 once more, in the place of the descriptor. */
+/* Opens the leader's cgroup of v2 again, under the descriptor of entry. */
 static int
 entry_reopen_cgroup(const struct entry *entry)
 {
@@ -6793,8 +6936,8 @@ entry_reopen_cgroup(const struct entry *entry)
 }
 
 /*
- * Makes the intermediate.  A PID 1 that has just been started may have moved
- * on to another cgroup, and left one in which no process may be.
+ * Forks the intermediate.  A PID 1 that has just been started may have moved to
+ * another cgroup, so that its old one cannot have processes any more.
  */
 static pid_t
 intermediate_fork(const struct entry *entry, struct page *page)
@@ -6814,7 +6957,7 @@ intermediate_fork(const struct entry *entry, struct page *page)
 		}
 		pid = fork_into(entry->cgroup);
 	}
-	/* Before Linux 5.7, or where clone3(2) is forbidden. */
+	/* Linux before 5.7, or clone3(2) is forbidden. */
 	if (pid == -1 && (errno == ENOSYS || errno == EPERM ||
 	    errno == EINVAL || errno == E2BIG)) {
 		pid = sys_fork();
@@ -6825,8 +6968,8 @@ intermediate_fork(const struct entry *entry, struct page *page)
 }
 
 /*
- * Tells the caller.  Where that has ended nobody needs to know; if it cannot be
- * told for another reason, it hears that the monitor has ended.
+ * Sends a report to the caller, if that has not ended.  If this fails for
+ * another reason, the monitor ends, and the caller notices that.
  */
 static void
 jobs_report(const struct jobs *jobs, const struct entry_report *report)
@@ -6837,7 +6980,7 @@ jobs_report(const struct jobs *jobs, const struct entry_report *report)
 		sys_exit(EXIT_FAILURE);
 }
 
-/* Reports on a job; status is that of the process that has just ended. */
+/* Reports on a job; status is that of its process, if that has ended. */
 static void
 job_report(const struct jobs *jobs, const struct job *job,
     enum entry_event event, int status)
@@ -6849,14 +6992,14 @@ job_report(const struct jobs *jobs, const struct job *job,
 		report.step = job->page->step;
 		report.error = job->page->error;
 		report.tracer = job->page->tracer;
-		/* Where nothing has failed its filters have faked it. */
+		/* Without an error a filter has faked a success. */
 		if (report.error == 0 && status == 0)
 			report.error = EPERM;
 	}
 	jobs_report(jobs, &report);
 }
 
-/* Reports on an order that has not even become a process. */
+/* Reports on an order for which no intermediate could be made. */
 static void
 job_refuse(const struct jobs *jobs, int id, int error)
 {
@@ -6866,16 +7009,18 @@ job_refuse(const struct jobs *jobs, int id, int error)
 	jobs_report(jobs, &report);
 }
 
-/* Signals the command and what it has started in its process group. */
+/* Signals the command and its process group. */
 static void
 command_signal(const struct job *job, int signal)
 {
-	/* Our own child until it is waited for: the number is its own. */
+	/* A child keeps its number until it is waited for. */
 	if (kill(-job->process.pid, signal) == -1)	/* not yet a group */
 		kill(job->process.pid, signal);
 }
 
-/* Signals what is left of a process group whose leader may have been reaped. */
+#define LINUX_PIDFD_SIGNAL_PROCESS_GROUP	0x4
+
+/* Signals the command's process group, even after the command was reaped. */
 static int
 group_signal(const struct job *job, int signal)
 {
@@ -6897,7 +7042,7 @@ job_kill(struct job *job)
 	job_stage(job, STAGE_KILLED, deadline_in(KILL_TIME));
 }
 
-/* Nobody is left who could end the command. */
+/* Makes the command end when the caller has ended. */
 static void
 job_hang_up(struct job *job)
 {
@@ -6912,40 +7057,40 @@ job_hang_up(struct job *job)
 	}
 }
 
-/* True if the process still runs our own image: its exec is under way. */
+/* True if the process still runs our own program: its exec is not done. */
 static bool
 is_own_image(const struct process *process)
 {
 	char path[32], own[PATH_MAX], theirs[PATH_MAX];
 	ssize_t n, m;
 
-	/* Only the links are read: what they lead to may hang. */
+	/* Only the links are read: opening their targets may block. */
 	text_format(path, sizeof(path), "/proc/%d/exe", process->pid);
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
 	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
 }
 
-/* Takes up the command that an intermediate has made.  True if there is one. */
+/* Takes over the command of an intermediate.  True if there is one. */
 static bool
 job_start_command(const struct jobs *jobs, struct job *job)
 {
 	pid_t pid = job->page->command;
 	siginfo_t info;
 
-	/* The number is believed only if it is that of a child. */
+	/* The number must be that of a child of ours. */
 	if (pid <= 0 || waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG |
 	    WNOWAIT) == -1)
 		return false;
 	if (process_open(pid, &job->process) == -1) {
 		job->page->error = errno;
-		kill(pid, SIGKILL);	/* which it may take time to obey */
+		kill(pid, SIGKILL);
 		return false;
 	}
 	munmap(job->page, sizeof(*job->page));
 	job->page = NULL;
 	job_stage(job, STAGE_STARTING, job->detached ?
-	    deadline_in(EXEC_LOOK_TIME) : job->entry_deadline);
+	    deadline_in(EXEC_CHECK_TIME) : job->entry_deadline);
 	if (job->signal != 0)
 		command_signal(job, job->signal);
 	if (job->stopped)
@@ -6955,7 +7100,7 @@ job_start_command(const struct jobs *jobs, struct job *job)
 	return true;
 }
 
-/* True for what sys_exit() ends by where its call is faked. */
+/* True for the signals of __builtin_trap(), see sys_exit(). */
 static bool
 is_exit_trap(int status)
 {
@@ -6981,13 +7126,13 @@ job_intermediate_ended(const struct jobs *jobs, struct job *job, int status)
 	return true;
 }
 
-/* Looks again, for a while, whether a process that has ended can be reaped. */
+/* Retries for a while to reap a process that has ended. */
 static void
 job_hold(struct job *job)
 {
 	if (job->stage != STAGE_HELD)
 		job->entry_deadline = deadline_in(KILL_TIME);
-	job_stage(job, STAGE_HELD, deadline_in(EXEC_LOOK_TIME));
+	job_stage(job, STAGE_HELD, deadline_in(EXEC_CHECK_TIME));
 }
 
 /*
@@ -7003,7 +7148,7 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
-	/* A tracer in the machine hears of it first, and may say nothing. */
+	/* A tracer in the machine is told first, and may never let it go. */
 	if (waitpid(job->process.pid, &status, WNOHANG) == 0) {
 		job_hold(job);
 		return false;
@@ -7018,11 +7163,11 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 }
 
 /*
- * Finds out whether the command has been executed, which is no event.  Only of
- * those that are detached the caller wants to know it soon.
+ * Checks whether the command has been executed; no event tells that.  For a
+ * detached command the caller waits for this.
  */
 static void
-job_look_at_exec(const struct jobs *jobs, struct job *job)
+job_check_exec(const struct jobs *jobs, struct job *job)
 {
 	if (!is_own_image(&job->process)) {
 		if (job->detached)
@@ -7031,7 +7176,7 @@ job_look_at_exec(const struct jobs *jobs, struct job *job)
 	} else if (deadline_left(job->entry_deadline) == 0)
 		job_kill(job);
 	else
-		job->deadline = deadline_in(EXEC_LOOK_TIME);
+		job->deadline = deadline_in(EXEC_CHECK_TIME);
 }
 
 /*
@@ -7043,7 +7188,7 @@ job_late(const struct jobs *jobs, struct job *job)
 {
 	switch (job->stage) {
 	case STAGE_STARTING:
-		job_look_at_exec(jobs, job);
+		job_check_exec(jobs, job);
 		break;
 	case STAGE_ENTERING:
 		job_kill(job);
@@ -7054,7 +7199,7 @@ job_late(const struct jobs *jobs, struct job *job)
 			return true;
 		command_signal(job, SIGKILL);
 		process_signal(&job->process, SIGKILL);
-		/* Nobody waits for this but the machine's PID 1. */
+		/* The caller has ended: nobody waits for a report. */
 		job_stage(job, STAGE_KILLED, DEADLINE_NEVER);
 		break;
 	case STAGE_KILLED:
@@ -7071,7 +7216,6 @@ job_late(const struct jobs *jobs, struct job *job)
 	return false;
 }
 
-/* Lets go of a job. */
 static void
 job_close(struct job *job)
 {
@@ -7080,7 +7224,6 @@ job_close(struct job *job)
 	process_close(&job->process);
 }
 
-/* Makes the intermediate of a job. */
 static pid_t
 job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 {
@@ -7094,7 +7237,7 @@ job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 	i.environment = order->environment;
 	i.oom_score = i.tty = -1;
 	i.capabilities = 0;
-	/* It is to say what is wrong before it is killed for that. */
+	/* Earlier than the job's own, so that it can still report why. */
 	i.deadline = deadline_in(time - time / 20);
 	pid = intermediate_fork(&order->entry, job->page);
 	if (pid == 0)
@@ -7102,7 +7245,7 @@ job_fork(const struct jobs *jobs, struct order *order, const struct job *job)
 	return pid;
 }
 
-/* Sends an intermediate on its way.  Fails without one. */
+/* Starts a job with its intermediate. */
 static int
 job_open(const struct jobs *jobs, struct order *order, struct job *job)
 {
@@ -7120,7 +7263,7 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	}
 	job->page->step = STEP_FIRST;
 	pid = job_fork(jobs, order, job);
-	/* Those that follow go to other machines. */
+	/* Intermediates for other machines must not have this page. */
 	if (pid == -1 || madvise(job->page, sizeof(*job->page),
 	    MADV_DONTFORK) == -1 || process_open(pid, &job->process) == -1) {
 		int error = errno;
@@ -7134,7 +7277,9 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 	return 0;
 }
 
-/* Lets this process run wherever its parent may: see processor_keep(). */
+/* ---- entry: the monitor -------------------------------------------- */
+
+/* Allows the processors of the parent again: undoes processor_keep(). */
 static void
 processors_restore(void)
 {
@@ -7145,7 +7290,6 @@ processors_restore(void)
 		syscall(SYS_sched_setaffinity, 0, n, set);
 }
 
-/* Carries out the order that has come in memory. */
 static void
 jobs_order(struct jobs *jobs, const struct instruction *instruction,
     struct received *received)
@@ -7171,7 +7315,7 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 			continue;
 		if (job->page == NULL) {
 			command_signal(job, signal);
-			/* One that is stopped is to hear that it shall end. */
+			/* A stopped command must continue to end. */
 			if (signal == SIGHUP || signal == SIGINT ||
 			    signal == SIGQUIT || signal == SIGTERM)
 				command_signal(job, SIGCONT);
@@ -7184,16 +7328,16 @@ jobs_signal(struct jobs *jobs, int id, int signal)
 	}
 }
 
-/* The caller has ended, or wants nothing more. */
+/* Hangs up all jobs: the caller has ended or closed the channel. */
 static void
-jobs_leave(struct jobs *jobs)
+jobs_hang_up(struct jobs *jobs)
 {
 	fd_close(&jobs->channel);
 	for (size_t i = 0; i < jobs->count; i++)
 		job_hang_up(&jobs->jobs[i]);
 }
 
-/* Takes the next instruction. */
+/* Takes and carries out the next instruction. */
 static void
 jobs_instruct(struct jobs *jobs)
 {
@@ -7205,21 +7349,21 @@ jobs_instruct(struct jobs *jobs)
 	if (n == -1 && errno == EMFILE)
 		job_refuse(jobs, instruction.id, errno);
 	else if (n == -1)
-		jobs_leave(jobs);
+		jobs_hang_up(jobs);
 	else if (instruction.signal != 0)
 		jobs_signal(jobs, instruction.id, instruction.signal);
 	else
 		jobs_order(jobs, &instruction, received);
 }
 
-/* True while there is, or may be, something to do. */
+/* True while there are jobs, or more orders may come. */
 static bool
-jobs_go_on(const struct jobs *jobs)
+jobs_remain(const struct jobs *jobs)
 {
 	return jobs->count > 0 || (jobs->channel != -1 && !jobs->last);
 }
 
-/* Waits for the next event.  False where even that cannot be done. */
+/* Waits for the next event or deadline.  False if poll(2) fails. */
 static bool
 jobs_wait(struct jobs *jobs)
 {
@@ -7238,12 +7382,12 @@ jobs_wait(struct jobs *jobs)
 	}
 	jobs->fds[i] = (struct pollfd){ jobs->channel, POLLIN, 0 };
 	n = poll(jobs->fds, i + 1, deadline_left(next));
-	/* Now, when the intermediate has had its time on this processor. */
+	/* Not earlier: the intermediate was to get this processor first. */
 	received_close(&jobs->received);
 	return n != -1 || errno == EINTR;
 }
 
-/* Acts upon what has happened to the jobs. */
+/* Handles the jobs that have an event or whose deadline is over. */
 static void
 jobs_attend(struct jobs *jobs)
 {
@@ -7268,19 +7412,19 @@ jobs_attend(struct jobs *jobs)
 }
 
 /*
- * Gives a signal its default disposition, by the kernel's number: a libc hides
- * some from its users.
+ * Gives a signal its default disposition.  A libc's sigaction() refuses the
+ * signals that it uses itself.
  */
 static void
 sys_signal_default(int signal)
 {
-	/* No less than any kernel's struct sigaction: SIG_DFL, no flags. */
+	/* As large as any kernel's struct sigaction: SIG_DFL, no flags. */
 	static const uint64_t action[8];
 
 	syscall(SYS_rt_sigaction, signal, action, NULL, SIGNAL_RTMAX / 8);
 }
 
-/* The one word of a monitor's command line. */
+/* The command line of a monitor. */
 static const char monitor_word[] = "nspawn-monitor";
 
 void
@@ -7292,7 +7436,7 @@ monitor_main(char **argv)
 	    !self_is_sealed())
 		return;
 	signals_block();
-	/* With a caller's SIG_IGN for CHLD the kernel would reap, too. */
+	/* If the caller ignored CHLD, the kernel would reap our children. */
 	for (int n = 1; n <= SIGNAL_RTMAX; n++)
 		sys_signal_default(n);
 	fds_close_from(STDERR_FILENO + 1);
@@ -7300,24 +7444,24 @@ monitor_main(char **argv)
 	jobs.received.memory = MAP_FAILED;
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
-	prctl(PR_SET_NAME, monitor_word);	/* it would be a number */
-	/* It may stay longer than the caller's folder. */
+	prctl(PR_SET_NAME, monitor_word);	/* it was a number */
+	/* It must not keep the caller's directory in use. */
 	if (setsid() == -1 || chdir("/") == -1)
 		jobs.error = errno;
-	while (jobs_go_on(&jobs) && jobs_wait(&jobs)) {
-		bool told = jobs.fds[jobs.count].revents != 0;
+	while (jobs_remain(&jobs) && jobs_wait(&jobs)) {
+		bool instructed = jobs.fds[jobs.count].revents != 0;
 
 		jobs_attend(&jobs);
-		if (told)
+		if (instructed)
 			jobs_instruct(&jobs);
 	}
-	sys_exit(jobs_go_on(&jobs) ? EXIT_FAILURE : EXIT_SUCCESS);
+	sys_exit(jobs_remain(&jobs) ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /*
  * Executes a sealed copy of this program as a monitor.
- *   stays    on this processor until it has made its first intermediate, which
- *            then is to take over the leader's
+ *   stays    whether it stays on this processor until its first intermediate
+ *            is made; that then takes over the leader's processors
  */
 static int
 monitor_spawn(int channel, bool stays, pid_t *pid)
@@ -7348,11 +7492,11 @@ monitor_order(struct monitor *monitor, int id, const struct entry *entry,
 
 	if (monitor->channel != -1)
 		return order_send(monitor->channel, id, entry, command);
-	/* A libc's own can do without the flag, which we need not. */
+	/* A libc's socketpair() has code for kernels without this flag. */
 	if (syscall(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
 	    ends) == -1)
 		return -1;
-	/* It finds the order there, and need not be woken for it. */
+	/* Sent first: the monitor finds it, and does not wait for it. */
 	n = order_send(ends[0], id, entry, command);
 	if (n == 0)
 		n = monitor_spawn(ends[1], !command->privileged,
@@ -7365,6 +7509,8 @@ monitor_order(struct monitor *monitor, int id, const struct entry *entry,
 	return n;
 }
 
+#define MONITOR_END_TIME	100	/* ms, for a monitor without commands */
+
 void
 monitor_close(struct monitor *monitor)
 {
@@ -7373,7 +7519,7 @@ monitor_close(struct monitor *monitor)
 	int error = errno;
 
 	fd_close(&monitor->channel);
-	/* It ends at once, unless there are commands left. */
+	/* The monitor ends at once if it has no commands left. */
 	if (monitor->pid != 0 && process_open(monitor->pid, &process) == 0) {
 		ended.fd = process.fd;
 		poll(&ended, 1, MONITOR_END_TIME);
@@ -7386,7 +7532,7 @@ monitor_close(struct monitor *monitor)
 
 /* ---- entry: words -------------------------------------------------- */
 
-/* Finds words for a step that an intermediate or entry_read() takes. */
+/* Returns the words for a step of an intermediate or of entry_read(). */
 static const char *
 step_words(int step, char words[STEP_WORDS_SIZE])
 {
@@ -7403,7 +7549,7 @@ step_words(int step, char words[STEP_WORDS_SIZE])
 	return words;
 }
 
-/* Why the leader's filters could not be copied. */
+/* Writes why the leader's filters could not be copied. */
 static void
 filters_words(const struct entry_report *report, char *text, size_t size)
 {
@@ -7431,7 +7577,7 @@ filters_words(const struct entry_report *report, char *text, size_t size)
 		    strerror(report->error));
 }
 
-/* Which user or group a machine does not have. */
+/* Writes which user or group the machine does not have. */
 static void
 account_words(const char *who, const char *kind, const char *file, char *text,
     size_t size)
@@ -7469,7 +7615,7 @@ entry_lacks(const struct entry_report *report)
 	return ENTRY_LACKS_OTHER;
 }
 
-/* What is known of a failure besides its errno.  False where it is nothing. */
+/* Writes what is known of a failure besides its errno.  False if nothing is. */
 static bool
 step_explain(const struct entry_report *report, const struct command *command,
     char *text, size_t size)
@@ -7485,7 +7631,7 @@ step_explain(const struct entry_report *report, const struct command *command,
 	else if (apply == group_find && error == ENOENT)
 		account_words(command->group, "group", "/etc/group", text,
 		    size);
-	else if (apply == terminal_own && error == ENOENT)
+	else if (apply == terminal_chown && error == ENOENT)
 		text_format(text, size, "its user namespace has no such"
 		    " user");
 	else if (apply == command_make && error == ENOMEM)
@@ -7502,11 +7648,15 @@ step_explain(const struct entry_report *report, const struct command *command,
 	return true;
 }
 
-const char *
-entry_strerror(const struct entry_report *report,
+/*
+ * Writes what a report means.  False if it is the failure of a step that is
+ * better explained by its errno.
+ */
+static bool
+event_explain(const struct entry_report *report,
     const struct command *command, char *text, size_t size)
 {
-	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
+	char buffer[STEP_WORDS_SIZE];
 	const char *words = step_words(report->step, buffer);
 
 	if (report->event == ENTRY_HELD)
@@ -7524,7 +7674,21 @@ entry_strerror(const struct entry_report *report,
 	else if (report->step < READINGS && report->error == EBUSY)
 		text_format(text, size, "is frozen, and runs nothing until it"
 		    " is thawed; run systemctl thaw with its unit");
-	else if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
+	else
+		return false;
+	return true;
+}
+
+const char *
+entry_strerror(const struct entry_report *report,
+    const struct command *command, char *text, size_t size)
+{
+	char buffer[STEP_WORDS_SIZE], name[SIGNAL_NAME_SIZE];
+	const char *words = step_words(report->step, buffer);
+
+	if (event_explain(report, command, text, size))
+		return text;
+	if (entry_lacks(report) == ENTRY_LACKS_CGROUPS &&
 	    report->error == ENODEV)
 		text_format(text, size, "cannot %s: this host has not mounted"
 		    " all cgroup hierarchies", words);
@@ -7547,8 +7711,8 @@ entry_strerror(const struct entry_report *report,
 
 /*
  * Takes the next field of a line of passwd(5).
- *   delimiter  what has ended the field before; ':' at the line's beginning
- * Returns  false where there is none, or it does not fit
+ *   delimiter  what ended the previous field; ':' at the line's beginning
+ * Returns  false if there is no field, or it does not fit
  */
 static bool
 field_next(struct stream *stream, int *delimiter, char *field, size_t size)
@@ -7559,7 +7723,7 @@ field_next(struct stream *stream, int *delimiter, char *field, size_t size)
 	return *delimiter != '\0' && !stream->cut;
 }
 
-/* The same for the number of a user or a group. */
+/* Takes the next field, which must be the number of a user or a group. */
 static bool
 field_id(struct stream *stream, int *delimiter, uint32_t *id)
 {
@@ -7573,11 +7737,11 @@ field_id(struct stream *stream, int *delimiter, uint32_t *id)
 	return true;
 }
 
-/* Takes the fields of one line.  True if they are sound. */
+/* Takes the fields of one line.  True if they are valid. */
 static bool
 account_line(struct stream *stream, int *delimiter, struct account *account)
 {
-	char unused[2];		/* password, real name: of any length */
+	char unused[2];		/* password and real name are cut */
 
 	if (!field_next(stream, delimiter, account->name,
 	    sizeof(account->name)) || *delimiter != ':')
@@ -7703,7 +7867,7 @@ account_groups(struct stream *group, const char *name, gid_t *groups,
 	return group->error == 0 ? (ssize_t)count : -1;
 }
 
-/* Takes the next number of a line; false at the line's end. */
+/* Takes the next number of a line.  False at the line's end. */
 static bool
 line_id(struct stream *stream, int *delimiter, uint64_t *n)
 {
@@ -7737,7 +7901,9 @@ id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 
 /* ---- terminal ------------------------------------------------------ */
 
-/* Opens the ptmx of the devpts that a process with that root has. */
+#define LINUX_DEVPTS_MAGIC	0x1cd1
+
+/* Opens the ptmx in the devpts of a process with that root directory. */
 static int
 ptmx_open(int root)
 {
@@ -7773,6 +7939,8 @@ pty_open(int root)
 		fd_close(&master);
 	return master;
 }
+
+#define LINUX_TIOCGPTPEER	_IO('T', 0x41)
 
 int
 pty_peer(int master)
