@@ -809,6 +809,14 @@ plan_is_held(const struct plan *plan)
 	return plan->starting || plan->fate == FATE_DISCARDED;
 }
 
+/* True if a machine's plan is known, and not still a child's. */
+static bool
+plan_is_made(const struct target *target)
+{
+	return target->child.fd == -1 && target->plan->error == 0 &&
+	    target->plan->signal != SIGNAL_NONE;
+}
+
 /* What a child needs to make a plan. */
 struct planning {
 	const struct context	*context;
@@ -1999,13 +2007,15 @@ report_unstopped(int proc, const struct target *target, const char *when)
 	if (target->state == STATE_LEADER) {
 		say("%s: is still running %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
-		if (!target->signalled && plan->signal == SIGNAL_NONE)
-			say("%s: was never told to stop", target->name);
-		else if (!target->signalled && target->warned)
+		if (!target->signalled && target->warned)
 			say("%s: %s was never sent", target->name,
 			    signal_name(plan->signal, name));
-		else if (!target->signalled)
+		else if (!target->signalled && plan_is_made(target) &&
+		    plan_is_held(plan))
 			warn_discarded(proc, target, "was never sent");
+		else if (!target->signalled)
+			say("%s: was never told to stop: the timeout was too"
+			    " short to find out how", target->name);
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
 			say("%s: its systemd gives each service %d s to stop;"

@@ -59,6 +59,19 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "$output" != *'kernel discards'* ]]
 }
 
+# The child that finds out how to stop it is late, by a delayed call of its own.
+# bats test_tags=timing
+@test "a timeout before it is known how to stop a machine is reported as that" {
+	machine_perl web "$BLOCKS sleep 1 while 1"
+	run -124 strace -f -qq -o /dev/null \
+	    -e inject=inotify_init1:delay_enter=300000 \
+	    -e inject=prctl:delay_enter=600000 "$TOP/t/host" run "$HOST" \
+	    "$BIN/nspawn-stop" --timeout 0.4 web
+	[[ "$output" == *'nspawn-stop: web: was never told to stop: the'\
+' timeout was too short to find out how'* ]]
+	[[ "$output" != *'discards'* ]]
+}
+
 # bats test_tags=timing
 @test "a program without a handler is named, and nothing is sent to it" {
 	machine scope web -- /bin/sleep 600
