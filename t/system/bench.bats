@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
-# bats file_tags=static
+# bats file_tags=static,alone
 #
 # These test that bench measures, not what the values are.
 

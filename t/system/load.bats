@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
-# bats file_tags=static
+# bats file_tags=static,alone
 #
 # Fifty machines start, reboot and end at random, while ten nspawn-stop at once
 # stop them, each of which has to report the truth.  t/storm.py drives and

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
-# bats file_tags=static
+# bats file_tags=static,alone
 #
 # Two hundred machines and one nspawn-stop: it finds and tells them all within
 # --timeout, and sleeps while it waits for them.
