@@ -4207,14 +4207,14 @@ static int
 candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
 {
 	int proc = search->host->proc;
-	const char *program;
+	int n = process_is_nspawn(proc, pid);
 
-	if (process_exe(proc, pid, candidate->unit, &program) == -1 ||
-	    strcmp(program, NSPAWN) != 0 ||
-	    namespace_same(proc, pid, "ns/pid") != 1) {
-		errno = ESRCH;	/* a kernel thread has no program, either */
+	if (n == 1)
+		n = namespace_same(proc, pid, "ns/pid");
+	if (n == 0)
+		errno = ESRCH;
+	if (n != 1)
 		return -1;
-	}
 	if (process_open(pid, &candidate->parent) == -1 ||
 	    process_parent(search->host, &candidate->parent,
 	    &candidate->grandparent, &candidate->owner) == -1)
@@ -4543,7 +4543,7 @@ bytes_contain(const char *bytes, size_t length, const char *text)
 
 /* Inits that are recognised by a text in their program, whatever its name. */
 static const struct {
-	char	program[8], text[20];
+	char	program[16], text[32];	/* with their NULs */
 } programs[] = {
 	{ BUSYBOX, "BusyBox v" },
 	{ "systemd", "systemd.crash_chvt" },
@@ -5565,7 +5565,8 @@ packet_receive(int channel, void *data, size_t size, int *fds, size_t *count)
 		fd_close(&fds[i]);
 	*count = 0;
 	/* The kernel drops descriptors for which there is no free number. */
-	errno = n == 0 ? ECONNRESET : EMFILE;
+	errno = n == 0 ? ECONNRESET :
+	    packet.msg_flags & MSG_CTRUNC ? EMFILE : EPROTO;
 	return -1;
 }
 
@@ -6795,14 +6796,13 @@ static const struct {
 	{ "set the command's environment", environment_apply, false },
 	{ "apply its leader's scheduling", scheduling_apply, true },
 	{ "apply its leader's limits", limits_apply, true },
-	{ "leave the caller's groups", groups_apply, false },
+	{ "set its leader's groups", groups_apply, false },
 	{ "join its namespaces", namespaces_join_first, false },
 	{ "apply its leader's OOM score", oom_score_apply, true },
 	{ "join its user namespace", user_namespace_join, false },
 	{ "change to its root directory", root_change, false },
 	{ "become its root", root_become, false },
-	{ "drop the capabilities its leader lacks",
-	    bounding_apply, true },
+	{ "limit its capabilities", bounding_apply, true },
 	{ "become its user", account_apply, false },
 	{ "drop the capabilities its leader lacks",
 	    capabilities_apply, true },
@@ -7057,8 +7057,12 @@ job_hang_up(struct job *job)
 	}
 }
 
-/* True if the process still runs our own program: its exec is not done. */
-static bool
+/*
+ * Finds out whether the process still runs our own program: its exec is not
+ * done.
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
 is_own_image(const struct process *process)
 {
 	char path[32], own[PATH_MAX], theirs[PATH_MAX];
@@ -7068,7 +7072,9 @@ is_own_image(const struct process *process)
 	text_format(path, sizeof(path), "/proc/%d/exe", process->pid);
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
-	return n > 0 && n == m && memcmp(own, theirs, (size_t)n) == 0;
+	if (n == -1 || m == -1)
+		return -1;
+	return n == m && memcmp(own, theirs, (size_t)n) == 0;
 }
 
 /* Takes over the command of an intermediate.  True if there is one. */
@@ -7143,16 +7149,20 @@ static bool
 job_process_ended(const struct jobs *jobs, struct job *job)
 {
 	bool late = job->stage == STAGE_KILLED;
-	int status = 0;
+	int status;
+	pid_t pid;
 
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
 	/* A tracer in the machine is told first, and may never let it go. */
-	if (waitpid(job->process.pid, &status, WNOHANG) == 0) {
+	pid = waitpid(job->process.pid, &status, WNOHANG);
+	if (pid == 0) {
 		job_hold(job);
 		return false;
 	}
+	if (pid == -1)		/* an unknown end is not a success */
+		status = SIGKILL;
 	if (job->page != NULL) {
 		process_close(&job->process);
 		return job_intermediate_ended(jobs, job, status);
@@ -7169,7 +7179,7 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 static void
 job_check_exec(const struct jobs *jobs, struct job *job)
 {
-	if (!is_own_image(&job->process)) {
+	if (is_own_image(&job->process) == 0) {
 		if (job->detached)
 			job_report(jobs, job, ENTRY_STARTED, 0);
 		job_stage(job, STAGE_RUNNING, DEADLINE_NEVER);
@@ -7294,7 +7304,7 @@ static void
 jobs_order(struct jobs *jobs, const struct instruction *instruction,
     struct received *received)
 {
-	errno = jobs->count == JOBS_MAX ? EAGAIN : jobs->error;
+	errno = jobs->count == JOBS_MAX ? ENOBUFS : jobs->error;
 	if (errno == 0 && received_read(received, instruction->pointers) == 0 &&
 	    job_open(jobs, received->order, &jobs->jobs[jobs->count]) == 0) {
 		jobs->count++;

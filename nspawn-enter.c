@@ -578,16 +578,18 @@ find(const struct settings *settings, const struct host *host,
 		    " enter it anyway", settings->name, machine->owner);
 }
 
-/* True if the machine has its own user namespace. */
-static bool
+/*
+ * Finds out whether the machine has its own user namespace.
+ * Returns  1 for yes, 0 for no; -1
+ */
+static int
 has_user_namespace(const struct context *context)
 {
-	int fds[NAMESPACES];
-	bool has;
+	int fds[NAMESPACES], has;
 
 	if (namespaces_open(context->host.proc, &context->machine.leader,
 	    1u << NAMESPACE_USER, fds) == -1)
-		return false;
+		return -1;
 	has = fds[NAMESPACE_USER] != -1;
 	fd_close(&fds[NAMESPACE_USER]);
 	return has;
@@ -601,7 +603,7 @@ warn_dangers(const struct context *context)
 	bool mount = settings->namespaces & 1u << NAMESPACE_MOUNT;
 	bool pid = settings->namespaces & 1u << NAMESPACE_PID;
 	bool user = settings->namespaces & 1u << NAMESPACE_USER;
-	bool own = (!user || (mount && !pid)) && has_user_namespace(context);
+	int own = !user || (mount && !pid) ? has_user_namespace(context) : 0;
 
 	if (settings->privileged)
 		say("%s: warning: the command has the caller's capabilities,"
@@ -614,11 +616,11 @@ warn_dangers(const struct context *context)
 		say("%s: warning: the command has the host's files, and root"
 		    " of the machine can reach them through it",
 		    settings->name);
-	if (mount && !pid && !(user && own))
+	if (mount && !pid && !(user && own == 1))
 		say("%s: warning: the command has the host's processes, and"
 		    " root of the machine can reach them through it",
 		    settings->name);
-	if (!user && own)
+	if (!user && own != 0)
 		say("%s: warning: the command runs as a user of the host, but"
 		    " root of the machine can choose what it executes",
 		    settings->name);

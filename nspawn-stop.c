@@ -292,8 +292,8 @@ help(void)
 	    "\nExit status:\n"
 	    "  0      each machine has stopped, or was not running\n"
 	    "  1      a machine could not be stopped, rebooted, is still"
-	    " starting, is not a\n         container, or could not be looked"
-	    " up\n"
+	    " starting, is not a\n         container, belongs to another user"
+	    " or could not be looked up; or the wait\n         failed\n"
 	    "  124    a machine is still running at the timeout\n"
 	    "  125    a usage error, or nspawn-stop itself failed;"
 	    " nothing was sent\n"
@@ -346,10 +346,14 @@ set_signal(struct settings *settings, const char *text)
 {
 	settings->signal = strcmp(text, "none") == 0 ? SIGNAL_NONE :
 	    signal_number(text);
-	if (settings->signal != -1)
+	if (settings->signal == SIGKILL || settings->signal == SIGSTOP)
+		say("invalid signal '%s': it stops nothing cleanly; to kill a"
+		    " machine, use machinectl terminate", text);
+	else if (settings->signal == -1)
+		say("invalid signal '%s': give a name like TERM or RTMIN+3, a"
+		    " number from 1 to %d, or none", text, SIGNAL_RTMAX);
+	else
 		return;
-	say("invalid signal '%s': give a name like TERM or RTMIN+3, a number"
-	    " from 1 to %d, or none", text, SIGNAL_RTMAX);
 	try_help();
 }
 
@@ -1027,8 +1031,6 @@ command_start(struct context *context, size_t id)
 	struct command command;
 	struct entry entry;
 
-	if (context->null == -1)
-		context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* The monitor would block if nobody read its reports. */
 	reports_take(context);
 	command_make(context, &command);
@@ -1043,8 +1045,7 @@ command_start(struct context *context, size_t id)
 	target->command_pending = true;
 	target->command_deadline =
 	    deadline_in(context->entry_time + SLACK_TIME);
-	if (context->null == -1 ||
-	    monitor_order(&context->monitor, (int)id, &entry, &command) == -1) {
+	if (monitor_order(&context->monitor, (int)id, &entry, &command) == -1) {
 		say_error(errno, "%s: cannot start a monitor to run init 0"
 		    " in it", target->name);
 		target->command_pending = false;
@@ -1226,12 +1227,12 @@ held_next_check(int64_t age)
 }
 
 /*
- * True if a program that is not a known init blocks the signal and is not known
- * to read it.  Many programs block signals for a moment while they fork, so
- * this must be found several times in a row.
+ * True if a program that is not a known init blocks the signal, is not known to
+ * read it, and may do so only for a moment, as many programs do while they
+ * fork.  False after it has been found several times in a row.
  */
 static bool
-target_blocks(struct target *target)
+target_blocks_briefly(struct target *target)
 {
 	return target->plan->fate == FATE_BLOCKED &&
 	    target->plan->awaited != 1 && target->plan->init == NULL &&
@@ -1259,9 +1260,11 @@ target_stop(struct context *context, size_t id)
 	if (!plan_ready(context, target))
 		return;
 	age = process_age(proc, target->machine.leader.pid);
+	if (age == -1)		/* unknown: it does not count as young */
+		age = START_TIME;
 	if ((context->at_once && !(target->plan->starting &&
 	    age < START_TIME)) ||
-	    (!plan_is_held(target->plan) && !target_blocks(target))) {
+	    (!plan_is_held(target->plan) && !target_blocks_briefly(target))) {
 		plan_execute(context, id);
 		return;
 	}
@@ -1835,8 +1838,9 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
+	context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (wait->fds == NULL || wait->machines == NULL ||
-	    wait->scopes == -1 || wait->signals == -1)
+	    wait->scopes == -1 || wait->signals == -1 || context->null == -1)
 		fail(STATUS_FAILED, cannot_wait);
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
@@ -1980,21 +1984,22 @@ supervisor_restarts(const struct target *target)
 	return exit_status(status) == NSPAWN_REBOOT;
 }
 
-/* Reports a supervisor whose leader has ended. */
+/* Reports a supervisor without a leader. */
 static void
 report_supervisor(int proc, const struct target *target, const char *when)
 {
+	const char *leader = target_starting(target) ? "it has no leader" :
+	    "its leader has ended";
 	pid_t pid = target->machine.supervisor.pid;
 	struct process_status status;
 
 	if (process_status_read(proc, pid, &status) == 0 &&
 	    status.state == 'T')
-		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " stopped %s; run kill -CONT %d", target->name, pid, when,
-		    pid);
+		say("%s: %s, but its systemd-nspawn %d is stopped %s; run"
+		    " kill -CONT %d", target->name, leader, pid, when, pid);
 	else
-		say("%s: its leader has ended, but its systemd-nspawn %d is"
-		    " still running %s", target->name, pid, when);
+		say("%s: %s, but its systemd-nspawn %d is still running %s",
+		    target->name, leader, pid, when);
 }
 
 /* Reports what is left of a machine. */

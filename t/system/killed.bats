@@ -160,7 +160,7 @@ kill_unit()
 		"$1/nspawn-enter" web sh -c 'trap "" USR1; echo; sleep 0.01
 		    exit 7' >/tmp/begun &
 		read -r _ </tmp/begun
-		for m in {1..3000}; do
+		for m in $(seq 3000); do
 			kill -USR1 $! 2>/dev/null || break
 		done
 		status=0

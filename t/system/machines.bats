@@ -306,11 +306,11 @@ slow_unit_ended()
 	host_script <<-'END'
 	systemd-run --quiet --unit=foreign --uid=daemon \
 	    --property=KillMode=mixed unshare --user --map-root-user --pid \
-	    --fork sleep 600
+	    --fork sh -c 'trap "exit 0" TERM; sleep 600 & wait'
 	END
 	nspawn=$(on_host systemctl show -p MainPID --value foreign)
-	until_true on_host pgrep -P "$nspawn" sleep
-	pid=$(on_host pgrep -P "$nspawn" sleep)
+	until_true on_host pgrep sleep
+	pid=$(on_host pgrep -P "$nspawn" sh)
 	on_host busctl --quiet call org.freedesktop.machine1 \
 	    /org/freedesktop/machine1 org.freedesktop.machine1.Manager \
 	    RegisterMachine sayssus foreign 0 test container "$pid" ""
@@ -323,7 +323,7 @@ slow_unit_ended()
 	lives "$pid"
 	run -0 enter --quiet --foreign foreign echo in
 	[ "$output" = in ]
-	run -0 stop --foreign --signal KILL foreign
+	run -0 stop --foreign foreign
 	run ! lives "$pid"
 }
 

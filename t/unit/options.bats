@@ -109,6 +109,11 @@ as_nobody()
 	    -t 99999999999
 	refused nspawn-stop "invalid signal 'FOO'" web --signal=FOO
 	refused nspawn-stop "invalid signal '0'" web -s 0
+	for signal in KILL SIGKILL kill 9 STOP; do
+		echo "case: $signal"
+		refused nspawn-stop "invalid signal '$signal': it stops nothing"\
+' cleanly; to kill a machine, use machinectl terminate' -s "$signal" web
+	done
 	refused nspawn-enter "invalid namespace 'foo'" --only=foo web
 	refused nspawn-enter "invalid namespace ''" --only= web
 	refused nspawn-enter "invalid namespace ''" --only=uts, web
