@@ -8,6 +8,7 @@
 
 load ../common
 load ../machines
+load bound
 
 KINDS='scope unit unregistered template'
 
@@ -36,46 +37,9 @@ for_each()
 	done
 }
 
-# What sleeps so long is the command of a test.
-SLEEP='/bin/sleep 4713'
-
-# What says of a process how it is bound.
-BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
-BINDS+='|Mems_allowed|Groups|Uid|Gid):'
-
-# bound PID: prints that, and its limits, namespaces, groups, label, scheduling.
-# A hierarchy that is not mounted cannot be joined: the one of systemd alone.
-# A profile that forbids nothing is one that the kernel itself gives a program.
-bound()
-{
-	on_host sh -euc 'cd "/proc/$1"
-	    grep -E "$2" status
-	    cat limits personality oom_score_adj
-	    grep -v ":name=systemd:" cgroup
-	    ! mountpoint -q /sys/fs/cgroup/systemd ||
-		grep ":name=systemd:" cgroup
-	    for ns in cgroup ipc mnt net pid time user uts; do
-		[ ! -e "ns/$ns" ] || readlink "ns/$ns"
-	    done
-	    tr "\0" "\n" <attr/current |
-		sed "s/.*(unconfined)/unconfined/" || :
-	    ionice -p "$1"; chrt -p "$1" | sed "s/^pid [0-9]*//"' \
-	    '' "$1" "$BINDS"
-}
-
 bound_like_leader()
 {
-	local expected is
-
-	job_start "$BIN/nspawn-enter" "$1" /bin/sleep 4713
-	until_true runs_in_host "$SLEEP"
-	is=$(bound "$(on_host pgrep -x -f "$SLEEP")")
-	expected=$(bound "$(leader "$1")")
-	on_host kill "$job_inner"
-	job_end
-	until_true not runs_in_host "$SLEEP"
-	[[ "$expected" == *'scheduling priority'* ]]
-	diff <(echo "$expected") <(echo "$is")
+	bound_like "$(leader "$1")" "$BIN/nspawn-enter" "$1"
 }
 
 @test "a command is bound as PID 1 is, in every kind of machine" {
