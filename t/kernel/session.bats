@@ -14,7 +14,7 @@ load bound
 setup_file()
 {
 	if [[ ! -e /usr/local/sbin/vm-run ]] ||
-	    ! grep -qw bpf /sys/kernel/security/lsm; then
+	    ! grep -qsw bpf /sys/kernel/security/lsm; then
 		cannot "needs a kernel with BPF as a security module: t/vm\
  trixie -- bats t/kernel/${BATS_TEST_FILENAME##*/}"
 	fi
@@ -33,7 +33,11 @@ setup_file()
 # Where the tests are skipped there is no host.
 teardown_file()
 {
-	[ -n "${HOST-}" ] || return 0
+	[ -z "${HOST-}" ] || users_end
+}
+
+users_end()
+{
 	for name in $TREES web; do
 		user_machine_end "$name"
 	done
