@@ -10,6 +10,7 @@
 
 load ../common
 load ../machines
+load bound
 
 KINDS='scope unit unregistered orphan-unit template'
 
@@ -39,47 +40,9 @@ for_each()
 	done
 }
 
-# The command of a test, which nothing else runs.
-SLEEP='/bin/sleep 4713'
-
-# The lines of a status that show how a process is confined.
-BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
-BINDS+='|Mems_allowed|Groups|Uid|Gid):'
-
-# bound PID: prints these lines, and the process's limits, namespaces, groups,
-# label and scheduling.  A hierarchy that is not mounted, as that of systemd may
-# be, cannot be joined and is left out.  A label that ends in "(unconfined)"
-# forbids nothing; the kernel itself gives such ones to some programs.
-bound()
-{
-	on_host sh -euc 'cd "/proc/$1"
-	    grep -E "$2" status
-	    cat limits personality oom_score_adj
-	    grep -v ":name=systemd:" cgroup
-	    ! mountpoint -q /sys/fs/cgroup/systemd ||
-		grep ":name=systemd:" cgroup
-	    for ns in cgroup ipc mnt net pid time user uts; do
-		[ ! -e "ns/$ns" ] || readlink "ns/$ns"
-	    done
-	    tr "\0" "\n" <attr/current |
-		sed "s/.*(unconfined)/unconfined/" || :
-	    ionice -p "$1"; chrt -p "$1" | sed "s/^pid [0-9]*//"' \
-	    '' "$1" "$BINDS"
-}
-
 bound_like_leader()
 {
-	local expected is
-
-	job_start "$BIN/nspawn-enter" "$1" /bin/sleep 4713
-	until_true runs_in_host "$SLEEP"
-	is=$(bound "$(on_host pgrep -x -f "$SLEEP")")
-	expected=$(bound "$(leader "$1")")
-	on_host kill "$job_inner"
-	job_end
-	until_true not runs_in_host "$SLEEP"
-	[[ "$expected" == *'scheduling priority'* ]]
-	diff <(echo "$expected") <(echo "$is")
+	bound_like "$(leader "$1")" "$BIN/nspawn-enter" "$1"
 }
 
 @test "a command is confined as PID 1 is, in every kind of machine" {
