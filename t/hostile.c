@@ -508,7 +508,7 @@ struct fuse_answer {
 #define FUSE_INIT	26
 #define FUSE_ACCESS	34
 #define FUSE_REQUEST	65536	/* at least the size of any request */
-#define FUSE_TIME	60	/* s; KILL may not end a waiting process sooner */
+#define FUSE_TIME	60	/* s, until processes that wait can be killed */
 
 /* The length in bytes of an answer with this member of the union. */
 #define FUSE_LENGTH(member)	(offsetof(struct fuse_answer, u) + \

@@ -7,17 +7,17 @@
  *   watcher MACHINE LEADER UID SECONDS PROGRAM [ARGUMENT]...
  *
  * UID is the user of the command inside, and SECONDS the time that the program
- * may take.  Each reported error is a line that begins with "it".  The last line
- * is "inside" if the witness was seen inside of the machine, else "nothing", and
- * the program's status.
+ * may take.  Each reported error is a line that begins with "it".  The last
+ * line is "inside" if the witness was seen inside of the machine, else
+ * "nothing", and the program's status.
  *
  * What keeps it right:
  * - All processes that the program starts stay below this process, which adopts
  *   orphans.  So nothing is left when this process has no child any more.
  * - The checks use what the host sees of the witness.  The witness waits until
  *   they are done.
- * - Another process, the canary, is in the program's process group.  The witness
- *   kills its own process group, and the canary must survive this.
+ * - Another process, the canary, is in the program's process group.  The
+ *   witness kills its own process group, and the canary must survive this.
  */
 #include "../common.h"
 
