@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# make            both programs, here
-# make static     the same, static, in build/static, for any host
-# make cross      the same for other machines, in build/ARCHITECTURE
-# make sanitized  the same with address and undefined-behaviour sanitizers
-# make install    with the manuals and completions, below DESTDIR and PREFIX;
-#                 FROM=build/static the static programs; uninstall
-# make dist       the sources in build/release; release: also the programs
-#                 of each architecture, and SHA256SUMS
-# make check      all tests (root; ./t/setup installs what they need);
-#                 check-unit: those without root; check-cross: these with
-#                 qemu-user for each architecture; check-sanitized;
-#                 check-matrix: on a host of each systemd
-#                 check-kernels: on whole machines with other kernels
-# make analyze    gcc -fanalyzer, clang-tidy, cppcheck, shellcheck, and that
-#                 no line of C is wider than 80 columns
-# make fuzz       gives any words to what parses the words of others
+# make            builds both programs in this folder
+# make static     builds small static programs in build/static, for any host
+# make cross      builds for other architectures, in build/ARCHITECTURE
+# make sanitized  builds with address and undefined-behaviour sanitizers
+# make install    installs programs, manuals and completions below DESTDIR and
+#                 PREFIX; with FROM=build/static, the static programs
+# make uninstall  removes what "make install" installed
+# make dist       packs the sources in build/release
+# make release    also packs the programs of each architecture, and makes
+#                 SHA256SUMS
+# make check      runs all tests (root; ./t/setup installs what they need)
+# make check-unit       runs the tests that need no root
+# make check-cross      runs tests of each architecture with qemu-user
+# make check-sanitized  runs the tests with the sanitized programs
+# make check-matrix     runs the tests on a host of each release of systemd
+# make check-kernels    runs tests on virtual machines with other kernels
+# make analyze    runs gcc -fanalyzer, clang-tidy, cppcheck and shellcheck, and
+#                 checks that no line of C is wider than 80 columns
+# make fuzz       tests the parsers of foreign input with random input
 # make demo       makes a machine, enters it, stops it
-# make bench      measures the programs beside others (root; 10 minutes)
+# make bench      compares the programs with others (root; 10 minutes)
 
 VERSION = 0.1.0
 
@@ -33,7 +36,7 @@ ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
 FROM = .
 
-# What the sources need, whatever CFLAGS the caller gives.
+# The sources need these, with any CFLAGS of the caller.
 NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
 	-ffile-prefix-map=$(CURDIR)=.
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \
@@ -43,10 +46,11 @@ COMPILER = $(CC)
 COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 	$(NEEDED) $(KIND)
 
-# Static: with musl where it is there.  Its compiler wrapper does not know
-# -static-pie, so the start-up code that relocates itself is named to it; that
-# protects no RELRO segment, whose place in the file would be for nothing.  The
-# linker's own page size would pad the file for data that starts on a page.
+# Static programs use musl if it is installed.  Its compiler wrapper does not
+# know -static-pie, so the start-up code that relocates itself is given here.
+# That code does not protect a RELRO segment, so the file does not have one.
+# With the linker's default page size, data would begin on a new page, and the
+# file would be bigger.
 MUSL = $(shell command -v musl-gcc)
 MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
 MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
@@ -57,13 +61,13 @@ SMALL = -flto=auto -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -Wl,--hash-style=sysv \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
-# Not all compilers know that they could do more than -Os for size.
+# Not all compilers know -Oz, which makes smaller programs than -Os.
 SIZE = $(shell $(STATIC_CC) -Oz -E -x c /dev/null >/dev/null 2>&1 && \
 	echo -Oz || echo -Os)
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
-# For other machines: Debian's cross compilers, with musl where t/setup has
-# fetched that of the architecture, else with the compiler's own libc.
+# Programs for other architectures use Debian's cross compilers.  They use musl
+# if t/setup has fetched it for the architecture, else the compiler's own libc.
 ARCHITECTURES = x86_64 aarch64 armv7 riscv64
 TRIPLE_x86_64 = x86_64-linux-gnu
 TRIPLE_aarch64 = aarch64-linux-gnu
@@ -79,14 +83,14 @@ CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
 	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
 CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
 	-Wl,--end-group
-# glibc has the start-up code of such programs for most.
+# glibc has the start-up code of static-pie for most architectures.
 CROSS_GLIBC = $(if $(findstring /,$(shell $(CROSS_CC) \
 	-print-file-name=rcrt1.o)),-static-pie,-static)
 CROSS = $(SMALL) $(if $(CROSS_MUSL),-static $(CROSS_MUSL_CFLAGS) \
 	$(CROSS_MUSL_LDFLAGS),$(CROSS_GLIBC))
 CROSS_LIBS = $(if $(CROSS_MUSL),$(CROSS_MUSL_LIBS))
 
-# With the sanitizers' own libraries inside, so that a test host needs none.
+# Links the sanitizers' libraries statically, so that a test host needs none.
 SANITIZED = -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer -static-libasan -static-libubsan
 
@@ -99,8 +103,8 @@ SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown t/si
 
 all: $(PROGRAMS)
 
-# Static by default: of a process that a machine sees the libraries, too, are
-# files within its reach.  LINK= links them dynamically.
+# The programs are static by default: if a machine sees a process, it can also
+# reach the files of the libraries of that process.  LINK= links dynamically.
 LINK = $(if $(wildcard $(shell $(CC) -print-file-name=libc.a)),-static-pie)
 $(PROGRAMS): KIND = $(LINK)
 
@@ -117,7 +121,7 @@ build/static/%: KIND = $(STATIC)
 build/sanitized/%: CFLAGS = -O1 -g
 build/sanitized/%: KIND = $(SANITIZED)
 
-# What is built in a folder of its own: the programs, and those of the tests.
+# Rules for each folder in build: the programs, and the programs of the tests.
 define rules_of_folder
 build/$1/%: %.c common.c common.h Makefile
 	@mkdir -p $$(@D)
@@ -162,8 +166,8 @@ uninstall:
 	    $(PROGRAMS:%=$(DESTDIR)$(BASHCOMPDIR)/%) \
 	    $(PROGRAMS:%=$(DESTDIR)$(FISHCOMPDIR)/%.fish)
 
-# A tarball depends on what is in it alone: not on when, where and by whom it
-# is made.  Its files are of the time of the last commit.
+# A tarball depends only on its contents, and not on the time, the place and the
+# user that make it.  Its files have the time of the last commit.
 NAME = nspawn-tools-$(VERSION)
 TAR = tar --create --sort=name --format=gnu --owner=0 --group=0 \
 	--numeric-owner --mode=u+rw,go=u,go-w \
@@ -192,7 +196,7 @@ PROGRAM_TESTS = $(patsubst %,t/unit/%.bats,text process machine listed options \
 check: static $(TEST_PROGRAMS:%=build/static/%)
 	BUILD=$(CURDIR)/build/static ./t/suite
 
-# Those that need neither root nor a host.
+# The tests that need neither root nor a test host.
 check-unit: static $(TEST_PROGRAMS:%=build/static/%)
 	BUILD=$(CURDIR)/build/static bats t/unit
 
@@ -203,28 +207,29 @@ check-cross: cross $(ARCHITECTURES:%=build/%/library) \
 	        exit 1; \
 	done
 
-# All system tests on a host of each release.
+# All system tests, on a host of each release of systemd.
 check-matrix: check
 	for s in trixie forky; do \
 	    SUITE=$$s BUILD=$(CURDIR)/build/static bats t/system || exit 1; \
 	done
 
-# Whole machines with kernels of their own; `./t/setup --machines` first.  ROWS
-# picks some: "ROWS=bullseye", "ROWS='amd64 unified'".
+# On virtual machines with their own kernels; run `./t/setup --machines` first.
+# ROWS selects some of them: "ROWS=bullseye", "ROWS='amd64 unified'".
 check-kernels: static cross $(TEST_PROGRAMS:%=build/static/%) \
     $(TEST_PROGRAMS:%=build/aarch64/%)
 	./t/kernels $(ROWS)
 
-# Some things are true of static programs alone; those that sweep are about these
-# anyway; and what many machines do takes long and is the same code.
+# The tests with the tag "static" do not run with sanitized programs.  Some are
+# true only for static programs.  The sweeps test static programs in any case.
+# Tests with many machines would take long, and run no other code.
 STATIC_ONLY = attacker leader hostile recorder catcher watcher
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     $(STATIC_ONLY:%=build/static/%)
 	BUILD=$(CURDIR)/build/sanitized ./t/suite static
 
-# What parses the words of others gets any words at all: FUZZ_RUNS times each,
-# FUZZ_TIME s at most.  What is found there is in build/fuzz.
+# Each parser of foreign input gets random input FUZZ_RUNS times, in at most
+# FUZZ_TIME s.  Inputs that break a parser are kept in build/fuzz.
 FUZZ_TARGETS = $(sort $(notdir $(patsubst %/,%,$(wildcard t/fuzz/*/))))
 FUZZ_RUNS = 200000
 FUZZ_TIME = 10
@@ -254,8 +259,8 @@ bench: static build/static/bench
 
 TIDY_SOURCES = $(SOURCES) $(TEST_PROGRAMS:%=t/%.c)
 
-# Variables that one file of the tests sets and another reads, what bats runs
-# in subshells, and scripts for a shell in a machine.
+# These warnings are about variables that one file of the tests sets and another
+# reads, code that bats runs in subshells, and scripts for a shell in a machine.
 ACROSS_FILES = SC2034,SC2154,SC2030,SC2031,SC2016
 
 analyze:

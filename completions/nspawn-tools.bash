@@ -3,15 +3,15 @@
 #
 # Completion of nspawn-enter and nspawn-stop for bash; needs no other package.
 
-# The machines that run, as far as the user may see them.
+# Prints the running machines that the user may see, one per line.
 _nspawn_machines()
 {
 	timeout 2 nspawn-enter --list 2>/dev/null </dev/null | cut -f 1 |
 	    grep -vx -- -
 }
 
-# The programs in a machine's directory.  What it calls its files is its own
-# choice: nothing but plain names gets onto the caller's command line.
+# Prints the programs in the machine's directory.  The machine chooses the names
+# of its files, so only plain names get onto the caller's command line.
 _nspawn_programs()
 {
 	local root
@@ -23,7 +23,7 @@ _nspawn_programs()
 	    LC_ALL=C grep -Ex '[A-Za-z0-9_][A-Za-z0-9_.+-]*'
 }
 
-# What an option's argument can be, one a line.
+# Prints possible arguments of an option, one per line.
 _nspawn_arguments()
 {
 	case $1 in
@@ -36,7 +36,7 @@ _nspawn_arguments()
 	esac
 }
 
-# The options, one a line; "=" is behind those that take an argument.
+# Prints the options, one per line; one that takes an argument ends with "=".
 _nspawn_options()
 {
 	case $1 in
@@ -54,8 +54,8 @@ _nspawn_options()
 	esac
 }
 
-# _nspawn_candidates PROGRAM CURRENT WORD...: what CURRENT, behind those words,
-# may become, one a line
+# _nspawn_candidates PROGRAM CURRENT WORD...: prints the candidates for the word
+# CURRENT, which follows the other words, one per line.
 _nspawn_candidates()
 {
 	local program=$1 current=$2 options word awaits='' machine='' over=''
@@ -95,7 +95,7 @@ _nspawn_tools()
 {
 	local words current candidates candidate lead=''
 
-	# Bash's own words end at "=" and ":", too, and it replaces only those.
+	# Bash also splits words at "=" and ":"; it replaces only the last part.
 	read -ra words <<<"${COMP_LINE:0:COMP_POINT}."
 	current=${words[-1]%.}
 	mapfile -t candidates < <(_nspawn_candidates "${1##*/}" "${current}" \

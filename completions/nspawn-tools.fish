@@ -2,14 +2,14 @@
 #
 # Completion of nspawn-enter and nspawn-stop for fish.
 
-# The machines that run, as far as the user may see them.
+# Prints the running machines that the user may see.
 function __nspawn_machines
     timeout 2 nspawn-enter --list 2>/dev/null </dev/null | cut -f 1 |
         string match -v -- -
 end
 
-# The words before the cursor that are neither options nor theirs: the machine,
-# and then the command.
+# Prints the words before the cursor that are not options or their arguments:
+# the machine, and then the command.
 function __nspawn_words
     set -l words (commandline -opc)
     set -l awaits no
@@ -29,8 +29,8 @@ function __nspawn_words_are
     test (count (__nspawn_words)) $argv
 end
 
-# The programs in the machine's directory.  What it calls its files is its own
-# choice: nothing but plain names gets onto the caller's command line.
+# Prints the programs in the machine's directory.  The machine chooses the names
+# of its files, so only plain names get onto the caller's command line.
 function __nspawn_programs
     set -l root (timeout 2 machinectl show -p RootDirectory --value \
         (__nspawn_words)[1] 2>/dev/null </dev/null)
@@ -44,7 +44,7 @@ complete -c nspawn-enter -n '__nspawn_words_are = 0' -a '(__nspawn_machines)'
 complete -c nspawn-enter -n '__nspawn_words_are = 1' -a '(__nspawn_programs)'
 complete -c nspawn-stop -f -a '(__nspawn_machines)'
 
-# After the command's first word all options are those of the command.
+# The options after the command's first word belong to the command.
 function __nspawn_enter_option
     complete -c nspawn-enter -n '__nspawn_words_are -lt 2' $argv
 end

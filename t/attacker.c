@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Root of a machine who looks out for what comes in, until its input ends, and
- * prints a line for each thing that should not be there.
+ * Acts as a hostile root of a machine.  Until its input ends, it examines all
+ * processes that enter the machine, and prints a line for each thing that
+ * should not be there.
  *
  *   attacker CAPABILITIES          reads all of /proc again and again
  *   attacker CAPABILITIES SECRETS  seizes each new process, as a debugger does,
- *                                  looks at it in the same way, searches all
- *                                  that it holds, and lets it go
+ *                                  examines it in the same way, searches its
+ *                                  memory, and lets it go
  *   attacker hold PID              seizes that process, and keeps it
  *
  * CAPABILITIES is PID 1's bounding set in hexadecimal.  SECRETS is a file with
  * a line for each secret: its name, and its bytes as hexadecimal digits.  A
- * file that is not to be found in the machine under the same name is a host's;
- * who has such a program has not executed the command yet.
+ * file that the machine does not have under the same name belongs to the host.
+ * A process that runs such a program has not executed the command yet.
  *
- * What keeps it right: nothing of the machine ever holds a secret as it is, so
- * what is found came in from outside.  The file has it in digits, the attacker
- * in inverted bytes, and what is searched is inverted, too.
+ * What keeps it right: no process of the machine ever has a secret as plain
+ * bytes in its memory.  So each secret that is found came in from outside.  The
+ * file has it as digits, this program has its inverted bytes, and it inverts
+ * what it searches, too.
  */
 #include "../common.h"
 
@@ -39,8 +41,8 @@
 #define CHUNK_SIZE	1048576		/* bytes that are searched at once */
 #define PAGE_SIZE_MIN	4096
 
-#define AHEAD		8	/* numbers, of which the next process has one */
-#define ROUNDS_IDLE	200	/* until the last number is asked for */
+#define AHEAD		8	/* PIDs to try; the next process has one */
+#define ROUNDS_IDLE	200	/* then the last PID is read again */
 
 struct secret {
 	char		name[32];
@@ -50,17 +52,17 @@ struct secret {
 
 struct attack {
 	uint64_t	allowed;
-	unsigned long	seen;		/* how often a new process was */
-	unsigned long	early;		/* of these, before their exec */
+	unsigned long	seen;		/* new processes that were examined */
+	unsigned long	early;		/* those of them before their exec */
 	uint64_t	searched;	/* bytes of memory */
 	struct secret	secrets[SECRETS_MAX];
 	size_t		secret_count;
 	unsigned char	chunk[SECRET_SIZE + CHUNK_SIZE];
 };
 
-/* A part of a file: from there up to there, or to the end of the file. */
+/* A part of a file, from start up to end, or to the end of the file. */
 struct part {
-	const char	*name;		/* as it is reported */
+	const char	*name;		/* for the report */
 	uint64_t	start;
 	uint64_t	end;
 };
@@ -73,8 +75,8 @@ found(const char *what, int pid, const char *detail)
 }
 
 /*
- * Says whether a file can be written to now, or when it is not executed any
- * more; one in memory may be sealed for ever.
+ * True if a file can be written to now, or as soon as no process executes it.
+ * A file in memory may be sealed against this for ever.
  */
 static bool
 is_writable(const char *path)
@@ -94,8 +96,8 @@ is_writable(const char *path)
 }
 
 /*
- * True if the open file is one that the machine does not have.  Its name is
- * written to target, of 512 bytes.
+ * True if the machine does not have the open file.  Writes the name of the file
+ * to target, of 512 bytes.
  */
 static bool
 is_foreign(int fd, char target[512])
@@ -114,8 +116,9 @@ is_foreign(int fd, char target[512])
 }
 
 /*
- * What a file is that a process has, and whether it can be written to.  It is
- * held first, since the next moment the process may have another.
+ * Reports a file of a process if it belongs to the host, and if it can be
+ * written to.  Opens it first, because the process may have another file a
+ * moment later.
  * Returns  true if the machine does not have it
  */
 static bool
@@ -138,7 +141,7 @@ look_at_file(int pid, const char *path, const char *what)
 	return foreign;
 }
 
-/* The number that a file is called, or -1. */
+/* Returns the number that is the name of a file, or -1. */
 static int
 number_of(const char *name)
 {
@@ -201,7 +204,7 @@ look_at(const struct attack *attack, int pid)
 	return early;
 }
 
-/* New processes are what counts: PID 1, and who was there before, are ours. */
+/* Examines only new processes: the test itself started those up to last. */
 static void
 look_at_all(struct attack *attack, int last)
 {
@@ -221,7 +224,7 @@ look_at_all(struct attack *attack, int last)
 	closedir(proc);
 }
 
-/* ---- what a process holds ------------------------------------------ */
+/* ---- the memory of a process --------------------------------------- */
 
 static void
 search_chunk(const struct attack *attack, int pid, const char *where,
@@ -241,8 +244,9 @@ search_chunk(const struct attack *attack, int pid, const char *where,
 }
 
 /*
- * Searches a part of an open file.  What lies across the end of a chunk is
- * found, too: as much as a secret may be long stays in front of the next.
+ * Searches a part of an open file.  The end of each chunk, as long as the
+ * longest secret, stays in front of the next chunk.  So a secret that is in two
+ * chunks is found, too.
  * Returns  how many bytes were searched
  */
 static uint64_t
@@ -286,7 +290,7 @@ search_file(struct attack *attack, int pid, const char *name)
 	close(fd);
 }
 
-/* One line of maps; what is behind the end of a mapped file cannot be read. */
+/* Searches the memory of one line of maps; pages after a file's end fail. */
 static void
 search_mapping(struct attack *attack, int pid, int memory, const char *line)
 {
@@ -342,7 +346,7 @@ secret_add(struct attack *attack, const char *name, const char *digits)
 		    (unsigned char)~strtoul(pair, NULL, 16);
 	}
 	if (secret->size < 4)
-		errx(64, "%s is no secret", name);
+		errx(64, "secret %s is too short: give 4 bytes at least", name);
 }
 
 static void
@@ -359,12 +363,12 @@ secrets_read(struct attack *attack, const char *path)
 	fclose(file);
 }
 
-/* ---- who seizes ---------------------------------------------------- */
+/* ---- seizing processes --------------------------------------------- */
 
 /*
- * Makes the process stop, and be ours.
- *   signal   that was on its way to it, or 0
- * Returns  false if there is none, or it has ended
+ * Traces the process, and stops it.
+ *   signal   a signal that was about to be delivered to it, or 0
+ * Returns  false if there is no such process, or it has ended
  */
 static bool
 seize(int pid, int *signal)
@@ -399,7 +403,7 @@ seize_and_search(struct attack *attack, int pid)
 	return true;
 }
 
-/* The last number that a process of the machine was given. */
+/* Returns the PID of the process of the machine that was made last. */
 static int
 last_number(void)
 {
@@ -409,14 +413,14 @@ last_number(void)
 	if (file == NULL)
 		err(1, "/proc/loadavg");
 	if (fscanf(file, "%*s %*s %*s %*s %15s", word) != 1)
-		errx(1, "/proc/loadavg: no number of a process");
+		errx(1, "cannot read the last PID from /proc/loadavg");
 	fclose(file);
 	return number_of(word);
 }
 
 /*
- * Tries the numbers that the next processes get, since a list of processes
- * comes too late.  What was too fast to be seized is left behind.
+ * Tries the PIDs that the next processes get, because a list of processes
+ * comes too late.  Skips a process that ended before it could be seized.
  */
 static void
 seize_next(struct attack *attack, int *last)
@@ -431,14 +435,14 @@ seize_next(struct attack *attack, int *last)
 		*last = last_number() - 1;
 }
 
-/* What it traces goes on as if nobody did. */
+/* Traces a process, and lets it go on as if it were not traced. */
 static void
 hold(const char *word)
 {
 	int pid = number_of(word), status;
 
 	if (pid == -1)
-		errx(64, "%s is no process", word);
+		errx(64, "invalid PID '%s'", word);
 	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == -1)
 		err(1, "cannot seize the process %s", word);
 	puts("holding");
@@ -452,8 +456,8 @@ hold(const char *word)
 static void
 usage(void)
 {
-	errx(64, "attacker CAPABILITIES [SECRETS] <what ends it\n"
-	    "       or attacker hold PID");
+	errx(64, "usage: attacker CAPABILITIES [SECRETS] <INPUT\n"
+	    "       attacker hold PID");
 }
 
 int
@@ -471,7 +475,7 @@ main(int argc, char **argv)
 	if (argc == 3)
 		secrets_read(&attack, argv[2]);
 	if (fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK) == -1)
-		err(1, "the input");
+		err(1, "cannot make standard input non-blocking");
 	puts("looking");
 	fflush(stdout);
 	while (read(STDIN_FILENO, &byte, 1) == -1 && errno == EAGAIN)

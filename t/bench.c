@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * What t/bench needs to measure with: times and memory of commands, and the
- * cost of finding a machine among many processes.
+ * Measures for t/bench: times and memory of commands, and the cost of finding a
+ * machine among many processes.
  *
- * What keeps it right: those that are compared take turns, round by round, so
- * that whatever else the computer does meets all of them; a command is timed
- * from before its fork until it has been reaped, without a shell.
+ * What keeps it right: the compared commands take turns, round by round.  So
+ * other load of the computer slows all of them.  The time of a command begins
+ * before its fork and ends when it has been reaped, and there is no shell.
  */
 #include "../common.h"
 
@@ -68,15 +68,18 @@ number(const char *text, int max)
 	uint64_t n;
 
 	if (number_parse(text, (uint64_t)max, &n) == -1)
-		err(64, "'%s'", text);
+		err(64, "invalid number '%s'", text);
 	if (n == 0)
-		errx(64, "0 is too little");
+		errx(64, "invalid number 0: give 1 at least");
 	return (int)n;
 }
 
 /* ---- commands ------------------------------------------------------ */
 
-/* Starts a command that reads nothing, and shows what goes to out, errors. */
+/*
+ * Starts a command without input.  Its standard output is out, or /dev/null if
+ * that is -1; its standard error is errors, or ours if that is -1.
+ */
 static pid_t
 command_start(char **words, int out, int errors)
 {
@@ -115,7 +118,7 @@ command_time(char **words, int64_t *ns)
 		    exit_status(status));
 }
 
-/* Splits commands with a "," between.  Returns how many there are. */
+/* Splits the words at each ",".  Returns the number of commands. */
 static int
 commands_split(char **arg, char **commands[COMMANDS_MAX])
 {
@@ -129,7 +132,7 @@ commands_split(char **arg, char **commands[COMMANDS_MAX])
 	return count;
 }
 
-/* Lists the numbers below count in some order, the same in each run. */
+/* Shuffles the numbers below count, in the same way in each run. */
 static void
 order_shuffle(int order[], int count)
 {
@@ -146,10 +149,10 @@ order_shuffle(int order[], int count)
 }
 
 /*
- * ROUNDS, TIMES, then commands with a "," between: a line each.  In a round
- * each is run so many times in a row, as a script does it: what one run leaves
- * to be cleaned up is in the way of the next.  The order is another one in each
- * round, since what one command leaves is in the way of the next one, too.
+ * Arguments: ROUNDS, TIMES, and commands, separated by ",".  Prints a line for
+ * each.  A round runs each command TIMES times in a row, as a script does,
+ * because the kernel's cleaning up after one run slows the next run.  It also
+ * slows the next command, so each round has another order.
  */
 static int
 do_time(char **arg)
@@ -175,7 +178,7 @@ do_time(char **arg)
 
 /* ---- memory -------------------------------------------------------- */
 
-/* Gives the number behind key in a file of /proc, -1 without one. */
+/* Returns the number after key in a file of /proc, -1 if there is none. */
 static long
 proc_number(const char *path, const char *key)
 {
@@ -188,7 +191,7 @@ proc_number(const char *path, const char *key)
 	return found == NULL ? -1 : strtol(found + strlen(key), NULL, 10);
 }
 
-/* Adds up the peaks of a process and of its children of the same program. */
+/* Adds up the peaks of a process and its children that run its program. */
 static long
 peak(pid_t pid, const char *program)
 {
@@ -213,8 +216,9 @@ peak(pid_t pid, const char *program)
 }
 
 /*
- * A command that writes something once it has done all that takes memory, and
- * then stays: KiB of its program, without what that has started.
+ * Argument: a command that needs no more memory once it has written something,
+ * and then stays.  Prints the KiB of the program's own processes, without the
+ * programs that they started.
  */
 static int
 do_memory(char **arg)
@@ -228,13 +232,13 @@ do_memory(char **arg)
 
 	close(ends[1]);
 	if (read(ends[0], &byte, 1) != 1)
-		errx(1, "%s: has said nothing", arg[0]);
+		errx(1, "%s has written nothing", arg[0]);
 	printf("%ld\n", peak(pid, NULL));
 	kill(pid, SIGTERM);
 	return child_wait(pid, &status) == 0 ? 0 : 1;
 }
 
-/* A command that starts no other: its peak in KiB. */
+/* Argument: a command that starts no other.  Prints its peak in KiB. */
 static int
 do_peak(char **arg)
 {
@@ -264,7 +268,7 @@ time_find(const struct host *host, const char *name)
 	return clock_ns() - start;
 }
 
-/* All of so many machines by one look. */
+/* Finds all machines by one call. */
 static int64_t
 time_find_all(const struct host *host, struct wanted *wanted, size_t count)
 {
@@ -297,11 +301,11 @@ time_list(const struct host *host, int count)
 	if (machines_list(host, deadline_in(5000), count_machine, &found) == -1)
 		err(1, "cannot list the machines");
 	if (found < count)
-		errx(1, "the list lacks %d machines", count - found);
+		errx(1, "%d machines are not in the list", count - found);
 	return clock_ns() - start;
 }
 
-/* Makes a list of machines to be looked for of names. */
+/* Makes a list of machines to find, from their names. */
 static struct wanted *
 wanted_make(char **names, int *count)
 {
@@ -310,18 +314,18 @@ wanted_make(char **names, int *count)
 	for (*count = 0; names[*count] != NULL;)
 		++*count;
 	if (*count == 0)
-		errx(64, "no machine is named");
+		errx(64, "no machine given");
 	wanted = calloc((size_t)*count, sizeof(*wanted));
 	if (wanted == NULL)
-		err(1, "cannot look for machines");
+		err(1, "cannot allocate memory for the machines");
 	for (int i = 0; i < *count; i++)
 		wanted[i].name = names[i];
 	return wanted;
 }
 
 /*
- * ROUNDS, then names of machines: all of them, the last of them, and a list, a
- * line each.
+ * Arguments: ROUNDS and names of machines.  Prints a line for each of these: to
+ * find all machines, to find the last one, and to list all.
  */
 static int
 do_machines(char **arg)
@@ -358,8 +362,8 @@ time_machinectl(const char *name)
 }
 
 /*
- * ROUNDS and the name of a machine that its unit is named after: by cgroups,
- * by a look at all processes, by machinectl.
+ * Arguments: ROUNDS and a machine; its unit has the same name.  Prints a line
+ * for each way to find it: by cgroups, by reading all of /proc, by machinectl.
  */
 static int
 do_find(char **arg)
@@ -397,7 +401,7 @@ processes_count(void)
 	return count;
 }
 
-/* Fills the host up to that many processes, which end with this one. */
+/* Makes processes until the host has count; they end with this process. */
 static void
 crowd_make(int count)
 {
@@ -416,11 +420,11 @@ crowd_make(int count)
 
 /* ---- waiting ------------------------------------------------------- */
 
-#define LATE		"late"	/* the machine that is waited for */
-#define SETTLE		300	/* ms, until who waits does nothing else */
+#define LATE		"late"	/* the name of the machine */
+#define SETTLE		300	/* ms, until the command only waits */
 #define WATCH		1000	/* ms, in which wake-ups are counted */
 
-/* Starts the machine, and takes hold of its leader. */
+/* Starts the machine, and waits for its leader. */
 static pid_t
 late_start(const struct host *host, char *tree, struct machine *machine)
 {
@@ -447,7 +451,7 @@ late_start(const struct host *host, char *tree, struct machine *machine)
 	}
 }
 
-/* How a process waits: KiB, and how often it wakes up in a second. */
+/* Measures a waiting process: its KiB, and its wake-ups in a second. */
 static void
 waiter_watch(pid_t pid, long *kib, long *wakes)
 {
@@ -460,7 +464,10 @@ waiter_watch(pid_t pid, long *kib, long *wakes)
 	*wakes = proc_number(path, "\nvoluntary_ctxt_switches:") - *wakes;
 }
 
-/* Has a command wait for the machine's end, in which PID is its supervisor. */
+/*
+ * Runs a command that waits for the machine's end.  Its word PID becomes the
+ * PID of the supervisor.
+ */
 static void
 late_round(const struct host *host, char *tree, char **command, int64_t *ns,
     long *kib, long *wakes)
@@ -488,8 +495,9 @@ late_round(const struct host *host, char *tree, char **command, int64_t *ns,
 }
 
 /*
- * ROUNDS, a tree, and commands with a "," between that end when the machine
- * has: how long after its supervisor, KiB, and wake-ups a second.
+ * Arguments: ROUNDS, a tree, and commands, separated by ",", that end when the
+ * machine has ended.  Prints for each its KiB, its wake-ups a second, and the
+ * time from the end of the supervisor to its own end.
  */
 static int
 do_late(char **arg)
@@ -513,7 +521,7 @@ do_late(char **arg)
 	return 0;
 }
 
-/* Binds the socket of a systemd that wants to hear of the wait. */
+/* Binds the socket on which a systemd would receive status messages. */
 static int
 notify_open(void)
 {
@@ -531,8 +539,8 @@ notify_open(void)
 }
 
 /*
- * SECONDS, then a command that waits and tells systemd so: KiB, wake-ups and us
- * of a processor in a second, of the waiting process.
+ * Arguments: SECONDS, and a command that waits and sends its status to systemd.
+ * Prints its KiB, its wake-ups a second, and us of processor time a second.
  */
 static int
 do_wait(char **arg)
@@ -553,7 +561,7 @@ do_wait(char **arg)
 			;
 	}
 	if (file_read(AT_FDCWD, path, text, sizeof(text)) <= 0)
-		errx(1, "%s: has ended", arg[0]);
+		errx(1, "%s has ended too early", arg[0]);
 	ran = strtol(text, NULL, 10) - before;
 	kill(pid, SIGTERM);
 	if (child_wait(pid, &status) == -1)
@@ -563,12 +571,13 @@ do_wait(char **arg)
 	return 0;
 }
 
-/* ---- telling ------------------------------------------------------- */
+/* ---- signalling ---------------------------------------------------- */
 
-#define TOLD		": sent SIG"	/* nspawn-stop --verbose, of each */
+#define TOLD		": sent SIG"	/* by nspawn-stop --verbose, for each */
 
 /*
- * COUNT, then a nspawn-stop of so many machines: us until it has told the last.
+ * Arguments: COUNT, and a nspawn-stop command for COUNT machines.  Prints the
+ * us until it has signalled the last one.
  */
 static int
 do_tell(char **arg)
@@ -584,7 +593,7 @@ do_tell(char **arg)
 
 	close(ends[1]);
 	if (said == NULL)
-		err(1, "cannot read what %s says", arg[0]);
+		err(1, "cannot read the output of %s", arg[0]);
 	while (count > 0 && fgets(line, sizeof(line), said) != NULL)
 		count -= strstr(line, TOLD) != NULL;
 	start = clock_ns() - start;
@@ -592,7 +601,8 @@ do_tell(char **arg)
 		;
 	fclose(said);
 	if (child_wait(pid, &status) == -1 || status != 0 || count > 0)
-		errx(1, "%s: failed, with %d machines to tell", arg[0], count);
+		errx(1, "%s: failed; it has not signalled %d machines", arg[0],
+		    count);
 	printf("%" PRId64 "\n", start / 1000);
 	return 0;
 }
@@ -600,9 +610,9 @@ do_tell(char **arg)
 /* ---- stopping ------------------------------------------------------ */
 
 /*
- * SIGNAL, then names of machines: us for the least that anybody has to do who
- * knows all of their processes: to send it to all leaders, and to wait for all
- * supervisors.
+ * Arguments: SIGNAL and names of machines.  Prints the us of the least possible
+ * work, when all their processes are known: to send the signal to all leaders,
+ * and to wait for all supervisors.
  */
 static int
 do_kill(char **arg)
@@ -615,7 +625,7 @@ do_kill(char **arg)
 	int64_t start;
 
 	if (fds == NULL || host_open("/proc", NULL, &host) == -1)
-		err(1, "cannot look for machines");
+		err(1, "cannot prepare the search for machines");
 	machines_find(&host, &machined, wanted, (size_t)count, 0);
 	start = clock_ns();
 	for (int i = 0; i < count; i++) {
@@ -665,5 +675,5 @@ main(int argc, char **argv)
 		if (*arg != NULL && strcmp(*arg, functions[i].name) == 0 &&
 		    argv + argc - arg > functions[i].arguments)
 			return functions[i].function(arg + 1);
-	errx(64, "no such thing to measure, or too few arguments");
+	errx(64, "unknown measurement, or too few arguments");
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * PID 1 of a machine that records the first signal that a process sends to it,
- * by its number, in /out/got, and ends.  It says its host name, which is the
- * machine's, to the FIFO /out/up once no signal can be lost any more.
+ * PID 1 of a machine.  It writes the number of the first signal that a process
+ * sends to it into /out/got, and ends.  As soon as no signal can be lost, it
+ * writes its host name, which is the machine's name, to the FIFO /out/up.
  *
- * It has a handler wherever libc lets it have one, as an init has that hears
- * everything; but it takes the signals by their number from the kernel, as libc
- * keeps some for itself.
+ * It has a handler for each signal for which libc allows one, as an init that
+ * handles all signals has.  But it takes the signals by their numbers from the
+ * kernel, because libc reserves some for itself.
  */
 #include <err.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ file_write(const char *path, int flags, const char *text)
 	int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0644);
 
 	if (fd == -1 || dprintf(fd, "%s\n", text) < 0)
-		err(1, "writing %s", path);
+		err(1, "cannot write %s", path);
 	close(fd);
 }
 
@@ -43,15 +43,15 @@ main(void)
 	siginfo_t info;
 	int signal;
 
-	/* This unblocks some in musl. */
+	/* In musl, this unblocks some signals. */
 	for (signal = 1; signal <= 64; signal++)
 		sigaction(signal, &action, NULL);
 	if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, 8) == -1)
-		err(1, "blocking signals");
+		err(1, "cannot block signals");
 	if (gethostname(name, sizeof(name)) == -1)
-		err(1, "asking for the host name");
+		err(1, "cannot get the host name");
 	file_write("/out/up", 0, name);
-	/* A terminal's new size is told by the kernel itself. */
+	/* The kernel itself sends WINCH when a terminal changes its size. */
 	do {
 		signal = (int)syscall(SYS_rt_sigtimedwait, &all, &info, NULL,
 		    8);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Describes systemd-nspawn machines, a line each: the leader, the init that it
- * is and the signal that stops it, the supervisor, and the namespaces that are
- * the machine's own.
+ * Describes systemd-nspawn machines, a line each: the leader, its init program
+ * and the signal that stops it, the supervisor, and the namespaces that belong
+ * to the machine.
  *
- * It shows how a third program is made of common.h alone.  --proc and --cgroup
- * are for the tests, which have directories of their own making.
+ * It is an example of a third program that needs only common.h.  --proc and
+ * --cgroup are for the tests, which make such directories themselves.
  */
 #include "../common.h"
 
@@ -16,7 +16,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define MACHINED_TIME	2000	/* ms, for machinectl, whatever is asked for */
+#define MACHINED_TIME	2000	/* ms, for all calls of machinectl together */
 
 struct settings {
 	const char	*proc;
@@ -28,8 +28,8 @@ struct settings {
 enum { KEY_PROC = 512, KEY_CGROUP, KEY_HELP };
 
 static const struct option_spec options[] = {
-	{ "proc", KEY_PROC, "DIR", "look there, not in /proc" },
-	{ "cgroup", KEY_CGROUP, "DIR", "that is the hierarchy of units" },
+	{ "proc", KEY_PROC, "DIR", "read DIR instead of /proc" },
+	{ "cgroup", KEY_CGROUP, "DIR", "read cgroups in DIR" },
 	{ "help", KEY_HELP, NULL, "show this text" },
 	{ NULL, 0, NULL, NULL },
 };
@@ -40,8 +40,8 @@ add_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name))
-		errx(EXIT_FAILURE, "'%s' cannot be the name of a machine",
-		    printable(name, clean, sizeof(clean)));
+		errx(EXIT_FAILURE, MACHINE_NAME_INVALID,
+		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
 	settings->names[settings->count++] = name;
 }
 
@@ -75,7 +75,7 @@ parse_options(int argc, char **argv, struct settings *settings)
 	*settings = (struct settings){ .proc = "/proc" };
 	settings->names = calloc((size_t)argc + 1, sizeof(*settings->names));
 	if (settings->names == NULL)
-		err(EXIT_FAILURE, "cannot hold the machines' names");
+		err(EXIT_FAILURE, "cannot allocate memory for the machines");
 	while ((key = option_next(argc, argv, options)) != -1)
 		set_option(settings, key);
 	while (optind < argc)
@@ -117,7 +117,7 @@ describe_namespaces(int proc, const struct process *leader)
 	}
 }
 
-/* Says whether there was something to describe. */
+/* True if the machine could be described. */
 static bool
 describe(const struct host *host, const char *name, struct machined *machined)
 {
@@ -151,7 +151,7 @@ main(int argc, char **argv)
 	struct host host;
 
 	parse_options(argc, argv, &settings);
-	signal(SIGCHLD, SIG_DFL);	/* as helper_run() wants it */
+	signal(SIGCHLD, SIG_DFL);	/* helper_run() needs this */
 	machined.deadline = deadline_in(MACHINED_TIME);
 	if (host_open(settings.proc, settings.cgroup, &host) == -1)
 		err(EXIT_FAILURE, "cannot open %s", settings.proc);

@@ -1,49 +1,50 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * PID 1 of a machine whose root means harm.  It makes /ready when it is.
+ * PID 1 of a machine with a hostile root.  It makes /ready when it is ready.
  *
  *   hostile filter RESULT CALL[,CALL]...
- *	has a filter that never makes these system calls, and answers them with
- *	RESULT instead: 0, or the number of an error; "kill" is the caller's end
+ *	has a filter that does not make these system calls, and returns RESULT
+ *	instead: 0, or an error number; with "kill" it kills the caller
  *   hostile thread
- *	at USR1 its first thread ends while another lives on; TERM ends that
+ *	at USR1, its first thread ends and another goes on; TERM ends that one
  *   hostile groups COUNT
- *	has that many groups, from GROUP_FIRST on; TERM ends it
+ *	has COUNT groups, from GROUP_FIRST on; TERM ends it
  *   hostile fuse passwd
- *	/etc/passwd lies on a FUSE that takes each request and answers none;
+ *	/etc/passwd is on a FUSE that reads each request and never answers;
  *	TERM ends it
  *   hostile fuse init
- *	/usr/sbin, with what is executed as "init 0", lies on such a FUSE
+ *	/usr/sbin, with the program that "init 0" executes, is on such a FUSE
  *   hostile fuse root
- *	its own root directory lies on such a FUSE, which answers it alone
+ *	its own root directory is on such a FUSE, which answers only PID 1
  *   hostile fuse self
- *	its own program, called init, lies on such a FUSE; TERM ends it
+ *	its own program, called init, is on such a FUSE; TERM ends it
  *   hostile rest
  *	TERM ends it
  *   hostile leave
- *	at USR1 it leaves its user namespace for one of its own, and makes
- *	/left; TERM ends it
+ *	at USR1, it enters a new user namespace, and makes /left; TERM ends it
  *   hostile trace
- *	a child of it traces it, until somebody opens /go for writing: then it
- *	is in a user namespace of its own and has a filter that fakes capset
+ *	a child traces it until another process opens /go for writing: then it
+ *	enters a new user namespace, and gets a filter that fakes capset
  *   hostile seize
  *	it traces each new process, and never waits for one
  *   hostile 0
- *	the command that is run in the first of these machines, in the place of
- *	"init 0" too: it writes into /notes what it finds about itself, waits
- *	until somebody opens /go for writing, and kills its process group
+ *	this is the witness: the command that the tests run in the first of
+ *	these machines, also as "init 0".  It writes into /notes what it knows
+ *	of itself, waits until another process opens /go for writing, and kills
+ *	its process group
  *
  * Executed as /sbin/init it looks like a sysvinit, which only "init 0" stops:
- * it has a handler for PWR and, but for the modes that say so, none for TERM.
+ * it has a handler for PWR.  It has one for TERM only in the modes above that
+ * end at TERM.
  *
  * What keeps it right:
- * - A filter looks at a call's number alone, never at its arguments, so a
- *   program cannot get past it by a change of these.
- * - Whoever has such a filter avoids the calls that are worth filtering: the
- *   notes are written to memory that is a file, and the witness ends by its own
- *   signal or by an instruction that is none.
- * - Who serves a FUSE is a child of PID 1: the machine's end ends it, and sets
- *   free who waits for an answer.
+ * - A filter reads only the number of a call, never its arguments, so a program
+ *   cannot bypass it with other arguments.
+ * - The witness avoids the system calls that the tests filter.  It writes its
+ *   notes to a mapped file, and it ends by its own signal or by an invalid
+ *   instruction.
+ * - The server of a FUSE is a child of PID 1.  The end of the machine ends it,
+ *   too, and then no process waits for its answer any more.
  */
 #include "../common.h"
 
@@ -73,7 +74,7 @@
 #define CALLS_MAX	16
 #define GROUP_FIRST	1000000000u
 #define GROUPS_MAX	65536
-#define SEIZE_AHEAD	4	/* numbers that new processes may have */
+#define SEIZE_AHEAD	4	/* PIDs to try; the next process has one */
 #define SEIZE_PAUSE	200	/* us */
 
 /* ---- PID 1 --------------------------------------------------------- */
@@ -92,8 +93,8 @@ end(int signal)
 }
 
 /*
- * By one call, which is hardly ever filtered.  The working directory stays the
- * machine's first root directory.
+ * Makes a file by one call, which the tests hardly ever filter.  The working
+ * directory is always the machine's first root directory.
  */
 static void
 file_make(const char *name)
@@ -117,7 +118,7 @@ wait_for_ever(void)
 
 /* ---- filter -------------------------------------------------------- */
 
-/* What is worth filtering; the numbers differ between architectures. */
+/* The calls to filter; their numbers differ between architectures. */
 #define CALL(name)	{ #name, SYS_##name }
 
 static const struct {
@@ -173,12 +174,12 @@ call_number(const char *name)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		if (strcmp(calls[i].name, name) == 0)
 			return (uint32_t)calls[i].number;
-	errx(64, "'%s' is no system call that is known here", name);
+	errx(64, "unknown system call '%s'", name);
 }
 
 /*
- * Installs a filter.  Who has not the capability for it does without new
- * privileges.
+ * Installs a filter.  Without the capability for this, the process first sets
+ * no_new_privs.
  */
 static void
 filter_install(const struct bpf_program *program)
@@ -190,7 +191,7 @@ filter_install(const struct bpf_program *program)
 		err(1, "cannot install the filter");
 }
 
-/* Filters the calls of a list, which ends up cut into words. */
+/* Filters the calls of a list; cuts the list into words. */
 static void
 filter(uint32_t action, char *list)
 {
@@ -213,7 +214,7 @@ filter(uint32_t action, char *list)
 	filter_install(&program);
 }
 
-/* Makes what the witness uses, for whatever user that is. */
+/* Makes the files that the witness uses, for any user. */
 static void
 notes_make(void)
 {
@@ -230,7 +231,7 @@ notes_make(void)
 
 /* ---- witness ------------------------------------------------------- */
 
-/* Reads where the link path leads.  Returns false where it is not to be had. */
+/* Reads the target of the link path.  Returns false if that fails. */
 static bool
 link_read(const char *path, char text[TEXT_SIZE])
 {
@@ -241,8 +242,8 @@ link_read(const char *path, char text[TEXT_SIZE])
 }
 
 /*
- * Finds a proc of this process's own pid namespace: that of the machine shows
- * none to who is not in it.
+ * Finds a proc of this process's own pid namespace.  The machine's /proc does
+ * not show a process outside of the machine's pid namespace.
  */
 static const char *
 proc_own(void)
@@ -256,7 +257,7 @@ proc_own(void)
 	    "/fresh/self";
 }
 
-/* Closes fd, also where close(2) is filtered. */
+/* Closes fd, also if a filter fakes close(2). */
 static void
 descriptor_close(int fd)
 {
@@ -264,7 +265,7 @@ descriptor_close(int fd)
 	syscall(SYS_close_range, fd, fd, 0);
 }
 
-/* Lists the open descriptors, and opens none for it. */
+/* Lists the open descriptors, without opening one. */
 static void
 descriptors_list(const char *proc, char text[TEXT_SIZE])
 {
@@ -295,7 +296,7 @@ status_read(const char *proc, char text[TEXT_SIZE])
 		descriptor_close(fd);
 }
 
-/* Writes down what this process is. */
+/* Writes what this process knows of itself. */
 static void
 notes_write(char *notes)
 {
@@ -312,7 +313,7 @@ notes_write(char *notes)
 	    getpid(), getsid(0), getpgid(0), files, status);
 }
 
-/* The command's life.  An attack on its process group is its end, too. */
+/* Runs as the command.  It attacks its process group, and so kills itself. */
 static _Noreturn void
 witness(void)
 {
@@ -331,7 +332,7 @@ witness(void)
 
 /* ---- thread -------------------------------------------------------- */
 
-/* The other thread's life. */
+/* Runs as the other thread. */
 static void *
 outlive(void *first)
 {
@@ -383,7 +384,7 @@ leave_when_told(void)
 	wait_for_ever();
 }
 
-/* Traces PID 1 until the other end of that pipe is closed. */
+/* Traces PID 1 until the other end of the pipe fd is closed. */
 static _Noreturn void
 trace(int fd)
 {
@@ -394,7 +395,7 @@ trace(int fd)
 	say_ready();
 	if (read(fd, &byte, 1) == -1)
 		warn("cannot wait");
-	_exit(EXIT_SUCCESS);	/* which lets go of PID 1 */
+	_exit(EXIT_SUCCESS);	/* this also ends the tracing of PID 1 */
 }
 
 static _Noreturn void
@@ -419,7 +420,7 @@ change_while_traced(void)
 	wait_for_ever();
 }
 
-/* Who is traced and has ended is a zombie to nobody but the tracer. */
+/* When a traced process has ended, only its tracer sees the zombie. */
 static _Noreturn void
 seize(void)
 {
@@ -453,9 +454,9 @@ groups_take(size_t count)
 
 /* ---- fuse ---------------------------------------------------------- */
 
-#define FUSE_READ	131072	/* no less than any read of a file */
+#define FUSE_READ	131072	/* at least the size of any read of a file */
 
-/* What of <linux/fuse.h> is needed here. */
+/* The parts of <linux/fuse.h> that are needed here. */
 struct fuse_request {
 	uint32_t	length, operation;
 	uint64_t	unique, node;
@@ -506,14 +507,14 @@ struct fuse_answer {
 #define FUSE_GETXATTR	22
 #define FUSE_INIT	26
 #define FUSE_ACCESS	34
-#define FUSE_REQUEST	65536	/* no less than any request */
-#define FUSE_TIME	60	/* s; nobody who waits can be killed before */
+#define FUSE_REQUEST	65536	/* at least the size of any request */
+#define FUSE_TIME	60	/* s, until processes that wait can be killed */
 
-/* How many bytes of an answer there are with that member of its union. */
+/* The length in bytes of an answer with this member of the union. */
 #define FUSE_LENGTH(member)	(offsetof(struct fuse_answer, u) + \
 	sizeof(((struct fuse_answer *)NULL)->u.member))
 
-/* The only file, where there is one, in the only directory. */
+/* The only directory, and the only file, if there is one. */
 #define FUSE_ROOT	1
 #define FUSE_FILE	2
 static int fuse_file = -1;
@@ -531,7 +532,7 @@ fuse_attributes(uint64_t node)
 	    .mode = S_IFREG | 0755, .size = (uint64_t)s.st_size };
 }
 
-/* Says to PID 1 what it needs to know. */
+/* Answers a request of PID 1 or of the kernel. */
 static void
 fuse_answer(int fd, const struct fuse_request *request)
 {
@@ -582,7 +583,7 @@ fuse_answer(int fd, const struct fuse_request *request)
 		warn("cannot answer");
 }
 
-/* Takes all requests; what PID 1 asks for is answered if it is to be. */
+/* Reads all requests.  Answers FUSE_INIT, and if answers, those of PID 1. */
 static _Noreturn void
 fuse_serve(int fd, bool answers)
 {
@@ -642,7 +643,7 @@ fuse(const char *what)
 		err(1, "/fuse/init");
 	}
 	if (root && chroot("/fuse") == -1)
-		err(1, "cannot change its root directory");
+		err(1, "cannot change the root directory");
 	if (root)
 		return;
 	signal(SIGTERM, end);
@@ -659,7 +660,8 @@ number(const char *text, uint64_t max)
 	uint64_t n;
 
 	if (number_parse(text, max, &n) == -1)
-		errx(64, "'%s' is no number up to %ju", text, (uintmax_t)max);
+		errx(64, "invalid number '%s': give at most %ju", text,
+		    (uintmax_t)max);
 	return n;
 }
 
@@ -691,7 +693,7 @@ main(int argc, char **argv)
 	if (chdir("/") == -1)
 		err(1, "/");
 	signal(SIGPWR, nothing);
-	signal(SIGCHLD, SIG_IGN);	/* nobody is left to be reaped */
+	signal(SIGCHLD, SIG_IGN);	/* the kernel reaps all children */
 	if (mode_is(arg, "thread", 0)) {
 		signal(SIGTERM, end);
 		first_thread_end();

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Runs a program, and does something at the system call which is the one at
- * place PLACE among all that it and its children make.
+ * Runs a program, and acts on one of its system calls.  All system calls of the
+ * program and its children are counted, and PLACE is the number of that call.
  *
  *   injector PLACE fail ERRNO LEADER PROGRAM [ARGUMENT]...
- *	makes the call fail; LEADER is that of the machine in question
+ *	makes the call fail; LEADER is the leader of the tested machine
  *   injector PLACE exhaust ERRNO LEADER CALLS PROGRAM [ARGUMENT]...
- *	counts the calls alone whose numbers CALLS lists, with commas, and makes
- *	all of them fail from that place on
+ *	counts only the calls whose numbers are in CALLS, separated by commas,
+ *	and makes all of these fail from PLACE on
  *   injector PLACE swap CGROUP PROGRAM [ARGUMENT]...
  *	makes a leader in the folder CGROUP, ends it before the call, and gives
- *	its number to another: the leader of no machine
+ *	its PID to another process, which is not the leader of a machine
  *
- * What it exits with is the program's status, or NO_CALL where that made fewer
- * calls.  The call is named on descriptor 3, and the pid namespace of the other
- * leader; and so is what must never be: a signal to a process that is neither
- * the program's own nor the leader, and a child that is left behind.
+ * The exit status is the program's, or NO_CALL if the program made fewer calls.
+ * Descriptor 3 gets the number of the call, and the pid namespace of the other
+ * process.  It also gets each error of the program: a signal to a process that
+ * is neither its own nor the leader, and a child that is left behind.
  *
  * What keeps it right: only processes that run the program's own code, or a
- * copy of it in memory, are watched; what they execute is let go.
+ * copy of it in memory, are traced.  When they execute another program, they
+ * are not traced any more.
  */
 #include "../common.h"
 
@@ -37,7 +38,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The places of orig_rax and rax in struct user of x86-64, see ptrace(2). */
+/* The offsets of orig_rax and rax in struct user of x86-64, see ptrace(2). */
 #define REGISTER_CALL	120
 #define REGISTER_RESULT	80
 
@@ -69,26 +70,26 @@ struct sys_clone_args {
 
 #define INTO_CGROUP	UINT64_C(0x200000000)
 
-#define SORT_MAX	512	/* numbers of calls are smaller */
+#define SORT_MAX	512	/* all numbers of calls are smaller */
 
 struct injection {
 	uint64_t	place;
 	bool		exhaust;
-	bool		sort[SORT_MAX];		/* then the calls that count */
+	bool		sort[SORT_MAX];		/* if so: the calls to count */
 	int		error;		/* 0: the leader is swapped */
 	pid_t		leader;
-	pid_t		other;		/* who has its number; 0: nobody yet */
+	pid_t		other;		/* now has its PID; 0: none yet */
 	char		program[PATH_MAX];
 	uint64_t	calls;		/* so far */
-	pid_t		held;		/* who waits for the swap; 0: nobody */
-	long		failed;		/* its number; -1: none yet */
+	pid_t		held;		/* waits for the swap; 0: none */
+	long		failed;		/* number of the call; -1: none yet */
 	pid_t		tracees[TRACEES_MAX];
-	bool		failing[TRACEES_MAX];	/* its call is to fail */
-	size_t		count;		/* of those that there have ever been */
+	bool		failing[TRACEES_MAX];	/* its call has to fail */
+	size_t		count;		/* of all tracees, ended ones too */
 	size_t		alive;
 };
 
-/* Finds the place of a process among all; their count where it is none. */
+/* Finds the index of a tracee; returns the count if it is not one. */
 static size_t
 tracee_place(const struct injection *injection, pid_t pid)
 {
@@ -116,7 +117,7 @@ add_tracee(struct injection *injection, pid_t pid)
 	injection->alive++;
 }
 
-/* Says whether a process runs the program. */
+/* True if a process runs the program. */
 static bool
 is_program(const struct injection *injection, pid_t pid)
 {
@@ -131,7 +132,7 @@ is_program(const struct injection *injection, pid_t pid)
 	    strncmp(path, copy, strlen(copy)) == 0;
 }
 
-/* Finds whom the pidfd of a process means. */
+/* Returns the PID to which the pidfd fd of process pid refers, or -1. */
 static pid_t
 pidfd_pid(pid_t pid, uint64_t fd)
 {
@@ -145,7 +146,7 @@ pidfd_pid(pid_t pid, uint64_t fd)
 	return line == NULL ? -1 : (pid_t)strtol(line + 5, NULL, 10);
 }
 
-/* Looks at whom a call signals. */
+/* Reports a call that signals a process which the program must not signal. */
 static void
 check_signal(const struct injection *injection, pid_t pid,
     const struct sys_call_info *call)
@@ -177,7 +178,7 @@ nothing(int signal)
 	(void)signal;
 }
 
-/* A leader's life: it hears TERM, one would think, which stays pending. */
+/* Runs as a leader.  It has a handler for TERM, but TERM stays pending. */
 static _Noreturn void
 leader(void)
 {
@@ -192,8 +193,8 @@ leader(void)
 }
 
 /*
- * Makes a leader.  Its folder of cgroups is fd, or ours where that is -1; its
- * number is pid, or any where that is 0.
+ * Makes a leader.  Its cgroup is fd, or ours if fd is -1.  Its PID is pid, or
+ * any if pid is 0.
  */
 static pid_t
 leader_make(int fd, pid_t pid)
@@ -227,7 +228,7 @@ pid_namespace(pid_t pid, char text[64])
 	text[n == -1 ? 0 : n] = '\0';
 }
 
-/* Says whether one of the program's own is in the leader's pid namespace. */
+/* True if a process of the program is in the leader's pid namespace. */
 static bool
 is_entered(const struct injection *injection)
 {
@@ -243,8 +244,9 @@ is_entered(const struct injection *injection)
 }
 
 /*
- * Ends the leader.  The caller waits for its end, unless that may have to wait
- * for the caller: a PID 1 ends when all others have been reaped.
+ * Ends the leader.  The process caller is held until the leader has ended.  But
+ * a PID 1 ends only after all other processes of its namespace were reaped, and
+ * the caller may have to reap them.  Then the caller is not held.
  */
 static void
 leader_end(struct injection *injection, pid_t caller)
@@ -254,7 +256,7 @@ leader_end(struct injection *injection, pid_t caller)
 	kill(injection->leader, SIGKILL);
 }
 
-/* Lets go on who waits for the swap. */
+/* Lets the held process go on. */
 static void
 held_release(struct injection *injection)
 {
@@ -263,7 +265,7 @@ held_release(struct injection *injection)
 	injection->held = 0;
 }
 
-/* Gives the leader's number, which is free now, to another. */
+/* Gives the leader's PID, which is free now, to another process. */
 static void
 leader_swap(struct injection *injection)
 {
@@ -275,7 +277,7 @@ leader_swap(struct injection *injection)
 	held_release(injection);
 }
 
-/* Looks what has become of who has the leader's number now. */
+/* Checks that the process which now has the leader's PID got no signal. */
 static void
 other_look(const struct injection *injection)
 {
@@ -288,7 +290,7 @@ other_look(const struct injection *injection)
 	close(proc);
 }
 
-/* True if something is to be done at this call, which begins. */
+/* Counts a call that begins.  True if the injector has to act on it. */
 static bool
 is_place(struct injection *injection, uint64_t number)
 {
@@ -300,7 +302,7 @@ is_place(struct injection *injection, uint64_t number)
 	    (injection->exhaust && injection->calls > injection->place);
 }
 
-/* Takes note of a call that begins or ends. */
+/* Handles the begin or the end of a call. */
 static void
 on_call(struct injection *injection, pid_t pid)
 {
@@ -309,7 +311,7 @@ on_call(struct injection *injection, pid_t pid)
 
 	if (syscall(SYS_ptrace, SYS_PTRACE_GET_SYSCALL_INFO, pid, sizeof(call),
 	    &call) == -1)
-		return;		/* it has just been killed */
+		return;		/* it was killed a moment ago */
 	if (call.op == CALL_ENTRY) {
 		check_signal(injection, pid, &call);
 		if (!is_place(injection, call.number))
@@ -324,7 +326,7 @@ on_call(struct injection *injection, pid_t pid)
 		*failing = true;
 		/* Linux closes a descriptor even if close(2) fails. */
 		if (injection->failed != SYS_close)
-			register_set(pid, REGISTER_CALL, -1);	/* none */
+			register_set(pid, REGISTER_CALL, -1);	/* no call */
 	} else if (*failing) {
 		*failing = false;
 		register_set(pid, REGISTER_RESULT, -injection->error);
@@ -332,8 +334,8 @@ on_call(struct injection *injection, pid_t pid)
 }
 
 /*
- * Goes on after a stop of a process.
- * Returns  whether the process is still watched
+ * Handles a stop of a process, and lets it go on.
+ * Returns  true if the process is still traced
  */
 static bool
 on_stop(struct injection *injection, pid_t pid, int status)
@@ -346,7 +348,7 @@ on_stop(struct injection *injection, pid_t pid, int status)
 		signal = 0;
 	} else if (event == PTRACE_EVENT_EXEC &&
 	    !is_program(injection, pid)) {
-		/* The end of one that has just been killed is yet to come. */
+		/* This fails if it was killed a moment ago: its end follows. */
 		return ptrace(PTRACE_DETACH, pid, NULL, NULL) == -1;
 	} else if (event != 0) {
 		if (event != PTRACE_EVENT_EXEC && event != PTRACE_EVENT_STOP &&
@@ -359,7 +361,7 @@ on_stop(struct injection *injection, pid_t pid, int status)
 	return true;
 }
 
-/* Starts the program, which waits to be watched. */
+/* Starts a process that stops, and becomes the program when it goes on. */
 static pid_t
 start(char **argv)
 {
@@ -375,7 +377,7 @@ start(char **argv)
 	return pid;
 }
 
-/* Lets it become the program. */
+/* Traces that process, and lets it execute the program. */
 static void
 watch(pid_t pid)
 {
@@ -391,9 +393,9 @@ watch(pid_t pid)
 }
 
 /*
- * Waits for the next event of a process.  A leader ends only when those of its
- * namespace have been reaped, and their reaper may be who is held: then it goes
- * on before the swap.
+ * Waits for the next event of a process.  A leader ends only after the other
+ * processes of its namespace were reaped, and the held process may have to reap
+ * them.  So that one goes on after HOLD_TIME, even before the swap.
  */
 static pid_t
 await(struct injection *injection, int *status)
@@ -412,7 +414,7 @@ await(struct injection *injection, int *status)
 	return pid;
 }
 
-/* Sees all of them to their end.  Returns the status of the first. */
+/* Traces all processes until they end.  Returns the status of the first. */
 static int
 follow(struct injection *injection, pid_t first)
 {
@@ -456,7 +458,7 @@ parse_sort(char *list, struct injection *injection)
 
 	for (const char *word; (word = strsep(&list, ",")) != NULL;) {
 		if (number_parse(word, SORT_MAX - 1, &number) == -1)
-			errx(64, "wrong calls");
+			errx(64, "invalid number of a system call '%s'", word);
 		injection->sort[number] = true;
 	}
 }
@@ -480,7 +482,7 @@ parse(char **arg, struct injection *injection)
 	    number_parse(arg[3], INT_MAX, &leader) == -1)) ||
 	    (!fail && (fd = open(arg[2], O_RDONLY | O_CLOEXEC)) == -1) ||
 	    realpath(program[0], injection->program) == NULL)
-		errx(64, "wrong arguments");
+		errx(64, "invalid arguments");
 	injection->error = (int)error;
 	injection->leader = fail ? (pid_t)leader : leader_make(fd, 0);
 	return program;

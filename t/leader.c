@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * PID 1 of a machine whose first thread ends, once there is a file /go, while
- * another lives on: the kernel says less of such a process.  TERM ends it.
+ * PID 1 of a machine.  Its first thread ends once the file /go exists, and
+ * another thread goes on.  /proc then shows less of the process.  TERM ends it.
  */
 #include <err.h>
 #include <fcntl.h>

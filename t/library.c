@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Gives the functions of common.h a command line, so that the tests reach them
- * one by one and without root.  The first word names the function, the others
- * are its arguments; what it returns is printed, and an error by its name.
+ * Calls single functions of common.h, so that tests can do this from a command
+ * line and without root.  The first word names the function, the others are its
+ * arguments.  Prints the result of the function, or the name of its error.
  */
 #include "../common.h"
 
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Prints the name of errno; the status of all that fails is 1. */
+/* Prints the name of errno.  Returns 1, the status after an error. */
 static int
 failed(void)
 {
@@ -54,18 +54,18 @@ yes_or_no(bool value)
 	return 0;
 }
 
-/* An argument that is a number by the test's own word. */
+/* Parses an argument that the test itself gave as a number. */
 static int
 number(const char *text)
 {
 	uint64_t n;
 
 	if (number_parse(text, INT_MAX, &n) == -1)
-		err(64, "'%s'", text);
+		err(64, "invalid number '%s'", text);
 	return (int)n;
 }
 
-/* All of stdin, with its length. */
+/* Reads all of stdin, and its length. */
 static char *
 input(size_t *length)
 {
@@ -142,7 +142,7 @@ do_printable(char **arg)
 	return 0;
 }
 
-/* How long a deadline that comes in so many ms has left, at most and least. */
+/* Arguments: ms.  Prints how much time a deadline in so many ms has left. */
 static int
 do_deadline(char **arg)
 {
@@ -185,7 +185,10 @@ do_in_root(char **arg)
 	return 0;
 }
 
-/* ms, then a command: its status, its output, and no child left of it. */
+/*
+ * Arguments: ms and a command.  Prints its status and output.  Returns 2 if a
+ * child is left.
+ */
 static int
 do_run(char **arg)
 {
@@ -231,7 +234,7 @@ do_status(char **arg)
 	return 0;
 }
 
-/* A proc directory and a number: the groups, by count, sum and the last. */
+/* Arguments: a proc directory and a PID.  Prints count, sum, last of groups. */
 static int
 do_groups(char **arg)
 {
@@ -250,7 +253,10 @@ do_groups(char **arg)
 	return 0;
 }
 
-/* A proc directory, a number, a hierarchy and a size: the path in it. */
+/*
+ * Arguments: a proc directory, a PID, a hierarchy, a size.  Prints the path of
+ * the cgroup.
+ */
 static int
 do_path(char **arg)
 {
@@ -276,7 +282,10 @@ do_cgroup(char **arg)
 	return yes_or_no(unit_is_machines(unit, arg[0]));
 }
 
-/* What a command line says, and whether it names a machine. */
+/*
+ * Argument: a machine.  Prints if the command line in stdin names it, and the
+ * kill signal in that.
+ */
 static int
 do_nspawn(char **arg)
 {
@@ -292,7 +301,7 @@ do_nspawn(char **arg)
 	return 0;
 }
 
-/* A proc directory, a name, and a hierarchy of cgroups where there is one. */
+/* Arguments: a proc directory, a machine and, optional, a cgroup hierarchy. */
 static int
 do_find(char **arg)
 {
@@ -302,7 +311,7 @@ do_find(char **arg)
 	struct host host;
 	char text[160];
 
-	/* Without a third word there is none: "" opens nothing. */
+	/* Without a third word there is no hierarchy: "" opens nothing. */
 	if (host_open(arg[0], arg[2] == NULL ? "" : arg[2], &host) == -1)
 		return failed();
 
@@ -332,7 +341,10 @@ print_line(void *argument, const struct machine_line *line)
 	    line->unit[0] == '\0' ? "-" : line->unit, line->owner);
 }
 
-/* A proc directory: its machines, in any order; 0 stands for no supervisor. */
+/*
+ * Argument: a proc directory.  Prints its machines, in any order; 0 means that
+ * there is no supervisor.
+ */
 static int
 do_list(char **arg)
 {
@@ -345,7 +357,7 @@ do_list(char **arg)
 	return 0;
 }
 
-/* A proc directory and a number: the init, and the signal that stops it. */
+/* Arguments: a proc directory, a PID.  Prints the init and its stop signal. */
 static int
 do_init(char **arg)
 {
@@ -368,7 +380,7 @@ do_init(char **arg)
 	return 0;
 }
 
-/* A proc directory, a number and a signal: what becomes of that. */
+/* Arguments: a proc directory, a PID, a signal.  Prints the signal's fate. */
 static int
 do_fate(char **arg)
 {
@@ -397,7 +409,10 @@ do_namespace(char **arg)
 	return 0;
 }
 
-/* A proc directory and a number: the namespaces that are not the caller's. */
+/*
+ * Arguments: a proc directory and a PID.  Prints the namespaces that differ
+ * from the caller's.
+ */
 static int
 do_namespaces(char **arg)
 {
@@ -430,7 +445,7 @@ do_user(char **arg)
 	return 0;
 }
 
-/* Prints what a group(5) says of a group and of a member. */
+/* Prints the id of a group in group(5), and the groups of a member. */
 static int
 do_group(char **arg)
 {
@@ -468,7 +483,7 @@ do_outside(char **arg)
 	return 0;
 }
 
-/* A proc directory and a number: the label of a security module to take. */
+/* Arguments: a proc directory, a PID.  Prints the security label to set. */
 static int
 do_label(char **arg)
 {
@@ -510,5 +525,5 @@ main(int argc, char **argv)
 		if (argc >= 2 && strcmp(argv[1], functions[i].name) == 0 &&
 		    argc - 2 >= functions[i].arguments)
 			return functions[i].function(argv + 2);
-	errx(64, "no such function of common.h, or too few arguments");
+	errx(64, "unknown function of common.h, or too few arguments");
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * PID 1 of a machine that writes each signal which it gets into /signals: a
- * line of its number and when it came, in ms since 1970.  It makes /ready when
- * it hears signals, and ends a second after the first.
+ * PID 1 of a machine.  It writes a line into /signals for each signal that it
+ * gets: the number and the time, in ms since 1970.  It makes /ready when it is
+ * ready for signals, and ends a second after the first signal.
  *
  *   recorder [ANYTHING]	has handlers
- *   recorder sigwait		has them blocked, and waits in sigwait(3)
- *   recorder sigtimedwait	the same in sigtimedwait(2), for a moment each
+ *   recorder sigwait		blocks them, and waits in sigwait(3)
+ *   recorder sigtimedwait	blocks them, and waits in sigtimedwait(2), for
+ *				TURN ms at a time
  *   recorder signalfd		reads them from a signalfd(2)
- *   recorder thread		waits for them in another thread than the first
+ *   recorder thread		waits for them in a second thread
  */
 #include <err.h>
 #include <errno.h>
@@ -25,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINGER		1000	/* ms, for a second signal to come */
+#define LINGER		1000	/* ms, in which a second signal may come */
 #define TURN		100	/* ms, of one sigtimedwait(2) */
 #define PLACE_POWEROFF	4	/* RTMIN+4 of systemd, from 34 on */
 
@@ -46,7 +47,7 @@ now(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* By calls that a handler may make. */
+/* Writes a line; makes only calls that are safe in a signal handler. */
 static void
 note(int signal)
 {
@@ -74,7 +75,7 @@ ready(void)
 	close(fd);
 }
 
-/* Has others note what comes, until it is a second since the first. */
+/* Records signals by take(), until a second after the first signal. */
 static void
 linger(void (*take)(int))
 {
@@ -135,7 +136,7 @@ wait_in_thread(void)
 
 	if (pthread_create(&thread, NULL, wait_first, NULL) != 0 ||
 	    pthread_join(thread, NULL) != 0)
-		errx(1, "cannot wait in a thread");
+		errx(1, "cannot run a second thread");
 }
 
 static void
@@ -148,7 +149,7 @@ take_waiting(const char *mode)
 	linger(take_awaited);
 }
 
-/* Whether the signals are blocked, and taken from those that are pending. */
+/* True if this mode blocks the signals, and takes pending ones. */
 static bool
 blocks(const char *mode)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Runs a command in a systemd-nspawn machine, confined as its PID 1 is.
+ * Runs a command in a systemd-nspawn machine, as confined as its PID 1.
  *
  *   run MACHINE COMMAND [ARGUMENT]...
  *
- * It shows how a third program enters by common.h alone.
+ * It is an example of a third program that needs only common.h to enter.
  */
 #include "../common.h"
 
@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #define MACHINED_TIME	2000	/* ms, for machinectl */
-#define ENTRY_TIME	5000	/* ms, for the way in */
+#define ENTRY_TIME	5000	/* ms, to enter the machine */
 
-/* Has the command run, and waits for what becomes of it. */
+/* Runs the command, and waits for its end. */
 static void
 enter(const struct entry *entry, const struct command *command,
     struct entry_report *report)
@@ -46,7 +46,8 @@ main(int argc, char **argv)
 
 	monitor_main(argv);
 	if (argc < 3)
-		errx(ENTRY_STATUS_FAILED, "run MACHINE COMMAND...");
+		errx(ENTRY_STATUS_FAILED,
+		    "usage: run MACHINE COMMAND [ARGUMENT]...");
 	struct command command = {
 		.argv = argv + 2, .namespaces = NAMESPACES_ALL,
 		.time = ENTRY_TIME, .complaint = "run",
@@ -60,7 +61,8 @@ main(int argc, char **argv)
 		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], machine_strerror(
 		    errno, pids, text, sizeof(text)));
 	if (machine_foreign(&machine))
-		errx(ENTRY_STATUS_FAILED, "%s: is another user's", argv[1]);
+		errx(ENTRY_STATUS_FAILED, "%s: belongs to another user",
+		    argv[1]);
 	if (entry_read(&host, &machine, &command, &entry,
 	    &report) == 0) {
 		enter(&entry, &command, &report);

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-only
 #
-# storm.py: machines that start, reboot and end at random, while several
-# nspawn-stop stop them; and a judge of what each of these says.
+# storm.py: runs machines that start, reboot and end at random, while several
+# nspawn-stop stop them.  A judge checks what each nspawn-stop reports.
 #
 #   storm.py storm NSPAWN-STOP SEED SECONDS TINI
-#	Status 1 if the judge found something; that is on standard output.
+#	Prints what the judge found wrong; status 1 if it found something.
 #   storm.py rows TINI <ROWS
-#	What the judge says of a fake nspawn-stop; see rows().
+#	Compares what the judge says of a fake nspawn-stop; see rows().
 #
 # What keeps it right:
-# - Whether a machine was there during all of a call is not a matter of times:
-#   it was there if one and the same supervisor was seen before the call began
-#   and after it had ended, or a supervisor before and its scope after.  That it
-#   was gone is a matter of two times that only its one keeper writes: when all
-#   of it had been seen to be gone, and just before it was started again.
-# - A scope that is made for a PID 1 that ends just then is one that systemd
-#   takes for running, for ever: that is none of nspawn-stop's.
+# - No times are needed to know that a machine was there during a whole call.
+#   It was there if the same supervisor was seen before the call and after it,
+#   or a supervisor before the call and its scope after it.
+# - Two times are needed to know that a machine was gone: when all of it had
+#   been seen to be gone, and just before its next start.  Only the machine's
+#   one keeper writes them.
+# - If a PID 1 ends just while its scope is made, systemd believes for ever that
+#   the scope is running.  This is not an error of nspawn-stop.
 # - PID 1 of each machine writes its starts and ends to /said, with
-#   /proc/uptime.  Nobody else starts, reboots or kills it without a note.
+#   /proc/uptime.  Each start, reboot and kill by a keeper is recorded, too.
 
 import os
 import random
@@ -35,12 +36,12 @@ SLICE = '/sys/fs/cgroup/machine.slice'
 MACHINES = 50
 STOPPERS = 10
 SLACK = 5		# s, that a call may take longer than its --timeout
-LATE = 0.3		# s, in which what it says at its deadline may age
-TICK = 0.02		# s, of /proc/uptime, and one more
-STALE = 5		# s, after which systemd has to be told that a scope is empty
-LIFE = 15		# s, after which a machine is ended, whatever it is
+LATE = 0.3		# s, by which a report at the deadline may be too old
+TICK = 0.02		# s, two ticks of /proc/uptime
+STALE = 5		# s, after which an empty scope is removed by us
+LIFE = 15		# s, after which any machine is ended
 
-# In a trap, read of busybox 1.38 never returns.
+# There is no read in this trap: in busybox 1.38 it would never return.
 SAY = 'say() { echo "$1 $(cat /proc/uptime)" >>/said; }; '
 STAY = 'say start; while :; do sleep 600 & wait $!; done'
 REBOOTS = 'trap "say reboot; reboot -f" USR1; '
@@ -48,12 +49,12 @@ ENDS = 'trap "say end; exit 0" TERM; '
 
 
 class Kind:
-    """What PID 1 is, and what it does when it is told to stop."""
+    """A kind of PID 1, and what it does when it is told to stop."""
 
     def __init__(self, script, reboot=None, ends=True, stub=False, front=()):
         self.script = SAY + script
         self.reboot = reboot	# the signal at which it reboots
-        self.ends = ends	# and says so, unless it is killed
+        self.ends = ends	# it writes "end", unless it is killed
         self.stub = stub
         self.front = front
 
@@ -82,7 +83,7 @@ def clock():
 
 
 def ended(pidfd, seconds=0):
-    """Whether a process has ended, or does in that time."""
+    """True if a process has ended, or ends in that time."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(max(0, seconds) * 1000))
@@ -93,15 +94,15 @@ class Life:
 
     def __init__(self, number):
         self.number = number
-        self.begin = clock()	# not there before
-        self.gone = None	# nor after
+        self.begin = clock()	# it was not there before this time
+        self.gone = None	# it was not there after this time
         self.process = None
         self.pidfd = -1
         self.lock = threading.Lock()
         self.killed = False
-        self.stale = False	# systemd has forgotten its empty scope
-        self.asked = 0		# to reboot, by us
-        self.said = []		# (word, time), of PID 1
+        self.stale = False	# systemd did not remove its empty scope
+        self.asked = 0		# how often we told it to reboot
+        self.said = []		# (word, time), written by PID 1
 
     def alive(self):
         with self.lock:
@@ -118,7 +119,7 @@ class Life:
             self.pidfd = -1
 
     def leader(self):
-        """A pidfd of PID 1 of the machine, and its PID; or (-1, 0)."""
+        """A pidfd of the machine's PID 1, and its PID; or (-1, 0)."""
         pid = self.process.pid
         try:
             with open(f'/proc/{pid}/task/{pid}/children') as f:
@@ -148,7 +149,7 @@ class Life:
 
 
 class Machine:
-    """A name that machines have, one after the other."""
+    """A name, and the machines that had it, one after the other."""
 
     def __init__(self, name, kind, options, tini):
         self.name = name
@@ -191,13 +192,13 @@ class Machine:
         return life
 
     def hears(self):
-        """What PID 1 has said, as far as it has."""
+        """What PID 1 has written until now."""
         with open(f'{self.tree}/said') as f:
             words = [line.split() for line in f]
         return [(w[0], float(w[1])) for w in words if len(w) == 3]
 
     def scope_drop(self):
-        """Removes what systemd has forgotten."""
+        """Removes a scope that systemd has not removed."""
         for path in self.scopes:
             subprocess.run(['systemctl', 'stop', os.path.basename(path)],
                            stderr=subprocess.DEVNULL)
@@ -223,14 +224,14 @@ class Machine:
         return life if life and life.alive() else None
 
     def still(self, life):
-        """Whether that life, seen before, has not been gone since."""
+        """True if that life, seen before, has always been there since."""
         folder = self.scope()
 
         return life.alive() or (
             folder and self.lives[-1] is life and life.gone is None)
 
     def away(self, since, until):
-        """Whether nothing of the machine was there in that time."""
+        """True if nothing of the machine was there in that time."""
         free = -1
         for life in list(self.lives):
             if free is not None and free <= since and until <= life.begin:
@@ -242,7 +243,7 @@ class Machine:
 # ---- keepers ---------------------------------------------------------------
 
 class Keeper(threading.Thread):
-    """Starts a machine again and again, reboots it, and ends what stays."""
+    """Starts, reboots and ends a machine, again and again."""
 
     def __init__(self, machine, seed, over):
         super().__init__()
@@ -292,7 +293,7 @@ STATUS = {'stopped': 0, 'absent': 0, 'running': 124, 'rebooted': 1,
 
 
 class Call:
-    """One nspawn-stop, what was there before and after, and what it said."""
+    """One nspawn-stop, what was there before and after, and its output."""
 
     def __init__(self, program, machines, limit, options):
         self.machines = machines
@@ -306,7 +307,7 @@ class Call:
                              stdin=subprocess.DEVNULL,
                              capture_output=True, text=True)
         self.end = clock()
-        # Until now: the machine, its supervisor, its PID 1.
+        # True if still there: the machine, its supervisor, its PID 1.
         self.there = [life and machine.still(life)
                       for machine, life in zip(machines, before)]
         self.before = before
@@ -342,7 +343,7 @@ class Call:
         return '\n'.join(words)
 
     def judge(self):
-        """What is wrong with it: lines."""
+        """Returns lines that say what is wrong with the call."""
         wrong = []
         for i, machine in enumerate(self.machines):
             what = self.judge_machine(machine, self.outcomes[i], i)
@@ -386,12 +387,12 @@ class Call:
         return None
 
     def reboots(self, machine):
-        """Whether a supervisor had more than one PID 1 in the call."""
+        """True if a supervisor had more than one PID 1 during the call."""
         for life in machine.lives:
             if life.begin > self.end or life.gone < self.begin:
                 continue
-            # The new one may need a while to say so, or be killed before;
-            # and busybox needs some from its end to the reboot.
+            # The new PID 1 may need a while to write "start", or be killed
+            # before; and busybox needs a while from its end to the reboot.
             since = self.begin - (SLACK if life.asked else TICK)
             if life.process.returncode == 133 or any(
                     (word != 'end' or life.asked) and
@@ -402,7 +403,7 @@ class Call:
 
 
 def judge_life(machine, life):
-    """What is wrong with what a machine says of itself: lines."""
+    """Returns lines that say what is wrong with a machine's own words."""
     words = [word for word, _ in life.said]
     wrong = []
     reboots = words.count('reboot') if machine.kind_name != 'busybox' else \
@@ -481,7 +482,7 @@ def summary(calls, machines):
           f' supervisors, {starts} starts of PID 1, {stale} stale scopes')
     for word in sorted(counts):
         print(f'{counts[word]} {word}')
-    # What did not come to pass has not been judged.
+    # An outcome that never happened has not been tested.
     for word in ('stopped', 'absent', 'running', 'rebooted', 'status 0',
                  'status 1', 'status 124'):
         if word not in counts:
@@ -495,7 +496,7 @@ def summary(calls, machines):
 # ---- rows ------------------------------------------------------------------
 
 def held(machine, life):
-    """Keeps the scope of a life from being dropped: its holder."""
+    """Starts and returns a holder: a process that keeps a life's scope."""
     folder = next(path for path in machine.scopes if os.path.exists(path))
     os.makedirs('/tmp/fuse', exist_ok=True)
     os.mkdir(f'{folder}/holder')
@@ -519,8 +520,8 @@ TEXT = {
 
 
 def row(machine, state, does, status, says):
-    """What the judge says of a fake, and of what really became of it."""
-    # What stops it has its time, on a busy computer too.
+    """Runs a fake nspawn-stop; returns what the judge says of it."""
+    # A fake that stops the machine needs time on a busy computer.
     limit = 3 if does == 'stops' and status == '124' else 0.6
     text = TEXT[says] and f'nspawn-stop: {machine.name}: {TEXT[says]}'
     script = f'echo "{text}"; exit {status}'
@@ -566,10 +567,14 @@ def row(machine, state, does, status, says):
 
 def rows(tini):
     """
-    Lines of: what the machine is when the fake is called (running, gone; held:
-    its scope will not be dropped); what the fake does (nothing; waits for the
-    deadline; stops it, or scopes: only until its supervisor has ended; or
-    reboots it); its status; what it says; and what the judge should say of it.
+    Reads lines of five fields, separated by "|":
+    - the machine when the fake is called: running, gone, or held: its scope
+      cannot be removed
+    - what the fake does: nothing; waits: until the deadline; stops: ends the
+      machine; scopes: ends it and waits only for its supervisor; reboots
+    - the status of the fake
+    - its message, by a name in TEXT
+    - what the judge should say of it
     """
     machine = Machine('row', 'sh', [], tini)
     bad = 0

@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For t/host, t/machine and t/vm: trees of Debian.  Each is made once from
-# Debian's packages and cached outside of the project's own folder.
+# For t/host, t/machine and t/vm: trees of Debian.  Each tree is made once from
+# Debian's packages, and cached outside of the project's folder.
 
 # Where the trees are.
 CACHE=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}
-# In a tree: the folder that is copied to make a small machine.
+# The folder in a tree that is copied to make a small machine.
 SKELETON=/usr/lib/nspawn-tools/skeleton
 
 PACKAGES=systemd,systemd-sysv,dbus,systemd-container,libpam-systemd
 PACKAGES+=,procps,util-linux,util-linux-extra,busybox-static
 PACKAGES+=,less,zsh,tmux,python3-minimal,strace
 
-# Prints options for mmdebstrap, one a line: what this system's own apt needs to
-# reach an archive.  mmdebstrap does not read apt.conf by itself.
+# Prints options for mmdebstrap, one per line.  This system's apt needs them to
+# reach an archive, and mmdebstrap does not read apt.conf itself.
 tree_apt_options()
 {
 	local proxy
 
-	# forky is not released, so its index may be older than its date allows.
+	# forky is not released yet, so its index may have expired.
 	echo '--aptopt=Acquire::Check-Valid-Until "false"'
 	proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
 	[[ -z ${proxy} ]] || echo "--aptopt=Acquire::http::Proxy \"${proxy}\""
 }
 
-# Prints the mirror that this system's own apt uses for Debian proper, or
-# nothing, which leaves the choice to mmdebstrap.
+# Prints the mirror from which this system's apt gets Debian.  If there is none,
+# prints nothing, and mmdebstrap chooses a mirror.
 tree_mirror()
 {
 	if [[ -n ${NSPAWN_TOOLS_MIRROR:-} ]]; then
@@ -38,9 +38,9 @@ tree_mirror()
 	    'Label: Debian' 2>/dev/null | grep '^https\?:' | sed -n 1p || true
 }
 
-# Makes the skeleton in TREE, from which machines are copied: busybox and its
-# names.  Further arguments are a command that runs a program of the tree, where
-# that is for another architecture.
+# Makes the skeleton in TREE, which is copied to make machines: busybox and its
+# names.  If the tree is for another architecture, the further arguments are a
+# command that runs a program of the tree.
 tree_skeleton()
 {
 	local applet bin=$1${SKELETON}/usr/bin busybox
@@ -76,7 +76,8 @@ tree_trim()
 	mkdir -p "$1"/{src,outer,tree,var/lib/machines}
 }
 
-# Unpacks the inits of a suite and what they need to run; nothing is configured.
+# Unpacks the inits of a suite and the packages that they need, but does not
+# configure them.
 tree_inits()
 {
 	local packages=base-files,dash,coreutils,sysvinit-utils,sysvinit-core
@@ -107,7 +108,7 @@ tree_recipe()
 	tree_trim "${tree}"
 }
 
-# Unpacks a busybox of a suite, and the libc if it needs that.
+# Unpacks a busybox of a suite, and the libc if it is linked dynamically.
 tree_busybox()
 {
 	local mirror options packages=${1%-*} suite=${1##*-}
@@ -120,8 +121,8 @@ tree_busybox()
 	    "${options[@]}" "${suite}" "$2" ${mirror:+"${mirror}"}
 }
 
-# Sets tree, the folder of suite SUITE, whose name has a checksum of how it is
-# made, and recipe, the function that makes it.
+# Sets tree, the folder of suite SUITE, and recipe, the function that makes it.
+# The folder's name has a checksum of the functions that make it.
 tree_path()
 {
 	local sum parts=(tree_recipe tree_skeleton tree_trim tree_inits)
@@ -141,7 +142,7 @@ tree_path()
 	tree=${CACHE}/$1-${sum:0:8}
 }
 
-# Makes tree; another process may do so at the same time.
+# Makes the tree; another process may do this at the same time.
 tree_make()
 {
 	local suite=$1 log=${CACHE}/$1.log status=0
@@ -171,7 +172,7 @@ tree_make()
 	exec {lock}>&-
 }
 
-# Removes a tree that is half built; mmdebstrap cleans up when it gets TERM.
+# Removes an incomplete tree; mmdebstrap cleans up when it gets TERM.
 tree_make_abort()
 {
 	if [[ -n ${builder} ]]; then

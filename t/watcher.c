@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
  * Runs a program that enters or stops a machine whose PID 1 is t/hostile.c, and
- * says what must never be.  The command inside is the same file again, the
- * witness.
+ * reports what must never happen.  The command inside is t/hostile.c again; it
+ * is called the witness.
  *
  *   watcher MACHINE LEADER UID SECONDS PROGRAM [ARGUMENT]...
  *
- * UID is whom the command is to be inside, and SECONDS how long the program may
- * take.  Each line of output begins with "it", or is the last: "inside" where
- * the witness was seen inside of the machine, else "nothing", and the program's
- * status.
+ * UID is the user of the command inside, and SECONDS the time that the program
+ * may take.  Each reported error is a line that begins with "it".  The last
+ * line is "inside" if the witness was seen inside of the machine, else
+ * "nothing", and the program's status.
  *
  * What keeps it right:
- * - Whatever the program starts stays below this process, which adopts what
- *   loses its parent; so nothing is left when there is no child any more.
- * - What is believed is what this side, the host, sees of the witness, which
- *   waits until it has been looked at.
- * - The program's process group has somebody else in it.  The witness kills its
- *   own, and nobody else may die of that.
+ * - All processes that the program starts stay below this process, which adopts
+ *   orphans.  So nothing is left when this process has no child any more.
+ * - The checks use what the host sees of the witness.  The witness waits until
+ *   they are done.
+ * - Another process, the canary, is in the program's process group.  The
+ *   witness kills its own process group, and the canary must survive this.
  */
 #include "../common.h"
 
@@ -39,23 +39,23 @@
 
 #define TEXT_SIZE	16384
 #define PROCESSES_MAX	256
-#define GRACE		2000	/* ms, for what is just about to end */
+#define GRACE		2000	/* ms, for processes that are about to end */
 #define SETTLE		1000	/* ms, until the witness waits */
 #define SAMPLE		50	/* ms, in which processor time is measured */
-#define BURNT		25	/* ms in these that are too many */
-#define BURNT_ALL	1000	/* ms of all processes together */
+#define BURNT		25	/* ms, most processor time in these */
+#define BURNT_ALL	1000	/* ms, most for all processes together */
 
 struct watch {
 	const char	*machine;
 	pid_t		 leader;
 	uint64_t	 uid;		/* inside */
-	const char	*program;	/* its name without its folder */
+	const char	*program;	/* its name without the folder */
 	char		 own[64], inner[64];	/* pid namespaces */
 	struct stat	 file;		/* PID 1's own, and the witness's */
 	pid_t		 canary;
 	pid_t		 tool;
 	pid_t		 seen;		/* the last witness; 0: none */
-	bool		 inside;	/* one was where it is to be */
+	bool		 inside;	/* a witness was in the machine */
 	bool		 late;
 	int		 output;
 	int		 status;	/* the program's, as wait(2) gives it */
@@ -66,13 +66,13 @@ struct pids {
 	size_t	count;
 };
 
-/* Says what should not be. */
+/* Reports what must not happen. */
 #define found(...)	(fputs("it ", stdout), printf(__VA_ARGS__), \
 			putchar('\n'))
 
-/* ---- what /proc says ----------------------------------------------- */
+/* ---- reading /proc ------------------------------------------------- */
 
-/* Reads a file of a process; what is too long is cut.  "": no such file. */
+/* Reads a file of a process; cuts it if it is too long.  "": no such file. */
 static const char *
 proc_text(pid_t pid, const char *name, char text[TEXT_SIZE])
 {
@@ -95,7 +95,7 @@ proc_namespace(pid_t pid, char text[64])
 	text[n == -1 ? 0 : n] = '\0';
 }
 
-/* Finds what follows a name at the beginning of a line; "": nothing. */
+/* Finds the text after a name at the beginning of a line; "": no such line. */
 static const char *
 line_of(const char *text, const char *name)
 {
@@ -116,7 +116,7 @@ proc_stat(pid_t pid)
 	char text[TEXT_SIZE];
 	char *end = strrchr(proc_text(pid, "stat", text), ')');
 
-	/* Behind the name in parentheses: " S PARENT GROUP SESSION ...". */
+	/* After the name in parentheses: " S PARENT GROUP SESSION ...". */
 	if (end == NULL || strlen(end) < 4)
 		return line;
 	line.state = end[2];
@@ -127,7 +127,7 @@ proc_stat(pid_t pid)
 	return line;
 }
 
-/* Processor time in ms; nothing where the kernel does not count it. */
+/* Returns processor time in ms; 0 if the kernel does not count it. */
 static uint64_t
 proc_time(pid_t pid)
 {
@@ -136,7 +136,7 @@ proc_time(pid_t pid)
 	return strtoull(proc_text(pid, "schedstat", text), NULL, 10) / 1000000;
 }
 
-/* Adds the children of a process, and theirs, but for the canary. */
+/* Adds all descendants of a process, except the canary. */
 static void
 pids_below(const struct watch *watch, pid_t pid, struct pids *pids)
 {
@@ -160,7 +160,7 @@ pids_own(const struct watch *watch, struct pids *pids)
 	pids_below(watch, getpid(), pids);
 }
 
-/* All that there are. */
+/* Lists all processes. */
 static void
 pids_all(struct pids *pids)
 {
@@ -192,7 +192,7 @@ is_witness(const struct watch *watch, pid_t pid)
 	    st.st_ino == watch->file.st_ino;
 }
 
-/* Opens a file of the machine's own root directory, which is no trap. */
+/* Opens a file in the machine's first root directory, where no FUSE blocks. */
 static int
 machine_open(const struct watch *watch, const char *name, int flags)
 {
@@ -212,7 +212,7 @@ machine_notes(const struct watch *watch, char text[TEXT_SIZE])
 	fd_close(&fd);
 }
 
-/* Forgets what an earlier witness has noted. */
+/* Clears the notes of an earlier witness. */
 static void
 machine_notes_clear(const struct watch *watch)
 {
@@ -221,11 +221,11 @@ machine_notes_clear(const struct watch *watch)
 
 	if (fd == -1 || fstat(fd, &st) == -1 || ftruncate(fd, 0) == -1 ||
 	    ftruncate(fd, st.st_size) == -1)
-		err(1, "the machine's notes");
+		err(1, "cannot clear the machine's notes");
 	fd_close(&fd);
 }
 
-/* Whoever writes notes waits once it has written them. */
+/* Waits until the witness has written its notes, and then waits itself. */
 static void
 witness_await(const struct watch *watch, pid_t pid)
 {
@@ -241,7 +241,7 @@ witness_await(const struct watch *watch, pid_t pid)
 	} while (deadline_left(deadline) > 0);
 }
 
-/* What it says itself has to be the same. */
+/* Checks that the witness itself sees the same pid namespace. */
 static void
 check_notes(const struct watch *watch)
 {
@@ -299,7 +299,7 @@ check_capabilities(const char *status, const char *leader, bool root)
 	}
 }
 
-/* All four numbers of a line, or all of its groups, are among the allowed. */
+/* Checks that each id of a line is in the line allowed, or is more. */
 static void
 check_numbers(const char *line, const char *what, const char *allowed,
     uint64_t more)
@@ -345,7 +345,7 @@ check_identity(const struct watch *watch, pid_t pid)
 	check_capabilities(status, leader, watch->uid == 0);
 }
 
-/* Finds who else is in the session or the process group of the witness. */
+/* Finds another process in the session or process group of the witness. */
 static pid_t
 company(const struct watch *watch, pid_t pid)
 {
@@ -364,7 +364,7 @@ company(const struct watch *watch, pid_t pid)
 	return 0;
 }
 
-/* Who made the witness may be just about to end. */
+/* Waits for the parent of the witness, which may be about to end. */
 static void
 check_company(const struct watch *watch, pid_t pid)
 {
@@ -380,7 +380,7 @@ check_company(const struct watch *watch, pid_t pid)
 		    proc_text(other, "stat", text));
 }
 
-/* None of the program's processes has anything to do now. */
+/* Checks that the program's processes only wait now. */
 static void
 check_time(const struct watch *watch)
 {
@@ -396,7 +396,7 @@ check_time(const struct watch *watch)
 			found("burns processor time: %d", pids.list[i]);
 }
 
-/* Sets the witness free, which ends it. */
+/* Lets the witness go on, which then ends itself. */
 static void
 witness_release(const struct watch *watch, pid_t pid)
 {
@@ -422,7 +422,7 @@ witness_check(struct watch *watch, pid_t pid)
 	witness_await(watch, pid);
 	proc_namespace(pid, namespace);
 	if (!is_witness(watch, pid))
-		return;		/* it has been killed */
+		return;		/* it was killed */
 	if (strcmp(namespace, watch->inner) != 0) {
 		found("runs the command in the %s",
 		    strcmp(namespace, watch->own) == 0 ?
@@ -441,7 +441,7 @@ witness_check(struct watch *watch, pid_t pid)
 
 /* ---- the program --------------------------------------------------- */
 
-/* What nobody is to inherit: groups, a descriptor, a place in the group. */
+/* Gives the program what the command must not inherit, and executes it. */
 static _Noreturn void
 tool_run(const struct watch *watch, char **argv)
 {
@@ -474,7 +474,7 @@ canary_start(void)
 	return pid;
 }
 
-/* Reaps who has ended.  Returns false where nobody is left. */
+/* Reaps all processes that have ended.  Returns false if no child is left. */
 static bool
 reap(struct watch *watch)
 {
@@ -494,7 +494,7 @@ reap(struct watch *watch)
 	return pid == 0;
 }
 
-/* Looks at each witness among the program's processes, once. */
+/* Checks each witness among the program's processes, once. */
 static void
 look(struct watch *watch, struct pids *pids)
 {
@@ -505,7 +505,7 @@ look(struct watch *watch, struct pids *pids)
 			witness_check(watch, pids->list[i]);
 }
 
-/* Looks at what there is of the program until it has ended. */
+/* Checks the program's processes until the program has ended. */
 static void
 follow(struct watch *watch, int64_t deadline)
 {
@@ -521,7 +521,7 @@ follow(struct watch *watch, int64_t deadline)
 	}
 }
 
-/* Nobody is to be left then; who is, is named and killed. */
+/* After the program's end: reports and kills each process that is left. */
 static void
 check_left(struct watch *watch)
 {
@@ -532,7 +532,7 @@ check_left(struct watch *watch)
 	do {
 		poll(NULL, 0, 1);
 		reap(watch);
-		/* What nspawn-stop has run may be there only now. */
+		/* The command that nspawn-stop ran may appear only now. */
 		look(watch, &pids);
 	} while (pids.count > 0 && deadline_left(deadline) > 0);
 	for (size_t i = 0; i < pids.count; i++) {
@@ -542,13 +542,13 @@ check_left(struct watch *watch)
 	}
 }
 
-/* Whoever was in the caller's group is there as before. */
+/* Checks that the canary, in the caller's group, is still there. */
 static void
 check_canary(struct watch *watch)
 {
 	int64_t deadline = deadline_in(GRACE);
 
-	/* It may only just have been started. */
+	/* It may have been started a moment ago. */
 	while (watch->canary != 0 && proc_stat(watch->canary).state != 'S' &&
 	    deadline_left(deadline) > 0)
 		poll(NULL, 0, 1);
@@ -574,7 +574,7 @@ check_time_of_all(void)
 		found("has burnt %jd ms of processor time", (intmax_t)ms);
 }
 
-/* Whether the status, and what was said, are what has happened. */
+/* Checks that the status and the messages agree with what happened. */
 static void
 check_truth(const struct watch *watch)
 {
@@ -589,7 +589,7 @@ check_truth(const struct watch *watch)
 	snprintf(begin, sizeof(begin), "%s: %s: ", watch->program,
 	    watch->machine);
 	said = strstr(text, begin) != NULL;
-	if (stops)	/* the machine runs on */
+	if (stops)	/* the machine still runs */
 		is_true = said && (status == 124 ||
 		    (status == 1 && !watch->inside));
 	else if (watch->inside)
@@ -604,7 +604,7 @@ check_truth(const struct watch *watch)
 		    text);
 }
 
-/* Reads the command line, and how the two sides can be told apart. */
+/* Parses the command line, and reads what differs in host and machine. */
 static void
 parse(char **arg, struct watch *watch, int64_t *ms)
 {
@@ -615,7 +615,7 @@ parse(char **arg, struct watch *watch, int64_t *ms)
 	    number_parse(arg[2], UINT32_MAX, &watch->uid) == -1 ||
 	    number_parse(arg[3], 3600, &seconds) == -1 ||
 	    strrchr(arg[4], '/') == NULL)
-		errx(64, "wrong arguments");
+		errx(64, "invalid arguments");
 	watch->machine = arg[0];
 	watch->leader = (pid_t)leader;
 	*ms = (int64_t)seconds * 1000;

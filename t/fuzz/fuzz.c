@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /*
- * Gives what parses the words of others any words at all, by libFuzzer: TARGET
- * is the name of one of the functions below.  What is asked of each is that it
- * keeps its contract in common.h, whatever it is given; that it stays within
- * its memory the sanitizers see to.
+ * Gives random input to the functions that parse foreign input, by libFuzzer.
+ * TARGET is the name of one of the functions below.  They check that the
+ * parsers keep their contracts in common.h for any input.  The sanitizers check
+ * that the parsers stay within their memory.
  */
 #include "../../common.h"
 
@@ -12,7 +12,7 @@
 
 #define TEXT_MAX	4096
 
-/* Ends the run where a contract is broken. */
+/* Ends the run if a contract is broken. */
 static void
 hold(bool kept)
 {
@@ -53,7 +53,7 @@ fuzz_cgroup(const char *text, size_t length)
 
 	stream_of_text(text, length, &stream);
 	hold(cgroup_unit(&stream, unit) == 0);
-	/* It stands there, and is no slice. */
+	/* The unit is a part of the text, and not a slice. */
 	hold(unit[0] == '\0' ||
 	    memmem(text, length, unit, strlen(unit)) != NULL);
 	hold(strlen(unit) < 6 ||
@@ -185,7 +185,7 @@ fuzz_number(const char *text, size_t length)
 	hold(strcmp(text + strspn(text, "0"), n == 0 ? "" : again) == 0);
 }
 
-/* A valid name is safe to show, and in a path. */
+/* A valid name is safe to print, and as a part of a path. */
 void
 fuzz_name(const char *text, size_t length)
 {
@@ -220,13 +220,13 @@ fuzz_namespace(const char *text, size_t length)
 	hold(n == -1 || strlen(text) == length);
 }
 
-/* libFuzzer's own name. */
+/* libFuzzer calls this name. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	/* To the byte, so that the first one behind it is seen. */
+	/* Of exactly this size, so that reading one byte more is detected. */
 	char *text = size > TEXT_MAX - 1 ? NULL : malloc(size + 1);
 
 	if (text == NULL)

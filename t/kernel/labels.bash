@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests of security modules.  The kernel's policy holds for all hosts,
-# so these tests need a whole machine of their own, and are in a folder that
-# "make check" leaves out.  Each file defines label_of, which prints the label
-# of a process.
+# For the tests of security modules.  All test hosts share the policy of the
+# kernel, so these tests need their own virtual machine.  They are in a folder
+# that "make check" does not use.  Each file defines label_of, which prints the
+# label of a process.
 
 load ../common
 load ../machines
 
-# module_needed NAME FOLDER OPTIONS: goes on only if the kernel has that
-# security module and this is a machine of t/vm, which has to be started with
-# OPTIONS.
+# module_needed NAME FOLDER OPTIONS: skips the test if the kernel does not have
+# the security module NAME, or if this is not a machine of t/vm.  The machine
+# has to be started with OPTIONS.
 module_needed()
 {
 	[[ -e /usr/local/sbin/vm-run && -d $2 ]] ||
@@ -27,7 +27,7 @@ teardown_file()
 
 SLEEP='/bin/sleep 4713'
 
-# Prints the label, as the host sees it, of a command that these words run.
+# Runs a command with these words.  Prints its label, as the host sees it.
 label_by()
 {
 	job_start "$@" /bin/sleep 4713
@@ -38,7 +38,7 @@ label_by()
 	until_true not runs_in_host "$SLEEP"
 }
 
-# The options for each way to enter without --privileged, one way a line.
+# The options of each way to enter without --privileged, one way per line.
 WAYS='
 -u joe
 -u 1000:1000

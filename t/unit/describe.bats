@@ -56,7 +56,8 @@ machine()
 	[[ "$output" == "web: leader $leader init unknown stop SIGTERM"* ]]
 	[ "$stderr" = 'describe: other: is not running' ]
 	run -1 describe a_b
-	[ "$output" = "describe: 'a_b' cannot be the name of a machine" ]
+	[ "$output" = "describe: invalid machine name 'a_b': give a host name\
+ of at most 64 letters, digits, '-' and '.'" ]
 	run -1 describe --nonsense
 	[ "$output" != '' ]
 }
