@@ -1737,7 +1737,7 @@ fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 
 /* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
 static bool
-awaits_signals(int proc, pid_t pid)
+wchan_is_sigtimedwait(int proc, pid_t pid)
 {
 	char wchan[PROCESS_NAME_SIZE];
 
@@ -1760,7 +1760,7 @@ process_fingerprint(int proc, pid_t pid)
 		fingerprint = fingerprint_add(fingerprint, &status.blocked,
 		    sizeof(status.blocked));
 	}
-	return fingerprint + awaits_signals(proc, pid);
+	return fingerprint + wchan_is_sigtimedwait(proc, pid);
 }
 
 /* Returns the next process of a proc directory, or 0: at the end errno is 0. */
@@ -3519,7 +3519,7 @@ candidate_matters(const struct search *search,
     const struct candidate *candidate)
 {
 	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
+		if (search->wanted[i].sought &&
 		    candidate_has_name(search, candidate, &search->wanted[i],
 		    NAME_UNKNOWN))
 			return true;
@@ -3531,7 +3531,7 @@ static bool
 args_matter(const struct search *search, const struct nspawn_args *args)
 {
 	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
+		if (search->wanted[i].sought &&
 		    nspawn_args_name(args, search->wanted[i].name) ==
 		    NAME_MATCHES)
 			return true;
@@ -3555,7 +3555,7 @@ args_work(void *argument)
 	    &reading->args) == -1 ? errno : 0;
 }
 
-/* For reading what other users may hold up, ms: in all, and for each one. */
+/* For reading what other users may hold up, ms: in all, then at most for each. */
 #define FOREIGN_TIME	500
 #define FOREIGN_TIME_EACH	2
 
@@ -3743,7 +3743,7 @@ wanted_add(struct search *search, struct wanted *wanted,
 	else if (machine.leader.fd > search->fd_max ||
 	    machine.supervisor.fd > search->fd_max) {
 		machine_close(&machine);
-		wanted->open = false;
+		wanted->sought = false;
 		wanted->error = EMFILE;
 	}
 	machine_close(found);
@@ -3766,7 +3766,7 @@ candidate_add(struct search *search, const struct candidate *candidate)
 		    nspawn_args_name(&candidate->args, wanted->name) :
 		    NAME_UNKNOWN;
 
-		if (!wanted->open)
+		if (!wanted->sought)
 			continue;
 		if (candidate_has_name(search, candidate, wanted, match))
 			wanted_add(search, wanted, candidate);
@@ -3938,7 +3938,7 @@ folder_matters(const struct search *search, const char *folder)
 
 	unit_names_find(folder, &found);
 	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open &&
+		if (search->wanted[i].sought &&
 		    unit_names_have(&found, search->wanted[i].name))
 			return true;
 	return false;
@@ -4040,10 +4040,10 @@ search_begin(struct search *search, unsigned ways)
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
 
-		wanted->open = wanted->error == 0 && (search->missed ||
+		wanted->sought = wanted->error == 0 && (search->missed ||
 		    wanted->machine.leader.fd == -1 ||
 		    machine_foreign(&wanted->machine));
-		any = any || wanted->open;
+		any = any || wanted->sought;
 	}
 	return any;
 }
@@ -4089,7 +4089,7 @@ find_by_machined(struct search *search)
 		    .parent = PROCESS_NONE };
 		struct wanted *wanted = &search->wanted[i];
 
-		if (!wanted->open)
+		if (!wanted->sought)
 			continue;
 		if (machined_leader(wanted->name, machined, &pid) == -1) {
 			if (errno != ESRCH)
@@ -4191,7 +4191,7 @@ search_near(struct search *search, const struct nspawn_args *args)
 		if (strcmp(search->wanted[i].name, name) == 0)
 			return;
 	for (size_t i = 0; i < search->count; i++)
-		if (search->wanted[i].open)
+		if (search->wanted[i].sought)
 			wanted_near(&search->wanted[i], name);
 }
 
@@ -4243,7 +4243,7 @@ supervisor_add(struct search *search, const struct candidate *candidate)
 		struct wanted *wanted = &search->wanted[i];
 		struct machine *machine = &wanted->machine;
 
-		if (!wanted->open || machine->leader.fd != -1 ||
+		if (!wanted->sought || machine->leader.fd != -1 ||
 		    machine->supervisor.fd != -1 || nspawn_args_name(
 		    &candidate->args, wanted->name) != NAME_MATCHES)
 			continue;
@@ -4290,7 +4290,7 @@ static void
 wanted_end(const struct search *search, struct wanted *wanted)
 {
 	/* An error of the search does not undo what was found before. */
-	if (search->error != 0 && wanted->open)
+	if (search->error != 0 && wanted->sought)
 		wanted->error = search->error;
 	else if (wanted->pids[1] != 0)
 		wanted->error = ENOTUNIQ;
@@ -4352,7 +4352,7 @@ machines_find(const struct host *host, struct machined *machined,
 	    (int)(limit.rlim_cur - fds_kept) - 1;
 	for (size_t i = 0; i < count; i++)
 		wanted[i] = (struct wanted){ .name = wanted[i].name,
-		    .machine = MACHINE_NONE, .open = true };
+		    .machine = MACHINE_NONE, .sought = true };
 	find_by_unit(&search);
 	ask_first = !search.missed && machined_is_faster(&search);
 	if (ask_first)
@@ -4543,7 +4543,7 @@ bytes_contain(const char *bytes, size_t length, const char *text)
 
 /* Inits that are recognised by a text in their program, whatever its name. */
 static const struct {
-	char	program[16], text[32];	/* with their NULs */
+	char	program[12], text[20];	/* with their NULs */
 } programs[] = {
 	{ BUSYBOX, "BusyBox v" },
 	{ "systemd", "systemd.crash_chvt" },
@@ -4609,9 +4609,10 @@ program_find(int proc, const struct process *leader,
  * The inits, by the name of their program.  Where a program can also be
  * something else, the first or second word of the command line decides; where
  * releases differ, a signal that is caught and one that is not.  An init that
- * is not here stops by TERM, or not at all.
+ * is not here stops by TERM, or not at all.  The first row that fits counts.
  */
 static const struct {
+	/* These with their NULs. */
 	char		program[15];
 	char		word[14];	/* the first word; empty: any */
 	char		argument[4];	/* the next word; empty: any */
@@ -4725,13 +4726,13 @@ init_starting(int proc, const struct process *leader, bool *starting)
  * Returns  1 for yes, 0 for no; -1
  */
 static int
-signals_are_awaited(int proc, pid_t pid)
+process_in_sigtimedwait(int proc, pid_t pid)
 {
 	char text[256];
 	const char *line = text;
 	uint64_t call;
 
-	if (awaits_signals(proc, pid))
+	if (wchan_is_sigtimedwait(proc, pid))
 		return 1;
 	if (proc_read(proc, pid, "syscall", text, sizeof(text)) == -1)
 		return errno == ENOENT ? 0 : -1;
@@ -4753,7 +4754,7 @@ signal_fate(int proc, const struct process *leader, int signal,
 	handled = signal_in(s.caught, signal);
 	blocked = signal_in(s.blocked, signal);
 	if (awaited == 0 && !uncatchable && !handled && !blocked)
-		awaited = signals_are_awaited(proc, leader->pid);
+		awaited = process_in_sigtimedwait(proc, leader->pid);
 	if (awaited == 0 && !process_alive(leader))
 		awaited = -1;
 	if (awaited == -1 && !error_is_gone(errno) && errno != EACCES &&
@@ -4770,7 +4771,7 @@ signal_fate(int proc, const struct process *leader, int signal,
  * Returns  1 for yes, 0 for no; -1
  */
 static int
-descriptor_awaits(int dir, const char *name, int signal)
+descriptor_is_signalfd(int dir, const char *name, int signal)
 {
 	struct stream stream;
 	char word[32] = "";
@@ -4791,7 +4792,7 @@ descriptor_awaits(int dir, const char *name, int signal)
 }
 
 int
-signal_awaited(int proc, const struct process *process, int signal)
+process_has_signalfd(int proc, const struct process *process, int signal)
 {
 	char path[PROC_PATH_SIZE];
 	const struct linux_dirent64 *entry;
@@ -4803,7 +4804,7 @@ signal_awaited(int proc, const struct process *process, int signal)
 		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&dir)) != NULL)
 		if (entry->name[0] != '.')
-			n = descriptor_awaits(dir.fd, entry->name, signal);
+			n = descriptor_is_signalfd(dir.fd, entry->name, signal);
 	if (n == 0 && errno != 0)
 		n = -1;
 	directory_close(&dir);
@@ -6382,8 +6383,9 @@ terminal_make(struct intermediate *i)
 		return 0;
 	master = pty_open(root);
 	/* A shortage of descriptors or memory is not the machine's fault. */
-	report.foreign = master == -1 && root != -1 && !error_is_short(errno);
-	if (report.foreign)
+	report.host_terminal = master == -1 && root != -1 &&
+	    !error_is_short(errno);
+	if (report.host_terminal)
 		master = pty_open(-1);
 	slave = master == -1 ? -1 : pty_peer(master);
 	if (slave == -1 || terminal_set(slave, command) == -1)
@@ -6683,7 +6685,7 @@ capabilities_set(uint64_t set)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
-/* Returns the capabilities of the command. */
+/* Returns the capabilities of a command that is confined. */
 static uint64_t
 capabilities_final(const struct intermediate *i)
 {
@@ -6771,7 +6773,10 @@ command_make(struct intermediate *i)
 	return 0;
 }
 
-/* What an intermediate does, in this order; a message says "cannot" + words. */
+/*
+ * What an intermediate does, in this order; a message says "cannot" + words.
+ * The first and the last are others' work, of which it reports failures.
+ */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
 	int	(*apply)(struct intermediate *i);

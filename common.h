@@ -824,7 +824,7 @@ struct wanted {
 	int		 error;		/* why it was not found; 0: it was */
 	struct machine	 machine;
 	pid_t		 pids[2];	/* see machine_find() */
-	bool		 open;		/* machines_find() still looks */
+	bool		 sought;	/* machines_find() still looks */
 	/* The nearest names of running machines; empty: none. */
 	char		 near[NEAR_NAMES][MACHINE_NAME_MAX + 1];
 	unsigned	 near_distance;
@@ -972,7 +972,7 @@ int signal_fate(int proc, const struct process *leader, int signal,
  * Returns  1 for yes, 0 for no; -1
  * source   proc_pid_fdinfo(5)
  */
-int signal_awaited(int proc, const struct process *process, int signal);
+int process_has_signalfd(int proc, const struct process *process, int signal);
 
 /*
  * Finds the signal that systemd-nspawn is configured to stop the machine by:
@@ -1132,7 +1132,7 @@ struct entry_report {
 					   entry_strerror() */
 	int		 error;		/* errno, when it failed; 0: a signal */
 	pid_t		 tracer;	/* of the leader, if that is why */
-	bool		 foreign;	/* the terminal is one of the host's */
+	bool		 host_terminal;	/* the terminal is one of the host's */
 };
 
 /*

@@ -40,8 +40,8 @@
 #define ENTRY_TIME	10000	/* ms, to enter the machine */
 #define ENDING_TIME	100	/* ms, for a leader that is about to end */
 #define LIST_ROOM	64	/* machines, at first */
-#define START_TIME	10	/* ms, between checks of a starting machine; */
-#define START_TIME_MAX	160	/* it doubles up to this */
+#define START_INTERVAL	10	/* ms, between checks of a starting machine; */
+#define START_INTERVAL_MAX	160	/* it doubles up to this */
 
 enum tty { TTY_LIKE_CALLER, TTY_ALWAYS, TTY_NEVER };
 
@@ -556,7 +556,7 @@ find(const struct settings *settings, const struct host *host,
 	struct machined machined = { .search = deadline_in(ENTRY_TIME) };
 	struct wanted wanted = { .name = settings->name };
 	int64_t deadline = deadline_in(ENTRY_TIME);
-	int pause = START_TIME;
+	int pause = START_INTERVAL;
 	char text[160], hint[256];
 
 	for (;;) {
@@ -566,7 +566,7 @@ find(const struct settings *settings, const struct host *host,
 			break;
 		machine_close(&wanted.machine);
 		poll(NULL, 0, pause);
-		pause = pause < START_TIME_MAX ? 2 * pause : pause;
+		pause = pause < START_INTERVAL_MAX ? 2 * pause : pause;
 	}
 	if (wanted.error != 0)
 		fail("%s: %s%s", settings->name, machine_strerror(wanted.error,
@@ -777,7 +777,7 @@ command_start(struct context *context)
 		/* A machine that is still starting is waited for. */
 		if (report.error != EAGAIN || deadline_left(deadline) == 0)
 			command_failed(context, &report);
-		poll(NULL, 0, START_TIME);
+		poll(NULL, 0, START_INTERVAL);
 		process_status_read(context->host.proc, machine->leader.pid,
 		    &machine->status);
 	}
@@ -1589,7 +1589,7 @@ relay_pty_ready(struct relay *relay, const struct entry_report *report, int fd)
 {
 	const struct settings *settings = &relay->context->settings;
 
-	if (report->foreign && !settings->quiet)
+	if (report->host_terminal && !settings->quiet)
 		say("%s: warning: its /dev/pts has no terminals, so the"
 		    " command gets a terminal of the host", settings->name);
 	pty_connect(relay, fd);

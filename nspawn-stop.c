@@ -68,6 +68,7 @@ static const char no_memory[] = "cannot allocate memory for the machines";
 static const char cannot_wait[] = "cannot wait for the machines";
 static const char at_timeout[] = "at the timeout";
 
+/* No signals of signal_number(), which returns -1 for an error. */
 enum { SIGNAL_NONE = 0, SIGNAL_OF_INIT = -2 };
 
 /* How a machine is told to stop. */
@@ -78,7 +79,7 @@ struct plan {
 	enum signal_fate		 fate;	/* of the signal */
 	bool			 refused;	/* --kill-signal= is useless */
 	bool			 starting;	/* PID 1 is not the init yet */
-	int			 awaited;	/* by signal_awaited() */
+	int			 signalfd;	/* by process_has_signalfd() */
 	int			 error;		/* why there is none, or 0 */
 };
 
@@ -92,7 +93,7 @@ struct target {
 	bool		 due;		/* to be checked again */
 	char		 scope[SCOPE_SIZE];	/* path, or empty */
 	char		 service[SERVICE_SIZE];	/* or empty */
-	bool		 restarted;	/* its service restarts after a stop */
+	bool		 unit_restarts;	/* its service restarts after a stop */
 	bool		 registered;	/* machined has this name and leader */
 	int		 unit_signal;	/* KillSignal= of its scope, or 0 */
 	struct plan	*plan;		/* shared with its maker */
@@ -667,7 +668,7 @@ units_take(const struct settings *settings, const char *lines)
 		}
 		if (target->service[0] == '\0')
 			continue;
-		target->restarted = property_is(lines, "Id",
+		target->unit_restarts = property_is(lines, "Id",
 		    target->service) && (property_is(lines, "Restart",
 		    "always") || property_is(lines, "Restart", "on-success"));
 		lines = properties_next(lines);
@@ -813,7 +814,7 @@ plan_is_held(const struct plan *plan)
 	return plan->starting || plan->fate == FATE_DISCARDED;
 }
 
-/* True if a machine's plan is known, and not still a child's. */
+/* True if a machine's plan has been begun, and is not still a child's work. */
 static bool
 plan_is_made(const struct target *target)
 {
@@ -837,7 +838,7 @@ plan_work(void *argument)
 	    -1 ? errno : 0;
 	/* Last, since the plan is usable without it. */
 	if (plan->error == 0 && plan->fate == FATE_BLOCKED)
-		plan->awaited = signal_awaited(
+		plan->signalfd = process_has_signalfd(
 		    planning->context->host->proc,
 		    &planning->target->machine.leader, plan->signal);
 }
@@ -848,7 +849,7 @@ plan_start(const struct context *context, struct target *target)
 {
 	struct planning planning = { context, target };
 
-	*target->plan = (struct plan){ .error = EIO, .awaited = -1 };
+	*target->plan = (struct plan){ .error = EIO, .signalfd = -1 };
 	target->child_deadline = deadline_in(context->entry_time);
 	return child_start(plan_work, &planning, &target->child);
 }
@@ -1189,8 +1190,8 @@ plan_take(const struct context *context, struct target *target)
 
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
- * changed which signals it handles.
- * Returns  true if the plan is current
+ * changed which signals it handles; but not for ever.
+ * Returns  true if the plan can be carried out
  */
 static bool
 plan_ready(const struct context *context, struct target *target)
@@ -1235,7 +1236,7 @@ static bool
 target_blocks_briefly(struct target *target)
 {
 	return target->plan->fate == FATE_BLOCKED &&
-	    target->plan->awaited != 1 && target->plan->init == NULL &&
+	    target->plan->signalfd != 1 && target->plan->init == NULL &&
 	    ++target->checks < BLOCKED_CHECKS;
 }
 
@@ -1314,7 +1315,7 @@ describe(int proc, const struct target *target)
 		text_format(line + used, sizeof(line) - used,
 		    "%s would be sent%s%s\n",
 		    signal_name(plan->signal, name),
-		    plan->fate == FATE_BLOCKED && plan->awaited == 1 ?
+		    plan->fate == FATE_BLOCKED && plan->signalfd == 1 ?
 		    ": PID 1 reads it" : fates[plan->fate],
 		    plan->method == STOP_UNCLEAN ?
 		    "; no signal stops it cleanly" : "");
@@ -1548,7 +1549,7 @@ explain(const struct wait *wait, const struct target *target)
 		say("%s: %s: its tracer %d has stopped it; end the tracer",
 		    target->name, words, status.tracer);
 	else if (signal_in(status.blocked, plan->signal) &&
-	    plan->awaited == 0)
+	    plan->signalfd == 0)
 		say("%s: %s: it blocks %s and never reads it%s", target->name,
 		    words, name, hint);
 	else
@@ -1969,7 +1970,7 @@ list_processes(int proc, const struct target *target)
  * again.  In the unit's own ExecStop= that is a stop like any other.
  */
 static bool
-supervisor_restarts(const struct target *target)
+supervisor_rebooted(const struct target *target)
 {
 	const struct process *supervisor = &target->machine.supervisor;
 	struct pollfd reaped = { .fd = supervisor->fd };
@@ -2054,7 +2055,7 @@ report_starting(int proc, const struct target *target)
 static void
 report_stopped(const struct settings *settings, const struct target *target)
 {
-	if (target->restarted && !settings->quiet)
+	if (target->unit_restarts && !settings->quiet)
 		say("%s: has stopped, but Restart= of its unit starts it"
 		    " again; run systemctl stop %s to keep it stopped",
 		    target->name, target->service);
@@ -2085,7 +2086,7 @@ report(const struct settings *settings, int proc, const struct target *target)
 		return is_own_stop(target) && target->state != STATE_LEADER ?
 		    STATUS_STOPPED : STATUS_RUNNING;
 	}
-	if (supervisor_restarts(target)) {
+	if (supervisor_rebooted(target)) {
 		say("%s: has rebooted instead of stopping: its systemd-nspawn"
 		    " ended with status %d, so its unit starts it again",
 		    target->name, NSPAWN_REBOOT);

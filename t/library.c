@@ -395,7 +395,7 @@ do_fate(char **arg)
 	if (process_open(number(arg[1]), &leader) == -1 ||
 	    signal_fate(proc, &leader, number(arg[2]), &fate) == -1)
 		return failed();
-	awaited = signal_awaited(proc, &leader, number(arg[2]));
+	awaited = process_has_signalfd(proc, &leader, number(arg[2]));
 	printf("%s%s\n", fates[fate], awaited == 1 ? " awaited" : "");
 	return awaited == -1 ? failed() : 0;
 }

@@ -136,7 +136,7 @@ deaf_continue()
 deaf_freeze()
 {
 	# shellcheck disable=SC2086 # to be split into words
-	on_host sh -c 'for name; do
+	on_host sh -euc 'for name; do
 		cd /sys/fs/cgroup/machine.slice
 		cd "machine-$name.scope" 2>/dev/null || cd "$name.scope"
 		echo '"$1"' >cgroup.freeze
