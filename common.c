@@ -3555,7 +3555,7 @@ args_work(void *argument)
 	    &reading->args) == -1 ? errno : 0;
 }
 
-/* For reading what other users can hold up, ms: in all, then at most for each */
+/* For reading what other users can hold up, ms: in all, then for each one. */
 #define FOREIGN_TIME	500
 #define FOREIGN_TIME_EACH	2
 
