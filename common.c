@@ -1304,11 +1304,12 @@ error_is_gone(int error)
 	return error == ESRCH || error == ENOENT;
 }
 
-/* True if descriptors or memory are lacking now. */
+/* True if something is lacking now, but may not be later. */
 static bool
 error_is_temporary(int error)
 {
-	return error == EMFILE || error == ENFILE || error == ENOMEM;
+	return error == EMFILE || error == ENFILE || error == ENOMEM ||
+	    error == EAGAIN || error == EINTR;
 }
 
 /* Returns the beginning of the next line; at the end an empty text. */
@@ -4211,10 +4212,12 @@ candidate_nspawn(struct search *search, pid_t pid, struct candidate *candidate)
 
 	if (n == 1)
 		n = namespace_same(proc, pid, "ns/pid");
-	if (n == 0)
-		errno = ESRCH;
-	if (n != 1)
+	if (n != 1) {
+		/* What a machine can make unreadable is not a supervisor. */
+		if (n == 0 || !error_is_temporary(errno))
+			errno = ESRCH;
 		return -1;
+	}
 	if (process_open(pid, &candidate->parent) == -1 ||
 	    process_parent(search->host, &candidate->parent,
 	    &candidate->grandparent, &candidate->owner) == -1)
@@ -6330,14 +6333,6 @@ groups_find(struct intermediate *i)
 
 /* ---- entry: terminal and descriptors ------------------------------- */
 
-/* True for an errno that says that something is lacking now, but not later. */
-static bool
-error_is_short(int error)
-{
-	return error == EMFILE || error == ENFILE || error == ENOMEM ||
-	    error == EAGAIN || error == EINTR;
-}
-
 /* Gives a terminal to the user, as a login does. */
 static int
 terminal_chown(struct intermediate *i)
@@ -6384,7 +6379,7 @@ terminal_make(struct intermediate *i)
 	master = pty_open(root);
 	/* A shortage of descriptors or memory is not the machine's fault. */
 	report.host_terminal = master == -1 && root != -1 &&
-	    !error_is_short(errno);
+	    !error_is_temporary(errno);
 	if (report.host_terminal)
 		master = pty_open(-1);
 	slave = master == -1 ? -1 : pty_peer(master);
@@ -7625,7 +7620,7 @@ entry_lacks(const struct entry_report *report)
 		return ENTRY_LACKS_PROCESSES;
 	if ((n >= 0 && n < STEPS && steps[n].apply == cgroups_join) ||
 	    (n < 0 && readings[report->step].read == entry_read_cgroups &&
-	    report->error != EBUSY && !error_is_short(report->error)))
+	    report->error != EBUSY && !error_is_temporary(report->error)))
 		return ENTRY_LACKS_CGROUPS;
 	return ENTRY_LACKS_OTHER;
 }

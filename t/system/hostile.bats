@@ -159,6 +159,27 @@ nobody_left()
 	done
 }
 
+# The kernel cannot name a program whose path is that long.
+@test "a program at a path without end hides no machine, and no name" {
+	machine scope web
+	on_host sh -c '"$1/nspawn-enter" web sh -euc "
+	    name=\$(printf %0250d 0)
+	    half=\$name/\$name/\$name/\$name/\$name/\$name/\$name/\$name/\$name
+	    mkdir -p /tmp/\$half
+	    cd /tmp/\$half
+	    mkdir -p \$half
+	    cp /bin/busybox \$half/sleep
+	    exec \$half/sleep 4741" >/tmp/deep 2>&1 &' '' "$BIN"
+	until_true on_host pgrep -f '0/sleep 4741$'
+	pid=$(on_host pgrep -f '0/sleep 4741$')
+	run ! on_host readlink "/proc/$pid/exe"
+	run -0 stop nothing
+	[ "$output" = 'nspawn-stop: nothing: is not running' ]
+	run -0 enter --list
+	[[ "$output" == web* ]]
+	run -0 stop web
+}
+
 @test "a passwd that never answers does not hold up a call for long" {
 	machine scope next
 	fuse_machine passwd
