@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # shellcheck shell=bash
 #
-# For the tests that a command is bound as PID 1 of its machine is.
+# For tests that a command is confined as PID 1 of its machine is.
 
-# What sleeps so long is the command of a test.
+# The command of a test, which nothing else runs.
 SLEEP='/bin/sleep 4713'
 
-# What says of a process how it is bound.
+# The lines of a status that show how a process is confined.
 BINDS='^(Cap(Bnd|Prm|Eff)|NoNewPrivs|Seccomp|Seccomp_filters|Cpus_allowed'
 BINDS+='|Mems_allowed|Groups|Uid|Gid):'
 
-# bound PID: prints that, and its limits, namespaces, groups, label, scheduling.
-# A hierarchy that is not mounted cannot be joined: the one of systemd alone.
-# A profile that forbids nothing is one that the kernel itself gives a program.
+# bound PID: prints these lines, and the process's limits, namespaces, groups,
+# label and scheduling.  A hierarchy that is not mounted, as that of systemd may
+# be, cannot be joined and is left out.  A label that ends in "(unconfined)"
+# forbids nothing; the kernel itself gives such ones to some programs.
 bound()
 {
 	on_host sh -euc 'cd "/proc/$1"
