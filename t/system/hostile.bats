@@ -135,7 +135,7 @@ nobody_left()
 		run ! on_host test -e /run/escaped
 	done
 	pid=$(supervisor threads)
-	run -0 stop -t 5 threads
+	run -0 stop -t 20 threads
 	[[ "$output" != *'not running'* ]]
 	run ! lives "$pid"
 }
@@ -152,7 +152,7 @@ nobody_left()
 		[ "$output" = "$((count + 1))" ]
 		[ "$status" = 0 ]
 		pid=$(supervisor groups)
-		run -0 stop -t 5 groups
+		run -0 stop -t 20 groups
 		[[ "$output" != *'not running'* ]]
 		run ! lives "$pid"
 		machines_end

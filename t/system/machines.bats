@@ -101,7 +101,7 @@ nspawn-stop: $name: has stopped" ]
 	done
 }
 
-# bats test_tags=kernel
+# bats test_tags=kernel,slow
 @test "a machine with another of its name inside is entered and stopped" {
 	machine nested web
 	pid=$(leader web)
