@@ -274,7 +274,8 @@ kill_at()
 
 	on_host sh -c 'cat >/tmp/killed && rm -f /tmp/back' <<-END
 	before=\$(stty -g)
-	env --default-signal=HUP,INT,QUIT $BIN/nspawn-enter $2 /bin/sleep 4331
+	env --default-signal=HUP,INT,QUIT sh -c 'echo \$\$ >/tmp/pid
+	    exec "\$@"' sh $BIN/nspawn-enter $2 /bin/sleep 4331
 	status=\$?
 	until [ "\$(stty -g)" = "\$before" ]; do :; done
 	echo \$status >/tmp/back
@@ -283,10 +284,13 @@ kill_at()
 	    >/dev/null 2>&1 3>&- &
 	job=$!
 	until_true runs_in_host '/bin/sleep 4331'
-	pid=$(on_host pgrep -x -f "$BIN/nspawn-enter $2 /bin/sleep 4331" |
-	    head -n 1)
+	# Its child that restores the terminal has the same command line.
+	pid=$(on_host cat /tmp/pid)
 	on_host kill "-$1" "$pid"
-	until_true on_host test -s /tmp/back
+	until_true on_host test -s /tmp/back || {
+		on_host kill -KILL "$pid"
+		return 1
+	}
 	wait "$job" || true
 	until_true not runs_in_host '/bin/sleep 4331'
 	on_host cat /tmp/back
