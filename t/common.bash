@@ -42,6 +42,31 @@ not()
 	! "$@"
 }
 
+# console_show [FILE]...: if the test has failed, prints the last lines of those
+# consoles, or of those of its hosts.  systemd writes little to the console of a
+# host, so the end of the host's journal follows.
+console_show()
+{
+	local console
+
+	[ -z "${BATS_TEST_COMPLETED-}${BATS_TEST_SKIPPED-}" ] || return 0
+	[ $# -gt 0 ] || set -- "/run/nspawn-tools/${HOST:-none}"*/console
+	for console; do
+		# On a machine of t/vm a host has no console of its own.
+		[ ! -e "$console" ] || tail -n 20 "$console" |
+		    last_words console
+	done
+	[ -z "${HOST-}" ] || timeout --foreground 10 "$TOP/t/host" run "$HOST" \
+	    journalctl --quiet --no-pager -o short-precise -n 20 3>&- |
+	    last_words journal || true
+}
+
+# last_words NAME: prints its input, made printable, with that before each line.
+last_words()
+{
+	tr -d '\r' | cat -v | sed "s/^/$1: /"
+}
+
 # emulate ARCHITECTURE: the programs of BUILD are for that one; from now on
 # qemu-user runs them.  Each program is beside the script that runs it, so that
 # a test may copy both.

@@ -60,7 +60,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 }
 
 # The child that finds out how to stop it is late, by a delayed call of its own.
-# bats test_tags=timing
+# LeakSanitizer does not run under a tracer.
+# bats test_tags=timing,static
 @test "a timeout before it is known how to stop a machine is reported as that" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	run -124 strace -f -qq -o /dev/null \
