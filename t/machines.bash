@@ -137,8 +137,8 @@ job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
 	rm -f "$job_log"
-	# A shell script's jobs in the background ignore these signals.
-	on_host sh -c 'echo $$; exec env --default-signal=HUP,INT,QUIT "$@"' \
+	# Jobs in the background of a script, nohup(1) and parallel(1) ignore some.
+	on_host sh -c 'echo $$; exec env --default-signal "$@"' \
 	    job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
 	until_true test -s "$job_log"

@@ -78,7 +78,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     {
 	perl /tmp/listen.pl >/tmp/heard 2>&1 &
 	listener=$!
-	await grep -q up /tmp/heard
+	await grep -qs up /tmp/heard
     }
 
     listen_end()
@@ -271,7 +271,7 @@ other: has stopped' ]
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 4 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
-	await grep -q STATUS /tmp/heard
+	await grep -qs STATUS /tmp/heard
 	kill -CONT "$supervisor"
 	status=0
 	wait "$waiter" || status=$?

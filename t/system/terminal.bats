@@ -274,7 +274,7 @@ kill_at()
 
 	on_host sh -c 'cat >/tmp/killed && rm -f /tmp/back' <<-END
 	before=\$(stty -g)
-	env --default-signal=HUP,INT,QUIT sh -c 'echo \$\$ >/tmp/pid
+	env --default-signal sh -c 'echo \$\$ >/tmp/pid
 	    exec "\$@"' sh $BIN/nspawn-enter $2 /bin/sleep 4331
 	status=\$?
 	until [ "\$(stty -g)" = "\$before" ]; do :; done
