@@ -7150,19 +7150,18 @@ job_process_ended(const struct jobs *jobs, struct job *job)
 {
 	bool late = job->stage == STAGE_KILLED;
 	int status;
-	pid_t pid;
 
 	if (job->stage == STAGE_HUNG_UP && job->page == NULL &&
 	    group_signal(job, 0) == -1 && errno != ESRCH)
 		command_signal(job, SIGKILL);	/* before Linux 6.9 */
-	/* A tracer in the machine is told first, and may never let it go. */
-	pid = waitpid(job->process.pid, &status, WNOHANG);
-	if (pid == 0) {
+	/*
+	 * A tracer in the machine is told first, and may never let it go.  A
+	 * status that cannot be read is not taken for a success, either.
+	 */
+	if (waitpid(job->process.pid, &status, WNOHANG) <= 0) {
 		job_hold(job);
 		return false;
 	}
-	if (pid == -1)		/* an unknown end is not a success */
-		status = SIGKILL;
 	if (job->page != NULL) {
 		process_close(&job->process);
 		return job_intermediate_ended(jobs, job, status);
