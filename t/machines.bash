@@ -195,7 +195,7 @@ pool_start()
 	up()
 	{
 		for name; do
-			until grep -q up "/run/pool/$name.log"; do
+			until grep -qs up "/run/pool/$name.log"; do
 				kill -0 "$(cat "/run/pool/$name")" ||
 				    { cat "/run/pool/$name.log"; exit 1; }
 				sleep 0.02

@@ -60,7 +60,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	perl /src/t/holder.pl /tmp/fuse "$scope/holder" "$supervisor" "$1" \
 	    </dev/null >/tmp/held 2>&1 &
 	holder=$!
-	await grep -q held /tmp/held
+	await grep -qs held /tmp/held
     }
 
     hold_end()
@@ -197,7 +197,7 @@ hold()
 	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	hold_end
-	await grep -q 'populated 0' "$scope/cgroup.events"
+	await grep -qs 'populated 0' "$scope/cgroup.events"
 	heard_more 3
 	[ -d "$scope" ] || echo 'the scope has been taken from systemd'
 	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
@@ -304,7 +304,7 @@ other: has stopped' ]
 	supervisor=$(pgrep -x -P "$tracer" systemd-nspawn)
 	processes() { pgrep -x -c systemd-nspawn || :; }
 	early=0
-	until grep -q up /tmp/up; do
+	until grep -qs up /tmp/up; do
 		before=$(processes)
 		said=$("$bin/nspawn-stop" --dry-run hold 2>&1) || :
 		after=$(processes)
