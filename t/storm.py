@@ -14,11 +14,11 @@
 #   or a supervisor before the call and its scope after it.
 # - Two times are needed to know that a machine was gone: when all of it had
 #   been seen to be gone, and just before its next start.  Only the machine's
-#   one keeper writes them.
+#   one starter writes them.
 # - If a PID 1 ends just while its scope is made, systemd believes for ever that
 #   the scope is running.  This is not an error of nspawn-stop.
 # - PID 1 of each machine writes its starts and ends to /said, with
-#   /proc/uptime.  Each start, reboot and kill by a keeper is recorded, too.
+#   /proc/uptime.  Each start, reboot and kill by a starter is recorded, too.
 
 import os
 import random
@@ -240,9 +240,9 @@ class Machine:
         return free is not None and free <= since
 
 
-# ---- keepers ---------------------------------------------------------------
+# ---- starters ---------------------------------------------------------------
 
-class Keeper(threading.Thread):
+class Starter(threading.Thread):
     """Starts, reboots and ends a machine, again and again."""
 
     def __init__(self, machine, seed, over):
@@ -453,13 +453,13 @@ def machines_make(count, tini):
 def storm(program, seed, seconds, tini):
     machines = machines_make(MACHINES, tini)
     over, all_over = threading.Event(), threading.Event()
-    keepers = [Keeper(machine, seed, all_over) for machine in machines]
+    starters = [Starter(machine, seed, all_over) for machine in machines]
     stoppers = [Stopper(n, program, machines, seed, over)
                 for n in range(STOPPERS)]
-    for thread in keepers + stoppers:
+    for thread in starters + stoppers:
         thread.start()
     over.wait(float(seconds))
-    for event, threads in ((over, stoppers), (all_over, keepers)):
+    for event, threads in ((over, stoppers), (all_over, starters)):
         event.set()
         for thread in threads:
             thread.join()
@@ -529,12 +529,12 @@ def row(machine, state, does, status, says):
     while 'start' not in [word for word, _ in machine.hears()]:
         time.sleep(0.01)
     holder = held(machine, life) if state == 'held' else None
-    keeper = threading.Thread(target=lambda: (life.wait(60),
+    starter = threading.Thread(target=lambda: (life.wait(60),
                                               machine.end(life)))
-    keeper.start()
+    starter.start()
     if state == 'gone':
         life.signal(signal.SIGTERM)
-        keeper.join()
+        starter.join()
     pid = life.process.pid
     fd, leader = life.leader() if state != 'gone' else (-1, 0)
     if does == 'stops':
@@ -560,7 +560,7 @@ def row(machine, state, does, status, says):
     if life.gone is None:
         life.killed = True
         life.signal(signal.SIGKILL)
-    keeper.join()
+    starter.join()
     wrong = call.judge()
     return wrong[0] if wrong else 'true'
 

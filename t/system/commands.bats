@@ -258,7 +258,7 @@ trace()
 		if [ "$status" = 0 ]; then
 			has_ended "$name" || wrong+="$n: 0, and it runs; "
 			machine_file_is "$name" stopped stopped ||
-			    wrong+="$n: not stopped in order; "
+			    wrong+="$n: not stopped cleanly; "
 			name=
 			continue
 		fi

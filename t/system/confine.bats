@@ -16,7 +16,7 @@ setup_file()
 # Prints the lines of PID 1's status that show how it is confined, as a command
 # has to have them: without the inheritable capabilities that nspawn's PID 1
 # has.
-bonds_of_leader()
+confinement_of_leader()
 {
 	on_host grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
 	    "/proc/$(leader "$1")/status" | sed 's/^CapInh.*/CapInh:\t'\
@@ -28,17 +28,17 @@ bonds_of_leader()
 		echo "case: $name"
 		run -0 enter "$name" grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
 		    /proc/self/status
-		[ "$output" = "$(bonds_of_leader "$name")" ]
+		[ "$output" = "$(confinement_of_leader "$name")" ]
 		[[ "$output" == *$'\nSeccomp:\t2'* ]]
 	done
 }
 
 @test "a command has PID 1's groups, no_new_privs and OOM score" {
 	machine scope own --no-new-privileges=yes --oom-score-adjust=123
-	bonds_of_leader own | grep -q '^NoNewPrivs:.1$'
+	confinement_of_leader own | grep -q '^NoNewPrivs:.1$'
 	run -0 enter own grep -E '^(Cap|NoNewPrivs|Seccomp|Groups)' \
 	    /proc/self/status
-	[ "$output" = "$(bonds_of_leader own)" ]
+	[ "$output" = "$(confinement_of_leader own)" ]
 	run -0 enter own cat /proc/self/oom_score_adj
 	[ "$output" = 123 ]
 	# The group 1000 alone, which PID 1 has set itself.
@@ -46,21 +46,21 @@ bonds_of_leader()
 	    /usr/bin/perl -e '$( = "0 0 1000 7"; $) = "0 1000 7"; sleep 9999'
 	until_true groups_are_set
 	run -0 enter grouped grep Groups /proc/self/status
-	[ "$output" = "$(bonds_of_leader grouped | grep Groups)" ]
+	[ "$output" = "$(confinement_of_leader grouped | grep Groups)" ]
 	run -0 enter -u joe grouped grep Groups /proc/self/status
 	[ "$output" = $'Groups:\t ' ]
 }
 
 groups_are_set()
 {
-	bonds_of_leader grouped | grep -q 'Groups:.7 1000 '
+	confinement_of_leader grouped | grep -q 'Groups:.7 1000 '
 }
 
 @test "another user has no capabilities, and cannot gain more than PID 1" {
 	for name in web webu; do
 		echo "case: $name"
 		run -0 enter -u joe "$name" grep ^Cap /proc/self/status
-		[ "$output" = "$(bonds_of_leader "$name" | grep ^Cap |
+		[ "$output" = "$(confinement_of_leader "$name" | grep ^Cap |
 		    sed '/^CapBnd/!s/:.*/:\t0000000000000000/')" ]
 	done
 }
@@ -134,7 +134,7 @@ CALLS='use POSIX; use Errno; for my $call (@ARGV) {
 	    /proc/self/status
 	[ "${lines[0]}" = 'nspawn-enter: web: warning: the command may make'\
 " system calls that the machine's filters forbid" ]
-	[ "$(tail -n +2 <<<"$output")" = "$(bonds_of_leader web |
+	[ "$(tail -n +2 <<<"$output")" = "$(confinement_of_leader web |
 	    sed 's/^Seccomp:.*/Seccomp:\t0/; /^Seccomp_filters/d')" ]
 }
 
@@ -231,7 +231,7 @@ attacked()
 	local bounding log=/tmp/attack-$1 name=$1	# in the host
 
 	shift
-	bounding=$(bonds_of_leader "$name" | sed -n 's/^CapBnd:.//p')
+	bounding=$(confinement_of_leader "$name" | sed -n 's/^CapBnd:.//p')
 	on_host cp /src/build/static/attacker \
 	    "/var/lib/machines/$name/attacker"
 	on_host sh -c "rm -f $log /tmp/end-$name; mkfifo /tmp/end-$name"
@@ -377,11 +377,11 @@ seized_early()
 
 # README compares these with nspawn-enter.
 @test "nsenter confines nothing, and machinectl needs a systemd inside" {
-	bonds='^(CapEff|CapBnd|Seccomp):'
-	run -0 on_host nsenter -t "$(leader web)" -a grep -E "$bonds" \
+	fields='^(CapEff|CapBnd|Seccomp):'
+	run -0 on_host nsenter -t "$(leader web)" -a grep -E "$fields" \
 	    /proc/self/status
-	[ "$output" = "$(on_host grep -E "$bonds" /proc/self/status)" ]
-	[ "$output" != "$(bonds_of_leader web | grep -E "$bonds")" ]
+	[ "$output" = "$(on_host grep -E "$fields" /proc/self/status)" ]
+	[ "$output" != "$(confinement_of_leader web | grep -E "$fields")" ]
 	run -0 on_host nsenter -t "$(leader web)" -a cat /proc/self/cgroup
 	[[ "$output" == *'0::/../'* ]]
 	run ! on_host machinectl -q shell web /bin/true

@@ -123,7 +123,7 @@ wrong()
 		[ "$took" -lt 2500 ] || wrong 'should take 2.5 s at most'
 		pool_ended "$row" || wrong 'should have ended'
 		on_host grep -qx stopped "/run/pool/$row.log" ||
-		    wrong 'should have stopped in order'
+		    wrong 'should have stopped cleanly'
 	done
 	[ "$wrong" = '' ]
 }

@@ -43,12 +43,12 @@ run_in()
 }
 
 @test "the command is as confined as nspawn-enter's" {
-	bonds='^(Cap|NoNewPrivs|Seccomp|Groups|Cpus_allowed)'
+	fields='^(Cap|NoNewPrivs|Seccomp|Groups|Cpus_allowed)'
 	for name in web webu; do
 		echo "case: $name"
-		expected=$(enter "$name" grep -E "$bonds" /proc/self/status)
+		expected=$(enter "$name" grep -E "$fields" /proc/self/status)
 		run -0 on_host nice -n 5 taskset -c 0 "$BIN/run" "$name" \
-		    grep -E "$bonds" /proc/self/status
+		    grep -E "$fields" /proc/self/status
 		[ "$output" = "$expected" ]
 		run -0 run_in "$name" grep ^0:: /proc/self/cgroup
 		[ "$output" = "$(enter "$name" grep ^0:: /proc/self/cgroup)" ]

@@ -46,7 +46,7 @@ fault_of()
 	now=$(grep "^$name " <<<"$after")
 	if [[ "$output" == *"stop: $name: has stopped"* ]]; then
 		[ "$known" = no ] || machine_file_is "$name" served served ||
-		    echo 'has not stopped in order'
+		    echo 'has not stopped cleanly'
 	elif ! grep -qx "$now" <<<"$before"; then
 		echo 'has rebooted'
 	elif [ "$known" = yes ]; then

@@ -283,7 +283,7 @@ for row in range(30):
         nspawn.kill()
         sys.exit("it still lives")
     if "stopped" not in open("/tmp/loop.log").read():
-        print("row %d: not stopped in order" % row)
+        print("row %d: not stopped cleanly" % row)
 print("counts", count, file=sys.stderr)'
 
 @test "a machine that reboots all the time counts as running, and is stopped" {
