@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # make            builds both programs in this folder
 # make static     builds small static programs in build/static, for any host

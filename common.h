@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * A library for programs that work on systemd-nspawn machines: names,
  * deadlines, processes held by a pidfd, finding a machine, entering it.

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
 # Completion of nspawn-enter and nspawn-stop for bash; needs no other package.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Acts as a hostile root of a machine.  Until its input ends, it examines all
  * processes that enter the machine, and prints a line for each thing that

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Measures for t/bench: times and memory of commands, and the cost of finding a
  * machine among many processes.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * PID 1 of a machine.  It writes the number of the first signal that a process
  * sends to it into /out/got, and ends.  As soon as no signal can be lost, it

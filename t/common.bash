@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
 # What all tests share.  BUILD is the folder of the programs under test.

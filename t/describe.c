@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Describes systemd-nspawn machines, a line each: the leader, its init program
  * and the signal that stops it, the supervisor, and the namespaces that belong

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * PID 1 of a machine with a hostile root.  It makes /ready when it is ready.
  *

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Runs a program, and acts on one of its system calls.  All system calls of the
  * program and its children are counted, and PLACE is the number of that call.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * PID 1 of a machine.  Its first thread ends once the file /go exists, and
  * another thread goes on.  /proc then shows less of the process.  TERM ends it.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Calls single functions of common.h, so that tests can do this from a command
  * line and without root.  The first word names the function, the others are its

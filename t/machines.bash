@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
 # For the tests on real machines.  Each file of tests has a host of its own,

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
 # For t/host and t/machine: processes that are known by their number and their

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * PID 1 of a machine.  It writes a line into /signals for each signal that it
  * gets: the number and the time, in ms since 1970.  It makes /ready when it is

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Runs a command in a systemd-nspawn machine, as confined as its PID 1.
  *

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
 # Runs in a host.  It starts machines, each a row of a table on stdin, whose

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # storm.py: runs machines that start, reboot and end at random, while several
 # nspawn-stop stop them.  A judge checks what each nspawn-stop reports.

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Runs a program that enters or stops a machine whose PID 1 is t/hostile.c, and
  * reports what must never happen.  The command inside is t/hostile.c again; it

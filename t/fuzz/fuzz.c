@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
+/* Copyright (C) 2026 the nspawn-tools authors */
 /*
  * Gives random input to the functions that parse foreign input, by libFuzzer.
  * TARGET is the name of one of the functions below.  They check that the

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=kernel
 #
 # What SELinux forbids to a machine's PID 1 (systemd-nspawn -Z) it forbids to a

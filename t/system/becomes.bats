@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=alone
 #
 # PID 1 is a script that cannot be told to stop yet, and becomes something that

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=static
 #
 # Every busybox that Debian has, as PID 1 of a machine: by each name that a

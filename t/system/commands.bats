@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Machines that need a command to stop, which cannot be run in some of them at
 # that time: the others get theirs all the same, side by side and in time.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=releases
 #
 # A command in a machine may do what PID 1 there may do, and no more: on each

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What a command's standard descriptors are.  Each row is one mix of the
 # caller's descriptors; it tests what the command sees of them, and what arrives

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Machines whose PID 1 has got the signal, and which cannot end because a
 # process outside is stopped: nspawn-stop names it, and the proposed remedy

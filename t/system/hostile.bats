@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Machines that mean harm, or never keep still.  enter.bats has hostile files of
 # machines, and terminal.bats what they do to terminals.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What a command has from the machine's PID 1, and not from the caller of
 # nspawn-enter: its scheduling, its processors and its user.  Capabilities,

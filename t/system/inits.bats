@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Every init that Debian has a package of, as PID 1 of a machine.  It runs a
 # service that takes 1.2 s to stop and writes a file last.  nspawn-stop finds

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # nspawn-enter -t where standard input is no terminal: the command has a
 # terminal all the same, which tells it that its input has ended.  And -T where

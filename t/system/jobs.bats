@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # nspawn-enter as a job of a shell: interrupted, stopped, continued, in the
 # background, left behind, in loops, and among pasted lines.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What happens to a command when nspawn-enter is killed: it gets a hang-up, as
 # from a terminal that goes away, and five seconds later it is killed.  A

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Unusual leaders of machines: what the kernel says about them is long, or lacks
 # something.  All of them are found, and told to stop.

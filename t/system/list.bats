@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # nspawn-enter --list compared with what machined, systemd and /proc say of real
 # machines; and the similar names that are proposed for an unknown one.

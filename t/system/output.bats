@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # Where nspawn-stop prints to cannot hold it up or change what it does.  And the
 # signals that end its wait, at a terminal and elsewhere.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # nspawn-enter in pipelines at a terminal, which are typed at usual shells or
 # run by their scripts, with programs that take the terminal for themselves.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What nspawn-enter does between a person's terminal and that of the command,
 # while programs inside, programs outside and the person all act at once.

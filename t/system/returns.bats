@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=releases
 #
 # A machine whose unit starts it again after it was stopped: nspawn-stop says

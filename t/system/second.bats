@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 # bats file_tags=static
 #
 # Every init of inits.bats under a second name that is unknown, and under the

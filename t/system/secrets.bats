@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # No password appears on a screen, and a pager gets its keys, wherever the
 # descriptors of a command lead, in machines with and without a user namespace.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # nspawn-enter at terminals that are not a person's own: in tmux, and at many
 # terminals at the same time.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What bash, zsh and fish offer; the shells themselves are asked.  machinectl,
 # and the program that lists machines, are made up by the tests.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
+# Copyright (C) 2026 the nspawn-tools authors
 #
 # What make puts where: programs, installed files, tarballs.  It runs in copies
 # of the sources, so that it does not touch the caller's.
