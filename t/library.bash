@@ -140,3 +140,16 @@ machinectl_knows_nothing()
 	exit 1
 	END
 }
+
+# What bats calls around each test.
+setup()
+{
+	idles=()
+	proc_make
+	machinectl_knows_nothing
+}
+
+teardown()
+{
+	idles_end
+}

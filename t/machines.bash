@@ -138,9 +138,7 @@ job_start()
 {
 	job_log=$BATS_TEST_TMPDIR/job
 	rm -f "$job_log"
-	# Jobs in the background of a script, nohup(1) and parallel(1) ignore some.
-	on_host sh -c 'echo $$; exec env --default-signal "$@"' \
-	    job "$@" >"$job_log" 2>&1 3>&- &
+	on_host sh -c 'echo $$; exec "$@"' job "$@" >"$job_log" 2>&1 3>&- &
 	job=$!
 	until_true test -s "$job_log"
 	job_inner=$(head -n 1 "$job_log")

@@ -275,8 +275,8 @@ kill_at()
 
 	on_host sh -c 'cat >/tmp/killed && rm -f /tmp/back' <<-END
 	before=\$(stty -g)
-	env --default-signal sh -c 'echo \$\$ >/tmp/pid
-	    exec "\$@"' sh $BIN/nspawn-enter $2 /bin/sleep 4331
+	sh -c 'echo \$\$ >/tmp/pid; exec "\$@"' sh $BIN/nspawn-enter $2 \
+	    /bin/sleep 4331
 	status=\$?
 	until [ "\$(stty -g)" = "\$before" ]; do :; done
 	echo \$status >/tmp/back

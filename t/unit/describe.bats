@@ -7,18 +7,6 @@
 load ../common
 load ../library
 
-setup()
-{
-	idles=()
-	proc_make
-	machinectl_knows_nothing
-}
-
-teardown()
-{
-	idles_end
-}
-
 describe()
 {
 	"$BUILD/describe" --proc="$proc" --cgroup="$cgroups" "$@"

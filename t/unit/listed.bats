@@ -8,18 +8,6 @@
 load ../common
 load ../library
 
-setup()
-{
-	idles=()
-	proc_make
-	machinectl_knows_nothing
-}
-
-teardown()
-{
-	idles_end
-}
-
 # unit_names CGROUP NAME: checks that a machine in that cgroup without a
 # supervisor is listed under that name.
 unit_names()

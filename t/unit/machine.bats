@@ -5,18 +5,6 @@
 load ../common
 load ../library
 
-setup()
-{
-	idles=()
-	proc_make
-	machinectl_knows_nothing
-}
-
-teardown()
-{
-	idles_end
-}
-
 in_machine()
 {
 	run -0 library cgroup "$1" <<<"$2"

@@ -5,16 +5,6 @@
 load ../common
 load ../library
 
-setup()
-{
-	idles=()
-}
-
-teardown()
-{
-	idles_end
-}
-
 # emulator_lacks WHAT OUTPUT WORD...: true if qemu-user runs the library and
 # gives exactly that output, since it does not support it.
 emulator_lacks()
