@@ -455,6 +455,16 @@ target_starting(const struct target *target)
 	return target->state == STATE_SUPERVISOR && !target->signalled;
 }
 
+/* Reports that a machine has a supervisor, but no leader. */
+static void
+say_starting(const struct target *target)
+{
+	char text[160];
+
+	say("%s: %s", target->name, machine_strerror(EAGAIN, NULL, text,
+	    sizeof(text)));
+}
+
 /* True if a machine has a leader that has not been told to stop yet. */
 static bool
 target_unsignalled(const struct target *target)
@@ -1335,11 +1345,9 @@ describe_all(const struct settings *settings, const struct host *host)
 	for (size_t i = 0; i < settings->count; i++) {
 		struct target *target = &settings->targets[i];
 		struct pollfd child;
-		char text[160];
 
 		if (target_starting(target)) {
-			say("%s: %s", target->name, machine_strerror(EAGAIN,
-			    NULL, text, sizeof(text)));
+			say_starting(target);
 			target_fail(target);
 		}
 		while (target_unsignalled(target) &&
@@ -2042,14 +2050,12 @@ static void
 report_starting(int proc, const struct target *target)
 {
 	struct process_status status;
-	char text[160];
 
 	if (process_status_read(proc, target->machine.supervisor.pid,
 	    &status) == 0 && status.state == 'T')
 		report_supervisor(proc, target, at_timeout);
 	else
-		say("%s: %s", target->name, machine_strerror(EAGAIN, NULL,
-		    text, sizeof(text)));
+		say_starting(target);
 }
 
 /* Reports that a machine has stopped, and whether its unit restarts it. */
