@@ -24,17 +24,19 @@ cannot()
 	skip "$1"
 }
 
-# Waits until a command succeeds, for 20 seconds at most.
+# Waits until a command succeeds, for 20 seconds at most.  It looks less often
+# the longer it waits.
 until_true()
 {
-	local end=$((SECONDS + 20))
+	local end=$((SECONDS + 20)) pause=1
 
 	until "$@"; do
 		if [ "$SECONDS" -ge "$end" ]; then
 			echo "this did not come true: $*" >&2
 			return 1
 		fi
-		sleep 0.02
+		sleep "0.0$pause"
+		((pause == 9)) || pause=$((pause + 1))
 	done
 }
 

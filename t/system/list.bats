@@ -262,7 +262,8 @@ machines_of_kinds()
 
 @test "a process with only a pid namespace of its own is not a machine" {
 	machine scope web
-	on_host systemd-run --quiet --unit=sandbox unshare --pid --fork \
+	on_host systemd-run --quiet --unit=sandbox \
+	    -p KillSignal=KILL unshare --pid --fork \
 	    --kill-child sleep 601
 	units+=(sandbox)
 	until_true runs_in_host 'sleep 601'
