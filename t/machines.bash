@@ -48,10 +48,10 @@ host_stop()
 	host off "$HOST"
 }
 
-# No command of t/host takes two minutes, unless it hangs.
+# No command of t/host takes HOST_SECONDS, unless it hangs.
 host()
 {
-	timeout --foreground 120 "$TOP/t/host" "$@" 3>&-
+	timeout --foreground "${HOST_SECONDS:-120}" "$TOP/t/host" "$@" 3>&-
 }
 
 on_host()

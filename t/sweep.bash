@@ -39,7 +39,7 @@ sweep_prepare()
 sweep()
 {
 	[ "$(uname -m)" = x86_64 ] || cannot 'the registers of a call'
-	run on_host env VIA="${VIA-}" LEAST="${LEAST-}" \
+	HOST_SECONDS=600 run on_host env VIA="${VIA-}" LEAST="${LEAST-}" \
 	    INJECTOR=$PROGRAMS/injector \
 	    ARCH_PRCTL=158 READ=0 WRITE=1 WRITEV=20 sh /tmp/sweep "$@"
 	echo "$output"

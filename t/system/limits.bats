@@ -83,7 +83,8 @@ checks()
 {
 	# shellcheck disable=SC2086 # to be split into words
 	pool_start $1
-	run --separate-stderr on_host env "HOST=$HOST" bash -eu -c '. /tmp/check
+	HOST_SECONDS=600 run --separate-stderr on_host env "HOST=$HOST" \
+	    bash -eu -c '. /tmp/check
 	    stop=$0; '"$2"'
 	    for status in "${!counts[@]}"; do
 		echo "${counts[$status]} times status $status" >&2
