@@ -40,7 +40,7 @@
 
 #define TEXT_SIZE	16384
 #define PROCESSES_MAX	256
-#define GRACE		2000	/* ms, for processes that are about to end */
+#define GRACE		10000	/* ms, for processes that are about to end */
 #define SETTLE		1000	/* ms, until the witness waits */
 #define SAMPLE		50	/* ms, in which processor time is measured */
 #define BURNT		25	/* ms, most processor time in these */
