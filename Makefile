@@ -37,7 +37,8 @@ ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
 FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
 FROM = .
 
-# The sources need these, with any CFLAGS of the caller.
+# The sources need these, with any CFLAGS of the caller.  The library does not:
+# whoever copies it compiles it as he likes.
 NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
 	-ffile-prefix-map=$(CURDIR)=.
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \

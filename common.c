@@ -36,6 +36,10 @@
  *   account            users and groups of a machine
  *   terminal           pseudo-terminals of a machine
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "common.h"
 
 #include <sys/auxv.h>

@@ -33,6 +33,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* Linux's value.  <limits.h> has it only beyond plain C11. */
+#ifndef PATH_MAX
+#define PATH_MAX	4096
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct process;
 struct termios;
 struct winsize;
@@ -297,7 +306,11 @@ struct process {
 	int	fd;
 };
 
+#ifdef __cplusplus
+#define PROCESS_NONE	(process{ 0, -1 })
+#else
 #define PROCESS_NONE	((struct process){ .pid = 0, .fd = -1 })
+#endif
 
 /*
  * Opens the process that has the number pid now.
@@ -702,8 +715,13 @@ struct machine {
 	struct process_status status;	/* the leader's, when it was found */
 };
 
+#ifdef __cplusplus
+#define MACHINE_NONE	(machine{ PROCESS_NONE, PROCESS_NONE, 0, \
+			process_status() })
+#else
 #define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
 			.supervisor = PROCESS_NONE })
+#endif
 
 /*
  * True if machine belongs to neither root nor the caller.
@@ -1112,7 +1130,11 @@ struct monitor {
 	int	channel;	/* readable when there is a report */
 };
 
+#ifdef __cplusplus
+#define MONITOR_NONE	(monitor{ 0, -1 })
+#else
 #define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
+#endif
 
 /*
  * Becomes the monitor, and never returns, in a process that monitor_order() has
@@ -1208,5 +1230,9 @@ int account_id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
  * source   TIOCGPTPEER of ioctl_tty(2)
  */
 int pty_peer(int master);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
