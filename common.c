@@ -287,7 +287,8 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	}
 }
 
-size_t
+__attribute__((format(printf, 3, 0)))
+static size_t
 text_vformat(char *text, size_t size, const char *format, va_list args)
 {
 	size_t used = 0, length, most = SIZE_MAX;

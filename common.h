@@ -16,6 +16,11 @@
  * A "proc" argument is the descriptor of a directory with the layout of
  * proc(5), usually "/proc" itself.
  *
+ * Each name begins with one of these nouns: account, cgroup, child, command,
+ * confinement, deadline, entry, fate, fd, file, helper, host, init, machine,
+ * machined, monitor, namespace, nspawn, number, option, process, property, pty,
+ * shared, signal, stop, stream, text, time, unit, wanted.
+ *
  * Its sections: text, options, time, files, memory, helper, process, signals,
  * process: files, namespaces, host, units and cgroups, nspawn: its command
  * line, nspawn: its settings file, machined, machine, search, init,
@@ -93,12 +98,10 @@ int number_parse(const char *text, uint64_t max, uint64_t *number);
  */
 size_t text_format(char *text, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-size_t text_vformat(char *text, size_t size, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
 
 /*
  * Writes the line of a message: the program's name, a text as by
- * text_vformat() and, if it is not NULL, a reason, with ": " between them.
+ * text_format() and, if it is not NULL, a reason, with ": " between them.
  *   size     of line, at least 2
  * Returns  the length of line
  */
@@ -306,8 +309,16 @@ struct process {
 	int	fd;
 };
 
+/* C++ has no literals of structures. */
 #ifdef __cplusplus
-#define PROCESS_NONE	(process{ 0, -1 })
+static inline struct process
+process_none(void)
+{
+	struct process none = { 0, -1 };
+
+	return none;
+}
+#define PROCESS_NONE	process_none()
 #else
 #define PROCESS_NONE	((struct process){ .pid = 0, .fd = -1 })
 #endif
@@ -716,8 +727,15 @@ struct machine {
 };
 
 #ifdef __cplusplus
-#define MACHINE_NONE	(machine{ PROCESS_NONE, PROCESS_NONE, 0, \
-			process_status() })
+static inline struct machine
+machine_none(void)
+{
+	struct machine none = { PROCESS_NONE, PROCESS_NONE, 0,
+	    process_status() };
+
+	return none;
+}
+#define MACHINE_NONE	machine_none()
 #else
 #define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
 			.supervisor = PROCESS_NONE })
@@ -1131,7 +1149,14 @@ struct monitor {
 };
 
 #ifdef __cplusplus
-#define MONITOR_NONE	(monitor{ 0, -1 })
+static inline struct monitor
+monitor_none(void)
+{
+	struct monitor none = { 0, -1 };
+
+	return none;
+}
+#define MONITOR_NONE	monitor_none()
 #else
 #define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
 #endif
