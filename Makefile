@@ -34,7 +34,9 @@ SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
 BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
-FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
+# Without XDG_DATA_DIRS fish does not look below /usr/local, but always in /etc.
+FISHCOMPDIR = $(if $(subst /usr/local,,$(PREFIX)),$\
+	$(PREFIX)/share/fish/vendor_completions.d,/etc/fish/completions)
 FROM = .
 
 # The sources need these, with any CFLAGS of the caller.  The library does not:

@@ -13,7 +13,7 @@ STRICTLY='-Wall -Wextra -Wpedantic -Werror'
 setup()
 {
 	idles=()
-	cd "$BATS_TEST_TMPDIR"
+	cd "$BATS_TEST_TMPDIR" || return
 	cp "$TOP/common.c" "$TOP/common.h" .
 }
 
