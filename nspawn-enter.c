@@ -433,12 +433,21 @@ set_option(struct settings *settings, const struct option_spec *options,
 	case KEY_VERSION:
 		print("nspawn-enter " VERSION "\n");
 		leave();
-	default:
-		if (optopt == 'i')
-			say("-i is not needed: the command always has the"
-			    " caller's standard input");
-		try_help();
 	}
+}
+
+/* Options of other programs get a hint.  word is the option, if it is long. */
+static void
+refuse_option(const char *word)
+{
+	static const char machine[] = "--machine";
+
+	if (optopt == 'i')
+		say("-i is not needed: the command always has the caller's"
+		    " standard input");
+	if (optopt == 'M' || strncmp(word, machine, sizeof(machine) - 1) == 0)
+		say("give the machine's name alone, without -M");
+	try_help();
 }
 
 static void
@@ -452,7 +461,9 @@ parse_options(int argc, char **argv, struct settings *settings)
 	    .variables = argv + 1 };
 	options_fill(options);
 	while ((key = option_next(argc, argv, options)) != -1) {
-		if (key != OPTION_WORD)
+		if (key == '?')
+			refuse_option(argv[optind - 1]);
+		else if (key != OPTION_WORD)
 			set_option(settings, options, key);
 		else if (settings->name == NULL)
 			set_name(settings, optarg);
