@@ -34,10 +34,13 @@ SBINDIR = $(PREFIX)/sbin
 MANDIR = $(PREFIX)/share/man
 BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
-FISHCOMPDIR = $(PREFIX)/share/fish/vendor_completions.d
+# Without XDG_DATA_DIRS fish does not look below /usr/local, but always in /etc.
+FISHCOMPDIR = $(if $(subst /usr/local,,$(PREFIX)),$\
+	$(PREFIX)/share/fish/vendor_completions.d,/etc/fish/completions)
 FROM = .
 
-# The sources need these, with any CFLAGS of the caller.
+# The sources need these, with any CFLAGS of the caller.  The library does not:
+# whoever copies it compiles it as he likes.
 NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
 	-ffile-prefix-map=$(CURDIR)=.
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \

@@ -36,6 +36,10 @@
  *   account            users and groups of a machine
  *   terminal           pseudo-terminals of a machine
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "common.h"
 
 #include <sys/auxv.h>
@@ -56,6 +60,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -282,7 +287,8 @@ conversion_take(const char **format, va_list *args, char digits[NUMBER_SIZE],
 	}
 }
 
-size_t
+__attribute__((format(printf, 3, 0)))
+static size_t
 text_vformat(char *text, size_t size, const char *format, va_list args)
 {
 	size_t used = 0, length, most = SIZE_MAX;
@@ -527,7 +533,7 @@ signal_name(int signal, char name[SIGNAL_NAME_SIZE])
 }
 
 const char *
-printable(const char *text, char *clean, size_t size)
+text_printable(const char *text, char *clean, size_t size)
 {
 	size_t used = 0;
 
@@ -657,10 +663,14 @@ fd_close(int *fd)
 
 #define DESCRIPTORS_LIKELY	4096	/* open descriptors are below this */
 
-void
+/*
+ * Closes all descriptors from first on.
+ * source   close_range(2)
+ */
+static void
 fds_close_from(int first)
 {
-	struct limit limit;
+	struct confinement_limit limit;
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
 		return;
@@ -776,7 +786,10 @@ file_open_in_root(int root, const char *path)
 	return file;
 }
 
-void
+/*
+ * Makes a stream of a descriptor.  stream_close() then closes the descriptor.
+ */
+static void
 stream_of_fd(int fd, struct stream *stream)
 {
 	stream->fd = fd;
@@ -785,7 +798,8 @@ stream_of_fd(int fd, struct stream *stream)
 	stream->next = stream->end = stream->buffer;
 }
 
-int
+/* Opens the file path below the directory dir as a stream. */
+static int
 stream_open(int dir, const char *path, struct stream *stream)
 {
 	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -797,7 +811,7 @@ stream_open(int dir, const char *path, struct stream *stream)
 }
 
 void
-stream_of_text(const char *text, size_t length, struct stream *stream)
+text_stream(const char *text, size_t length, struct stream *stream)
 {
 	stream_of_fd(-1, stream);
 	stream->next = text;
@@ -827,7 +841,17 @@ stream_fill(struct stream *stream)
 	return true;
 }
 
-int
+/*
+ * Takes the next word of a stream, and the delimiter that ends it.  A NUL and
+ * the end of the text end a word, too.
+ *   delimiters  the other bytes that end a word
+ *   word        ends with a NUL; if the word does not fit it is cut, and
+ *               stream->cut is true
+ * Returns  the delimiter, 0 for a NUL; -1 at the end of the text, where word
+ *          may still have a word.  If stream->error is not 0, the text ended
+ *          because it could not be read.
+ */
+static int
 stream_word(struct stream *stream, const char *delimiters, char *word,
     size_t size)
 {
@@ -852,7 +876,12 @@ stream_word(struct stream *stream, const char *delimiters, char *word,
 	return delimiter;
 }
 
-bool
+/*
+ * Skips the rest of the current line.
+ *   delimiter  what stream_word() has returned last
+ * Returns    false at the end of the text
+ */
+static bool
 stream_line(struct stream *stream, int delimiter)
 {
 	char skipped[1];
@@ -862,7 +891,8 @@ stream_line(struct stream *stream, int delimiter)
 	return delimiter != -1;
 }
 
-void
+/* Closes stream.  Keeps errno. */
+static void
 stream_close(struct stream *stream)
 {
 	fd_close(&stream->fd);
@@ -939,7 +969,7 @@ directory_close(struct directory *directory)
 /* ---- memory -------------------------------------------------------- */
 
 void *
-memory_map(size_t size)
+shared_map(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED |
 	    MAP_ANONYMOUS, -1, 0);
@@ -948,7 +978,7 @@ memory_map(size_t size)
 }
 
 void
-memory_unmap(void *memory, size_t size)
+shared_unmap(void *memory, size_t size)
 {
 	int error = errno;
 
@@ -1003,7 +1033,7 @@ child_start(void (*work)(void *), void *argument, struct process *child)
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		/* Whoever reads from these must not wait for this child. */
-		for (int fd = 0; fd < STANDARD; fd++)
+		for (int fd = 0; fd < FDS_STANDARD; fd++)
 			close(fd);
 		if (getppid() == parent)
 			work(argument);
@@ -1023,7 +1053,7 @@ struct program {
 	const char		*name;
 	const char *const	*argv;
 	char			**environment;
-	int			 fds[STANDARD];	/* above 2; -1: /dev/null */
+	int		 fds[FDS_STANDARD];	/* above 2; -1: /dev/null */
 	bool			 stays;		/* see processor_keep() */
 };
 
@@ -1053,7 +1083,7 @@ processor_keep(void)
 static void
 program_exec(const struct program *program)
 {
-	for (int i = 0; i < STANDARD; i++) {
+	for (int i = 0; i < FDS_STANDARD; i++) {
 		int fd = program->fds[i] != -1 ? program->fds[i] :
 		    open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -1169,7 +1199,7 @@ helper_run(const char *const argv[], int64_t deadline, char *output,
 		kill(pid, SIGKILL);
 	if (child_wait(pid, &status) == 0) {
 		if (ended)
-			result = exit_status(status);
+			result = process_exit_status(status);
 		errno = ended ? error : ETIMEDOUT;
 	}
 out:
@@ -1227,7 +1257,7 @@ process_close(struct process *process)
 }
 
 int
-exit_status(int status)
+process_exit_status(int status)
 {
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
 	    WEXITSTATUS(status);
@@ -1273,7 +1303,7 @@ signals_block(void)
 }
 
 void
-end_by_signal(int number, pid_t whom)
+signal_end_by(int number, pid_t whom)
 {
 	struct rlimit none = { 0, 0 };
 	sigset_t set;
@@ -1648,17 +1678,17 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 	struct stream stream;
 	ssize_t n = -1;
 	/* Only the pages that are written to take memory. */
-	gid_t *list = memory_map(GROUPS_MAX * sizeof(*list));
+	gid_t *list = shared_map(PROCESS_GROUPS_MAX * sizeof(*list));
 
 	if (list == NULL)
 		return -1;
 	if (proc_stream(proc, pid, "status", &stream) == 0) {
 		if (line_find(&stream, "Groups") == 0)
-			n = line_ids(&stream, list, GROUPS_MAX);
+			n = line_ids(&stream, list, PROCESS_GROUPS_MAX);
 		stream_close(&stream);
 	}
 	if (n == -1) {
-		groups_free(list);
+		process_groups_free(list);
 		return -1;
 	}
 	*groups = list;
@@ -1667,9 +1697,9 @@ process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count)
 }
 
 void
-groups_free(gid_t *groups)
+process_groups_free(gid_t *groups)
 {
-	memory_unmap(groups, GROUPS_MAX * sizeof(*groups));
+	shared_unmap(groups, PROCESS_GROUPS_MAX * sizeof(*groups));
 }
 
 #define STAT_STARTTIME	22	/* the field's place in /proc/PID/stat */
@@ -1780,7 +1810,14 @@ proc_next(struct directory *dir)
 
 /* ---- namespaces ---------------------------------------------------- */
 
-const struct namespace_kind namespace_kinds[NAMESPACES] = {
+/* A kind of namespace. */
+struct namespace_kind {
+	char	name[8];	/* our name for it */
+	char	file[8];	/* the kernel's name, below /proc/PID/ns */
+	int	flag;		/* CLONE_NEW... */
+};
+
+static const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_MOUNT] = { "mount", "mnt", CLONE_NEWNS },
 	[NAMESPACE_UTS] = { "uts", "uts", CLONE_NEWUTS },
 	[NAMESPACE_IPC] = { "ipc", "ipc", CLONE_NEWIPC },
@@ -1790,6 +1827,12 @@ const struct namespace_kind namespace_kinds[NAMESPACES] = {
 	[NAMESPACE_TIME] = { "time", "time", CLONE_NEWTIME },
 	[NAMESPACE_USER] = { "user", "user", CLONE_NEWUSER },
 };
+
+const char *
+namespace_name(int number)
+{
+	return namespace_kinds[number].name;
+}
 
 int
 namespace_number(const char *name, size_t length)
@@ -1913,7 +1956,13 @@ namespaces_open(int proc, const struct process *process, unsigned wanted,
 	return namespaces_open_some(proc, process, wanted, NAMESPACES_ALL, fds);
 }
 
-int
+/*
+ * Joins the namespaces of fds.  Only the caller's children are then in the pid
+ * namespace.
+ *   failed   on failure the place of the one that could not be joined
+ * source   setns(2)
+ */
+static int
 namespaces_join(const int fds[NAMESPACES], int *failed)
 {
 	for (int i = 0; i < NAMESPACES; i++)
@@ -2271,7 +2320,7 @@ options_include(const char *options, const char *controllers)
 	struct stream stream;
 	int delimiter = ',';
 
-	stream_of_text(controllers, strlen(controllers), &stream);
+	text_stream(controllers, strlen(controllers), &stream);
 	while (delimiter == ',') {
 		delimiter = stream_word(&stream, ",", name, sizeof(name));
 		if (!hierarchy_is(options, name))
@@ -2431,16 +2480,16 @@ nspawn_option(const char *word, size_t length)
 	return found;
 }
 
-static enum settings_mode
+static enum nspawn_settings
 settings_mode(const char *value)
 {
 	static const char no[][6] = { "no", "n", "false", "f", "off", "0" };
 
 	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 		if (strcasecmp(value, no[i]) == 0)
-			return SETTINGS_NONE;
-	return strcmp(value, "override") == 0 ? SETTINGS_OVERRIDE :
-	    SETTINGS_YES;
+			return NSPAWN_SETTINGS_NONE;
+	return strcmp(value, "override") == 0 ? NSPAWN_SETTINGS_OVERRIDE :
+	    NSPAWN_SETTINGS_YES;
 }
 
 /* Keeps an option if we need it; letter is 0 if it is a long one. */
@@ -2610,23 +2659,24 @@ path_nameless(const char *path)
 	return dots <= 2 && (end == 0 || path[end - 1] == '/');
 }
 
-enum name_match
+enum nspawn_name
 nspawn_args_name(const struct nspawn_args *args, const char *name)
 {
 	char own[MACHINE_NAME_MAX + 1];
 
 	if (args->machine[0] != '\0')
-		return strcmp(args->machine, name) == 0 ? NAME_MATCHES :
-		    NAME_DIFFERS;
+		return strcmp(args->machine, name) == 0 ? NSPAWN_NAME_MATCHES :
+		    NSPAWN_NAME_DIFFERS;
 	if (path_nameless(args->path))
-		return NAME_UNKNOWN;
+		return NSPAWN_NAME_UNKNOWN;
 	if (!path_own_name(args, own))
-		return NAME_DIFFERS;
+		return NSPAWN_NAME_DIFFERS;
 	if (args->ephemeral)
 		return begins_with(name, own) &&
-		    is_ephemeral_tail(name + strlen(own)) ? NAME_MATCHES :
-		    NAME_DIFFERS;
-	return strcmp(name, own) == 0 ? NAME_MATCHES : NAME_DIFFERS;
+		    is_ephemeral_tail(name + strlen(own)) ?
+		    NSPAWN_NAME_MATCHES : NSPAWN_NAME_DIFFERS;
+	return strcmp(name, own) == 0 ? NSPAWN_NAME_MATCHES :
+	    NSPAWN_NAME_DIFFERS;
 }
 
 /* Makes a relative path of a process absolute. */
@@ -2902,7 +2952,7 @@ settings_read(int proc, pid_t pid, const struct nspawn_args *args,
 	int fd, n;
 
 	*signal = 0;
-	if (args->settings == SETTINGS_NONE || args->oci_bundle)
+	if (args->settings == NSPAWN_SETTINGS_NONE || args->oci_bundle)
 		return 0;
 	fd = settings_open(proc, pid, args);
 	if (fd == -1)	/* systemd-nspawn could not read it, either */
@@ -3035,8 +3085,8 @@ machined_leaders(const char *const names[], size_t count,
 	const size_t used = sizeof(words) / sizeof(words[0]);
 	const size_t size = (count + 1) * (MACHINE_NAME_MAX + 32);
 	const size_t argv_size = (used + count + 1) * sizeof(char *);
-	const char **argv = memory_map(argv_size);
-	char *output = memory_map(size);
+	const char **argv = shared_map(argv_size);
+	char *output = shared_map(size);
 	int status = argv == NULL || output == NULL ? -1 : 1;
 	size_t n;
 
@@ -3053,8 +3103,8 @@ machined_leaders(const char *const names[], size_t count,
 			break;
 		i += n;
 	}
-	memory_unmap(output, size);
-	memory_unmap(argv, argv_size);
+	shared_unmap(output, size);
+	shared_unmap(argv, argv_size);
 	return status == -1 ? -1 : 0;
 }
 
@@ -3296,7 +3346,7 @@ machines_processes(int proc, const struct machine *const machines[],
     size_t count, pid_t *pids, size_t size)
 {
 	const size_t room = (count + 1) * sizeof(uint64_t);
-	uint64_t *theirs = memory_map(room), its;
+	uint64_t *theirs = shared_map(room), its;
 	struct directory dir;
 	ssize_t found = 0;
 	size_t known = 0;
@@ -3310,7 +3360,7 @@ machines_processes(int proc, const struct machine *const machines[],
 		    process_alive(&machines[i]->leader))
 			known++;
 	if (directory_open(proc, ".", &dir) == -1) {
-		memory_unmap(theirs, room);
+		shared_unmap(theirs, room);
 		return -1;
 	}
 	while ((pid = proc_next(&dir)) != 0) {
@@ -3327,7 +3377,7 @@ machines_processes(int proc, const struct machine *const machines[],
 	if (errno != 0)
 		found = -1;
 	directory_close(&dir);
-	memory_unmap(theirs, room);
+	shared_unmap(theirs, room);
 	return found;
 }
 
@@ -3503,16 +3553,17 @@ candidate_unit(const struct search *search, struct candidate *candidate)
 static bool
 candidate_has_name(const struct search *search,
     const struct candidate *candidate, const struct wanted *wanted,
-    enum name_match match)
+    enum nspawn_name match)
 {
 	/*
 	 * The scopes of a registered machine "web" and an unregistered machine
 	 * "machine-web" have the same name: the command line decides.
 	 */
 	return search->by_machined == wanted ||
-	    ((search->ways & WAY_UNIT) != 0 && match != NAME_DIFFERS &&
+	    ((search->ways & WAY_UNIT) != 0 && match != NSPAWN_NAME_DIFFERS &&
 	    unit_names_have(&candidate->unit_names, wanted->name)) ||
-	    ((search->ways & WAY_SUPERVISOR) != 0 && match == NAME_MATCHES);
+	    ((search->ways & WAY_SUPERVISOR) != 0 &&
+	    match == NSPAWN_NAME_MATCHES);
 }
 
 /* True if the unit's name alone makes the candidate one that is wanted. */
@@ -3523,7 +3574,7 @@ candidate_matters(const struct search *search,
 	for (size_t i = 0; i < search->count; i++)
 		if (search->wanted[i].sought &&
 		    candidate_has_name(search, candidate, &search->wanted[i],
-		    NAME_UNKNOWN))
+		    NSPAWN_NAME_UNKNOWN))
 			return true;
 	return search->take != NULL;
 }
@@ -3535,7 +3586,7 @@ args_matter(const struct search *search, const struct nspawn_args *args)
 	for (size_t i = 0; i < search->count; i++)
 		if (search->wanted[i].sought &&
 		    nspawn_args_name(args, search->wanted[i].name) ==
-		    NAME_MATCHES)
+		    NSPAWN_NAME_MATCHES)
 			return true;
 	return false;
 }
@@ -3571,7 +3622,7 @@ args_read_bounded(const struct search *search, pid_t pid,
     struct nspawn_args *args)
 {
 	struct machined *machined = search->machined;
-	struct args_reading *reading = memory_map(sizeof(*reading));
+	struct args_reading *reading = shared_map(sizeof(*reading));
 	struct process child = PROCESS_NONE;
 	struct pollfd ended = { .events = POLLIN };
 	int n = -1, left, status;
@@ -3603,7 +3654,7 @@ args_read_bounded(const struct search *search, pid_t pid,
 	}
 out:
 	process_close(&child);
-	memory_unmap(reading, sizeof(*reading));
+	shared_unmap(reading, sizeof(*reading));
 	return n;
 }
 
@@ -3764,15 +3815,15 @@ candidate_add(struct search *search, const struct candidate *candidate)
 
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
-		enum name_match match = candidate->supervised ?
+		enum nspawn_name match = candidate->supervised ?
 		    nspawn_args_name(&candidate->args, wanted->name) :
-		    NAME_UNKNOWN;
+		    NSPAWN_NAME_UNKNOWN;
 
 		if (!wanted->sought)
 			continue;
 		if (candidate_has_name(search, candidate, wanted, match))
 			wanted_add(search, wanted, candidate);
-		else if (candidate->hidden && match == NAME_UNKNOWN)
+		else if (candidate->hidden && match == NSPAWN_NAME_UNKNOWN)
 			hides = true;
 	}
 	errno = ENAMETOOLONG;
@@ -4116,8 +4167,8 @@ find_by_machined(struct search *search)
 
 /*
  * Counts the letters to be changed, added or removed to turn one name into the
- * other, ignoring case: Levenshtein's distance.  Above NEAR_DISTANCE the result
- * may be too small, but it is above NEAR_DISTANCE, too.
+ * other, ignoring case: Levenshtein's distance.  Above WANTED_DISTANCE the
+ * result may be too small, but it is above WANTED_DISTANCE, too.
  */
 static unsigned
 names_distance(const char *a, const char *b)
@@ -4127,7 +4178,7 @@ names_distance(const char *a, const char *b)
 
 	for (unsigned j = 0; j <= length; j++)
 		row[j] = j;
-	for (; *a != '\0' && least <= NEAR_DISTANCE; a++) {
+	for (; *a != '\0' && least <= WANTED_DISTANCE; a++) {
 		unsigned corner = row[0]++;
 
 		least = row[0];
@@ -4165,7 +4216,7 @@ wanted_near(struct wanted *wanted, const char *name)
 	if (scope || ends_with(asked, ".service"))
 		*strrchr(asked, '.') = '\0';
 	distance = names_distance(asked, name);
-	if (distance > NEAR_DISTANCE || distance > strlen(asked) / 2)
+	if (distance > WANTED_DISTANCE || distance > strlen(asked) / 2)
 		return;
 	/* A nearer name replaces those that were kept. */
 	if (distance < wanted->near_distance || wanted->near[0][0] == '\0')
@@ -4173,10 +4224,10 @@ wanted_near(struct wanted *wanted, const char *name)
 	else if (distance > wanted->near_distance)
 		return;
 	wanted->near_distance = distance;
-	while (i < NEAR_NAMES && wanted->near[i][0] != '\0')
+	while (i < WANTED_NEAR && wanted->near[i][0] != '\0')
 		if (strcmp(wanted->near[i++], name) == 0)
 			return;
-	if (i < NEAR_NAMES)
+	if (i < WANTED_NEAR)
 		text_copy(name, wanted->near[i], sizeof(wanted->near[i]));
 }
 
@@ -4249,7 +4300,7 @@ supervisor_add(struct search *search, const struct candidate *candidate)
 
 		if (!wanted->sought || machine->leader.fd != -1 ||
 		    machine->supervisor.fd != -1 || nspawn_args_name(
-		    &candidate->args, wanted->name) != NAME_MATCHES)
+		    &candidate->args, wanted->name) != NSPAWN_NAME_MATCHES)
 			continue;
 		machine->owner = candidate->owner;
 		if (process_copy(&candidate->parent, &machine->supervisor) ==
@@ -4376,10 +4427,10 @@ wanted_hint(const struct wanted *wanted, char *text, size_t size)
 	size_t used = 0;
 
 	*text = '\0';
-	for (int i = 0; wanted->error == ESRCH && i < NEAR_NAMES &&
+	for (int i = 0; wanted->error == ESRCH && i < WANTED_NEAR &&
 	    near[i][0] != '\0'; i++)
 		used += text_format(text + used, size - used, "%s%s",
-		    i == 0 ? "; did you mean " : i + 1 < NEAR_NAMES &&
+		    i == 0 ? "; did you mean " : i + 1 < WANTED_NEAR &&
 		    near[i + 1][0] != '\0' ? ", " : " or ", near[i]);
 	if (used > 0)
 		text_format(text + used, size - used, "?");
@@ -4830,12 +4881,12 @@ machine_kill_signal(int proc, const struct machine *machine, int unit,
 		if (supervisor->fd != -1 && !error_is_gone(errno))
 			return -1;
 		memset(&args, 0, sizeof(args));
-		args.settings = SETTINGS_NONE;
+		args.settings = NSPAWN_SETTINGS_NONE;
 	}
 	if (args.kill_signal[0] != '\0')
 		configured = nspawn_signal(args.kill_signal);
 	own = unit != 0 && !args.keep_unit;
-	if (configured != 0 && args.settings != SETTINGS_OVERRIDE)
+	if (configured != 0 && args.settings != NSPAWN_SETTINGS_OVERRIDE)
 		;
 	/* A scope also has one of these two if no signal was configured. */
 	else if (own && unit != SIGTERM && unit != SIGNAL_RTMIN + 3)
@@ -4873,9 +4924,9 @@ oom_score_read(int proc, pid_t pid, int *score)
 
 /* Reads the limits of a process; ours instead of one that we may not see. */
 static int
-limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
+limits_read(pid_t pid, struct confinement_limit limits[CONFINEMENT_LIMITS])
 {
-	for (int i = 0; i < LIMITS_MAX; i++)
+	for (int i = 0; i < CONFINEMENT_LIMITS; i++)
 		if (syscall(SYS_prlimit64, pid, i, NULL, &limits[i]) == -1 &&
 		    (errno != EPERM || syscall(SYS_prlimit64, 0, i, NULL,
 		    &limits[i]) == -1))
@@ -4890,7 +4941,7 @@ limits_read(pid_t pid, struct limit limits[LIMITS_MAX])
 static int
 scheduling_read(pid_t pid, struct confinement *confinement)
 {
-	struct scheduling *s = &confinement->scheduling;
+	struct confinement_scheduling *s = &confinement->scheduling;
 	long size, priority, nice;
 
 	s->size = sizeof(*s);
@@ -4934,12 +4985,13 @@ personality_read(int proc, pid_t pid, unsigned *personality)
  *   module   the folder of a module, or "" for the first module
  */
 static int
-label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
+label_text(int proc, pid_t pid, const char *module,
+    char label[PROCESS_LABEL_SIZE])
 {
 	char file[32];
 
 	text_format(file, sizeof(file), "attr/%scurrent", module);
-	if (proc_read(proc, pid, file, label, LABEL_SIZE) == -1) {
+	if (proc_read(proc, pid, file, label, PROCESS_LABEL_SIZE) == -1) {
 		label[0] = '\0';
 		/* EINVAL: there is no module with labels. */
 		return errno == ENOENT || errno == EINVAL ? 0 : -1;
@@ -4954,7 +5006,7 @@ label_text(int proc, pid_t pid, const char *module, char label[LABEL_SIZE])
  * what they show.
  */
 static int
-label_for_exec(const char *shown, char label[LABEL_SIZE])
+label_for_exec(const char *shown, char label[PROCESS_LABEL_SIZE])
 {
 	size_t length = strlen(shown);
 	const char *mode = strrchr(shown, '(');
@@ -4965,19 +5017,20 @@ label_for_exec(const char *shown, char label[LABEL_SIZE])
 
 	if (profile)
 		length = (size_t)(mode - 1 - shown);
-	if (strlen(prefix) + length >= LABEL_SIZE) {
+	if (strlen(prefix) + length >= PROCESS_LABEL_SIZE) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	text_format(label, LABEL_SIZE, "%s%.*s", prefix, (int)length, shown);
+	text_format(label, PROCESS_LABEL_SIZE, "%s%.*s", prefix, (int)length,
+	    shown);
 	return 0;
 }
 
 int
-label_read(int proc, pid_t pid, char label[LABEL_SIZE])
+process_label_read(int proc, pid_t pid, char label[PROCESS_LABEL_SIZE])
 {
 	static const char *const modules[] = { "", "apparmor/" };
-	char own[LABEL_SIZE], theirs[LABEL_SIZE];
+	char own[PROCESS_LABEL_SIZE], theirs[PROCESS_LABEL_SIZE];
 
 	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
 		if (label_text(proc, pid, modules[i], theirs) == -1)
@@ -5002,10 +5055,27 @@ confinement_read(int proc, pid_t pid, struct confinement *confinement)
 
 	return oom_score_read(proc, pid, &c->oom_score_adj) == -1 ||
 	    personality_read(proc, pid, &c->personality) == -1 ||
-	    label_read(proc, pid, c->label) == -1 ||
+	    process_label_read(proc, pid, c->label) == -1 ||
 	    limits_read(pid, c->limits) == -1 ||
 	    scheduling_read(pid, c) == -1 ? -1 : 0;
 }
+
+#define FILTER_MAX	32768	/* instructions of all filters together */
+#define FILTER_LENGTH_MAX	4096	/* of one: BPF_MAXINSNS of Linux */
+
+/* An instruction of a seccomp filter: struct sock_filter of Linux. */
+struct filter_step {
+	uint16_t	code;
+	uint8_t		jump_true, jump_false;
+	uint32_t	value;
+};
+
+/* A process's system call filters, the oldest first. */
+struct filters {
+	size_t			count;
+	size_t			lengths[FILTER_MAX / 5];
+	struct filter_step	steps[FILTER_MAX + FILTER_LENGTH_MAX];
+};
 
 #define LINUX_PTRACE_SEIZE	0x4206
 #define LINUX_PTRACE_INTERRUPT	0x4207
@@ -5066,7 +5136,18 @@ filters_copy_seized(const struct process *process, struct filters *filters)
 
 #define SEIZE_PAUSE_MAX	10	/* ms, between two tries to trace */
 
-int
+/*
+ * Copies the system call filters of a process, which is stopped for a moment.
+ * While another process traces it, this tries again.  A process that cannot be
+ * stopped blocks this for ever.
+ *   deadline   of trying again
+ * errors     EPERM   when another process still traces it
+ *            EACCES  when the caller has filters itself, or is not the host's
+ *                    root
+ *            EIO     when the kernel was built without checkpoint/restore
+ * source     PTRACE_SECCOMP_GET_FILTER of ptrace(2)
+ */
+static int
 filters_read(const struct process *process, int64_t deadline,
     struct filters *filters)
 {
@@ -5108,7 +5189,7 @@ filters_read(const struct process *process, int64_t deadline,
 
 /*
  * The steps of a report that stand for joining a namespace: this number plus
- * the namespace's place in namespace_kinds.
+ * the namespace's NAMESPACE_ number.
  */
 #define NAMESPACE_STEP		1000
 
@@ -5130,7 +5211,7 @@ struct page {
  */
 struct order {
 	int		 id;
-	struct entry	 entry;
+	struct entry_needs	 entry;
 	struct command	 command;
 	struct termios	 modes;
 	struct winsize	 size;
@@ -5154,7 +5235,7 @@ struct intermediate {
 	struct account	 account;
 	uint64_t	 capabilities;	/* kept until the filters are applied */
 	size_t		 group_count;	/* of the account */
-	gid_t		 groups[GROUPS_MAX];
+	gid_t		 groups[PROCESS_GROUPS_MAX];
 	/* The command's environment; variables describe the account. */
 	char		**environment;
 	char		 variables[ACCOUNT_VARIABLES][ACCOUNT_TEXT_MAX + 16];
@@ -5165,7 +5246,7 @@ struct intermediate {
 /* Opens the folder (v2) or file (v1) by which a leader's cgroup is joined. */
 static int
 entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	/* A hierarchy without a controller has a name and confines nobody. */
 	bool named = strncmp(line->hierarchy, "name=", 5) == 0;
@@ -5190,7 +5271,7 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
 	fd_close(&fd);
 	if (procs == -1)
 		return -1;
-	if (entry->group_file_count == GROUP_FILES_MAX) {
+	if (entry->group_file_count == ENTRY_GROUP_FILES) {
 		fd_close(&procs);
 		errno = E2BIG;
 		return -1;
@@ -5205,7 +5286,7 @@ entry_open_cgroup(const struct host *host, const struct cgroup_line *line,
  */
 static int
 entry_open_cgroups(const struct host *host, struct stream *theirs,
-    struct stream *ours, struct entry *entry)
+    struct stream *ours, struct entry_needs *entry)
 {
 	struct cgroup_line line, own;
 
@@ -5230,7 +5311,7 @@ entry_open_cgroups(const struct host *host, struct stream *theirs,
  * up.  So if nothing has changed, all facts read so far belong together.
  */
 static int
-entry_verify_namespace(int proc, const struct entry *entry)
+entry_verify_namespace(int proc, const struct entry_needs *entry)
 {
 	uint64_t id;
 
@@ -5248,7 +5329,7 @@ entry_verify_namespace(int proc, const struct entry *entry)
  */
 static int
 entry_read_start(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	bool starting;
 
@@ -5270,7 +5351,7 @@ entry_read_start(const struct host *host, const struct command *command,
  */
 static int
 entry_read_namespaces(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	uint64_t own;
 
@@ -5284,7 +5365,7 @@ entry_read_namespaces(const struct host *host, const struct command *command,
 }
 
 static int
-entry_open_file(const struct host *host, const struct entry *entry,
+entry_open_file(const struct host *host, const struct entry_needs *entry,
     const char *file, int flags)
 {
 	char path[PROC_PATH_SIZE];
@@ -5295,7 +5376,7 @@ entry_open_file(const struct host *host, const struct entry *entry,
 
 static int
 entry_read_root(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	(void)command;
 	if (entry->namespaces[NAMESPACE_MOUNT] == -1)
@@ -5304,10 +5385,10 @@ entry_read_root(const struct host *host, const struct command *command,
 	return entry->root == -1 ? -1 : 0;
 }
 
-/* Opens the map of the leader's user namespace, see id_to_host(). */
+/* Opens the map of the leader's user namespace, see account_id_to_host(). */
 static int
 entry_read_ids(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	(void)command;
 	if (entry->namespaces[NAMESPACE_USER] == -1)
@@ -5318,7 +5399,7 @@ entry_read_ids(const struct host *host, const struct command *command,
 
 static int
 entry_read_confinement(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	(void)command;
 	return confinement_read(host->proc, entry->leader.pid,
@@ -5328,7 +5409,7 @@ entry_read_confinement(const struct host *host, const struct command *command,
 
 static int
 entry_read_groups(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	if (!entry->confinement.grouped || command->user != NULL)
 		return 0;
@@ -5337,7 +5418,7 @@ entry_read_groups(const struct host *host, const struct command *command,
 }
 
 static void
-entry_close_cgroups(struct entry *entry)
+entry_close_cgroups(struct entry_needs *entry)
 {
 	while (entry->group_file_count > 0)
 		fd_close(&entry->group_files[--entry->group_file_count]);
@@ -5346,7 +5427,7 @@ entry_close_cgroups(struct entry *entry)
 
 static int
 entry_read_cgroups(const struct host *host, const struct command *command,
-    struct entry *entry)
+    struct entry_needs *entry)
 {
 	struct stream theirs, ours;
 	int n = -1;
@@ -5375,7 +5456,7 @@ static const struct {
 	char	 words[STEP_WORDS_SIZE];
 	bool	 confining;	/* not done for a privileged command */
 	int	(*read)(const struct host *host, const struct command *command,
-		    struct entry *entry);
+		    struct entry_needs *entry);
 } readings[] = {
 	{ "check whether it has started", false,
 	    entry_read_start },
@@ -5397,11 +5478,11 @@ static const struct {
 
 int
 entry_read(const struct host *host, const struct machine *machine,
-    const struct command *command, struct entry *entry,
+    const struct command *command, struct entry_needs *entry,
     struct entry_report *report)
 {
 	const struct process_status *status = &machine->status;
-	struct entry e = { .leader = machine->leader, .root = -1,
+	struct entry_needs e = { .leader = machine->leader, .root = -1,
 	    .uid_map = -1, .cgroup = -1, .confined = !command->privileged,
 	    .confinement = {
 		.bounding = status->bounding,
@@ -5434,7 +5515,7 @@ entry_read(const struct host *host, const struct machine *machine,
 }
 
 void
-entry_close(struct entry *entry)
+entry_close(struct entry_needs *entry)
 {
 	int error = errno;
 
@@ -5443,7 +5524,7 @@ entry_close(struct entry *entry)
 	entry_close_cgroups(entry);
 	fd_close(&entry->root);
 	fd_close(&entry->uid_map);
-	groups_free(entry->groups);
+	process_groups_free(entry->groups);
 	entry->groups = NULL;
 	errno = error;
 }
@@ -5505,7 +5586,7 @@ fail:
 /* ---- entry: orders and reports ------------------------------------- */
 
 /* Linux's SCM_MAX_FD is 253. */
-#define PACKET_FDS_MAX	(NAMESPACES + GROUP_FILES_MAX + STANDARD + 8)
+#define PACKET_FDS_MAX	(NAMESPACES + ENTRY_GROUP_FILES + FDS_STANDARD + 8)
 
 union packet_control {
 	struct cmsghdr	header;
@@ -5589,7 +5670,7 @@ struct instruction {
 static size_t
 order_fds(struct order *order, int *slots[PACKET_FDS_MAX])
 {
-	struct entry *entry = &order->entry;
+	struct entry_needs *entry = &order->entry;
 	size_t count = 0;
 
 	slots[count++] = &entry->leader.fd;
@@ -5600,7 +5681,7 @@ order_fds(struct order *order, int *slots[PACKET_FDS_MAX])
 		slots[count++] = &entry->namespaces[i];
 	for (size_t i = 0; i < entry->group_file_count; i++)
 		slots[count++] = &entry->group_files[i];
-	for (int i = 0; i < STANDARD; i++)
+	for (int i = 0; i < FDS_STANDARD; i++)
 		slots[count++] = &order->command.fds[i];
 	return count;
 }
@@ -5673,8 +5754,8 @@ memory_write_words(struct memory *memory, const char *const *words,
 
 /* Makes an order to be sent: without addresses of our memory. */
 static void
-order_make(int id, const struct entry *entry, const struct command *command,
-    struct order *order)
+order_make(int id, const struct entry_needs *entry,
+    const struct command *command, struct order *order)
 {
 	struct command *c = &order->command;
 
@@ -5718,7 +5799,7 @@ order_list_fds(struct order *order, int fds[PACKET_FDS_MAX])
 }
 
 static int
-order_write(int fd, const struct order *order, const struct entry *entry,
+order_write(int fd, const struct order *order, const struct entry_needs *entry,
     const struct command *command)
 {
 	const char *const words[ORDER_WORDS] = { command->complaint,
@@ -5754,7 +5835,7 @@ order_pointers(const struct order *order)
 }
 
 static int
-order_send(int channel, int id, const struct entry *entry,
+order_send(int channel, int id, const struct entry_needs *entry,
     const struct command *command)
 {
 	struct instruction instruction = { .id = id };
@@ -5954,7 +6035,7 @@ command_fail(const struct intermediate *i, const char *what, const char *name,
 
 	text_format(line, sizeof(line), "%s: cannot %s%s: %s\n",
 	    complaint == NULL ? "" : complaint, what,
-	    printable(name, clean, sizeof(clean)), strerror(errno));
+	    text_printable(name, clean, sizeof(clean)), strerror(errno));
 	if (write(STDERR_FILENO, line, strlen(line)) == -1)
 		status = ENTRY_STATUS_FAILED;
 	sys_exit(status);
@@ -6060,7 +6141,7 @@ session_leave(struct intermediate *i)
 static int
 cgroups_join(struct intermediate *i)
 {
-	const struct entry *entry = &i->order->entry;
+	const struct entry_needs *entry = &i->order->entry;
 
 	for (size_t n = 0; n < entry->group_file_count; n++)
 		if (write(entry->group_files[n], "0", 1) == -1)
@@ -6198,7 +6279,7 @@ filters_fetch(struct intermediate *i)
 static int
 leader_verify(struct intermediate *i)
 {
-	const struct entry *entry = &i->order->entry;
+	const struct entry_needs *entry = &i->order->entry;
 	int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), n;
 	struct process_status now;
 
@@ -6309,7 +6390,7 @@ group_find(struct intermediate *i)
 		return 0;
 	if (account_file_open(i, "/etc/group", &group) == -1)
 		return -1;
-	n = group_read(&group, who, &i->account.gid);
+	n = account_group_read(&group, who, &i->account.gid);
 	stream_close(&group);
 	return n;
 }
@@ -6326,7 +6407,7 @@ groups_find(struct intermediate *i)
 	if (account_file_open(i, "/etc/group", &group) == -1)
 		return -1;
 	n = account_groups(&group, i->account.name, i->groups,
-	    GROUPS_MAX);
+	    PROCESS_GROUPS_MAX);
 	stream_close(&group);
 	i->group_count = n == -1 ? 0 : (size_t)n;
 	return n == -1 ? -1 : 0;
@@ -6347,10 +6428,56 @@ terminal_chown(struct intermediate *i)
 	if (i->order->entry.uid_map != -1) {
 		stream_of_fd(i->order->entry.uid_map, &map);
 		i->order->entry.uid_map = -1;
-		n = id_to_host(&map, i->account.uid, &outside);
+		n = account_id_to_host(&map, i->account.uid, &outside);
 		stream_close(&map);
 	}
 	return n == -1 ? -1 : fchown(i->tty, outside, (gid_t)-1);
+}
+
+#define LINUX_DEVPTS_MAGIC	0x1cd1
+
+/* Opens the ptmx in the devpts of a process with that root directory. */
+static int
+ptmx_open(int root)
+{
+	struct sys_open_how folder = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS |
+		    LINUX_RESOLVE_NO_SYMLINKS,
+	};
+	struct sys_open_how file = {
+		.flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
+		.resolve = LINUX_RESOLVE_BENEATH | LINUX_RESOLVE_NO_XDEV |
+		    LINUX_RESOLVE_NO_SYMLINKS,
+	};
+	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
+
+	if (pts == -1)
+		return -1;
+	if (fd_is_on(pts, LINUX_DEVPTS_MAGIC))
+		master = sys_openat2(pts, "ptmx", &file);
+	else
+		errno = ENODEV;
+	fd_close(&pts);
+	return master;
+}
+
+/*
+ * Opens a new pseudo-terminal in /dev/pts below the root directory root; only a
+ * devpts file system is accepted there.  If root is -1, it is one of the host.
+ * Returns  the master's descriptor, or -1
+ * errors   ENODEV  when there is no devpts
+ * source   pts(4), openat2(2)
+ */
+static int
+pty_open(int root)
+{
+	int unlocked = 0, master = root == -1 ?
+	    open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC) : ptmx_open(root);
+
+	if (master != -1 && ioctl(master, TIOCSPTLCK, &unlocked) == -1)
+		fd_close(&master);
+	return master;
 }
 
 static int
@@ -6389,7 +6516,7 @@ terminal_make(struct intermediate *i)
 	if (report_send(i->channel, &report, master) == -1)
 		return -1;
 	fd_close(&master);
-	for (int n = 0; n < STANDARD; n++)
+	for (int n = 0; n < FDS_STANDARD; n++)
 		if ((command->terminal & 1u << n) != 0) {
 			command->fds[n] = slave;
 			i->tty = n;
@@ -6464,12 +6591,12 @@ null_open(int root)
 static int
 null_replace(struct intermediate *i)
 {
-	const struct entry *entry = &i->order->entry;
+	const struct entry_needs *entry = &i->order->entry;
 	int *fds = i->order->command.fds, null = -1;
 
 	if (entry->root == -1 || entry->namespaces[NAMESPACE_USER] != -1)
 		return 0;
-	for (int n = 0; n < STANDARD; n++) {
+	for (int n = 0; n < FDS_STANDARD; n++) {
 		if (!is_null(fds[n]))
 			continue;
 		if (null == -1 && (null = null_open(entry->root)) == -1)
@@ -6483,7 +6610,7 @@ null_replace(struct intermediate *i)
 static int
 descriptors_place(struct intermediate *i)
 {
-	for (int n = 0; n < STANDARD; n++)
+	for (int n = 0; n < FDS_STANDARD; n++)
 		if (dup2(i->order->command.fds[n], n) == -1)
 			return -1;
 	return 0;
@@ -6557,9 +6684,10 @@ environment_apply(struct intermediate *i)
 static int
 limits_apply(struct intermediate *i)
 {
-	const struct limit *limits = i->order->entry.confinement.limits;
+	const struct confinement_limit *limits =
+	    i->order->entry.confinement.limits;
 
-	for (int n = 0; n < LIMITS_MAX; n++)
+	for (int n = 0; n < CONFINEMENT_LIMITS; n++)
 		if (syscall(SYS_prlimit64, 0, n, &limits[n], NULL) == -1 &&
 		    errno != EPERM)
 			return -1;
@@ -6913,7 +7041,7 @@ cgroup_join_late(int cgroup, struct page *page)
 
 /* Opens the leader's cgroup of v2 again, under the descriptor of entry. */
 static int
-entry_reopen_cgroup(const struct entry *entry)
+entry_reopen_cgroup(const struct entry_needs *entry)
 {
 	struct cgroup_line line;
 	struct stream stream;
@@ -6941,7 +7069,7 @@ entry_reopen_cgroup(const struct entry *entry)
  * another cgroup, so that its old one cannot have processes any more.
  */
 static pid_t
-intermediate_fork(const struct entry *entry, struct page *page)
+intermediate_fork(const struct entry_needs *entry, struct page *page)
 {
 	pid_t pid;
 	int error;
@@ -7293,7 +7421,7 @@ job_open(const struct jobs *jobs, struct order *order, struct job *job)
 static void
 processors_restore(void)
 {
-	unsigned long set[PROCESSORS_MAX / (8 * sizeof(unsigned long))];
+	unsigned long set[CONFINEMENT_PROCESSORS / (8 * sizeof(unsigned long))];
 	long n = syscall(SYS_sched_getaffinity, getppid(), sizeof(set), set);
 
 	if (n > 0)
@@ -7450,7 +7578,7 @@ monitor_main(char **argv)
 	for (int n = 1; n <= SIGNAL_RTMAX; n++)
 		sys_signal_default(n);
 	fds_close_from(STDERR_FILENO + 1);
-	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STANDARD);
+	jobs.channel = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, FDS_STANDARD);
 	jobs.received.memory = MAP_FAILED;
 	if (jobs.channel == -1 || dup2(STDOUT_FILENO, STDIN_FILENO) == -1)
 		sys_exit(EXIT_FAILURE);
@@ -7495,7 +7623,7 @@ monitor_spawn(int channel, bool stays, pid_t *pid)
 }
 
 int
-monitor_order(struct monitor *monitor, int id, const struct entry *entry,
+monitor_order(struct monitor *monitor, int id, const struct entry_needs *entry,
     const struct command *command)
 {
 	int ends[2], n;
@@ -7554,7 +7682,7 @@ step_words(int step, char words[STEP_WORDS_SIZE])
 		return readings[step].words;
 	if (step < NAMESPACE_STEP || step >= NAMESPACE_STEP + NAMESPACES)
 		return "enter it";
-	name = namespace_kinds[step - NAMESPACE_STEP].name;
+	name = namespace_name(step - NAMESPACE_STEP);
 	text_format(words, STEP_WORDS_SIZE, "join its %s namespace", name);
 	return words;
 }
@@ -7595,7 +7723,7 @@ account_words(const char *who, const char *kind, const char *file, char *text,
 	char clean[ACCOUNT_TEXT_MAX];
 	uint64_t id;
 
-	printable(who, clean, sizeof(clean));
+	text_printable(who, clean, sizeof(clean));
 	if (number_parse(who, ACCOUNT_ID_MAX, &id) == 0)
 		text_format(text, size, "its %s has no %s %s; to use a number"
 		    " that is not there, give %s:GROUP", file, kind, clean,
@@ -7812,7 +7940,7 @@ group_line(struct stream *stream, int *delimiter, char name[ACCOUNT_TEXT_MAX],
 }
 
 int
-group_read(struct stream *group, const char *who, gid_t *gid)
+account_group_read(struct stream *group, const char *who, gid_t *gid)
 {
 	char name[ACCOUNT_TEXT_MAX];
 	int delimiter;
@@ -7890,7 +8018,7 @@ line_id(struct stream *stream, int *delimiter, uint64_t *n)
 }
 
 int
-id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
+account_id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 {
 	uint64_t first, to, count;
 	int delimiter;
@@ -7910,45 +8038,6 @@ id_to_host(struct stream *map, uint32_t id, uint32_t *outside)
 }
 
 /* ---- terminal ------------------------------------------------------ */
-
-#define LINUX_DEVPTS_MAGIC	0x1cd1
-
-/* Opens the ptmx in the devpts of a process with that root directory. */
-static int
-ptmx_open(int root)
-{
-	struct sys_open_how folder = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = LINUX_RESOLVE_IN_ROOT | LINUX_RESOLVE_NO_MAGICLINKS |
-		    LINUX_RESOLVE_NO_SYMLINKS,
-	};
-	struct sys_open_how file = {
-		.flags = O_RDWR | O_NOCTTY | O_CLOEXEC,
-		.resolve = LINUX_RESOLVE_BENEATH | LINUX_RESOLVE_NO_XDEV |
-		    LINUX_RESOLVE_NO_SYMLINKS,
-	};
-	int master = -1, pts = sys_openat2(root, "dev/pts", &folder);
-
-	if (pts == -1)
-		return -1;
-	if (fd_is_on(pts, LINUX_DEVPTS_MAGIC))
-		master = sys_openat2(pts, "ptmx", &file);
-	else
-		errno = ENODEV;
-	fd_close(&pts);
-	return master;
-}
-
-int
-pty_open(int root)
-{
-	int unlocked = 0, master = root == -1 ?
-	    open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC) : ptmx_open(root);
-
-	if (master != -1 && ioctl(master, TIOCSPTLCK, &unlocked) == -1)
-		fd_close(&master);
-	return master;
-}
 
 #define LINUX_TIOCGPTPEER	_IO('T', 0x41)
 

@@ -16,6 +16,11 @@
  * A "proc" argument is the descriptor of a directory with the layout of
  * proc(5), usually "/proc" itself.
  *
+ * Each name begins with one of these nouns: account, cgroup, child, command,
+ * confinement, deadline, entry, fate, fd, file, helper, host, init, machine,
+ * machined, monitor, namespace, nspawn, number, option, process, property, pty,
+ * shared, signal, stop, stream, text, time, unit, wanted.
+ *
  * Its sections: text, options, time, files, memory, helper, process, signals,
  * process: files, namespaces, host, units and cgroups, nspawn: its command
  * line, nspawn: its settings file, machined, machine, search, init,
@@ -27,24 +32,31 @@
 #include <sys/types.h>
 
 #include <limits.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
+/* Linux's value.  <limits.h> has it only beyond plain C11. */
+#ifndef PATH_MAX
+#define PATH_MAX	4096
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct process;
 struct termios;
-/* Says of a name, and MACHINE_NAME_MAX, that it is not valid. */
-#define MACHINE_NAME_INVALID	"invalid machine name '%s': give a host name" \
-				" of at most %d letters, digits, '-' and '.'"
-
 struct winsize;
 
 /* ---- text ---------------------------------------------------------- */
 
 #define MACHINE_NAME_MAX	64	/* bytes, without the final NUL */
+/* Says of a name, and MACHINE_NAME_MAX, that it is not valid. */
+#define MACHINE_NAME_INVALID	"invalid machine name '%s': give a host name" \
+				" of at most %d letters, digits, '-' and '.'"
 #define UNIT_NAME_MAX		(4 * MACHINE_NAME_MAX + 32)
 
 /* The kernel's real-time signals: systemd uses these with every libc. */
@@ -86,12 +98,10 @@ int number_parse(const char *text, uint64_t max, uint64_t *number);
  */
 size_t text_format(char *text, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-size_t text_vformat(char *text, size_t size, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
 
 /*
  * Writes the line of a message: the program's name, a text as by
- * text_vformat() and, if it is not NULL, a reason, with ": " between them.
+ * text_format() and, if it is not NULL, a reason, with ": " between them.
  *   size     of line, at least 2
  * Returns  the length of line
  */
@@ -131,7 +141,7 @@ const char *signal_name(int signal, char name[SIGNAL_NAME_SIZE]);
  *   size     of clean, at least 1
  * Returns  clean
  */
-const char *printable(const char *text, char *clean, size_t size);
+const char *text_printable(const char *text, char *clean, size_t size);
 
 /* ---- options ------------------------------------------------------- */
 
@@ -182,19 +192,12 @@ int deadline_left(int64_t deadline);
 
 /* ---- files --------------------------------------------------------- */
 
-#define STANDARD	3	/* the descriptors 0, 1 and 2 */
+#define FDS_STANDARD	3	/* the descriptors 0, 1 and 2 */
 
 /*
  * Closes *fd unless it is -1, and sets it to -1.  Keeps errno.
  */
 void fd_close(int *fd);
-
-/*
- * Closes all descriptors from first on.
- * source   close_range(2)
- * users    only common.c
- */
-void fds_close_from(int first);
 
 /*
  * Makes 0, 1 and 2 the only descriptors of this process: those that are missing
@@ -243,51 +246,11 @@ struct stream {
 };
 
 /*
- * Opens the file path below the directory dir as a stream.
- * users    only common.c
- */
-int stream_open(int dir, const char *path, struct stream *stream);
-
-/*
- * Makes a stream of a descriptor.  stream_close() then closes the descriptor.
- * users    only common.c
- */
-void stream_of_fd(int fd, struct stream *stream);
-
-/*
  * Makes a stream of a text in memory.  The text must stay there.
  *   length   of text, which may contain NULs; text[length] must be a NUL
  * users      only common.c and tests
  */
-void stream_of_text(const char *text, size_t length, struct stream *stream);
-
-/*
- * Takes the next word of a stream, and the delimiter that ends it.  A NUL and
- * the end of the text end a word, too.
- *   delimiters  the other bytes that end a word
- *   word        ends with a NUL; if the word does not fit it is cut, and
- *               stream->cut is true
- * Returns  the delimiter, 0 for a NUL; -1 at the end of the text, where word
- *          may still have a word.  If stream->error is not 0, the text ended
- *          because it could not be read.
- * users    only common.c
- */
-int stream_word(struct stream *stream, const char *delimiters, char *word,
-    size_t size);
-
-/*
- * Skips the rest of the current line.
- *   delimiter  what stream_word() has returned last
- * Returns    false at the end of the text
- * users      only common.c
- */
-bool stream_line(struct stream *stream, int delimiter);
-
-/*
- * Closes stream.  Keeps errno.
- * users    only common.c
- */
-void stream_close(struct stream *stream);
+void text_stream(const char *text, size_t length, struct stream *stream);
 
 /* ---- memory -------------------------------------------------------- */
 
@@ -295,12 +258,12 @@ void stream_close(struct stream *stream);
  * Allocates memory that is all 0 and is shared with children.
  * Returns  the memory, or NULL
  */
-void *memory_map(size_t size);
+void *shared_map(size_t size);
 
 /*
- * Frees memory of memory_map(); does nothing for NULL.  Keeps errno.
+ * Frees memory of shared_map(); does nothing for NULL.  Keeps errno.
  */
-void memory_unmap(void *memory, size_t size);
+void shared_unmap(void *memory, size_t size);
 
 /* ---- helper -------------------------------------------------------- */
 
@@ -313,7 +276,7 @@ int child_wait(pid_t pid, int *status);
 
 /*
  * Starts a child for work that may block for ever.  The child calls work and
- * ends; its results go to memory of memory_map().  When the child has ended,
+ * ends; its results go to memory of shared_map().  When the child has ended,
  * the caller reaps it with child_wait().  If the caller gives up, it kills the
  * child and does not wait.
  *   child    to be closed by the caller
@@ -326,7 +289,7 @@ int child_start(void (*work)(void *), void *argument, struct process *child);
  * for it fails.  SIGCHLD must not be ignored.
  *   argv     its words; ends with NULL
  *   output   what it wrote to stdout, cut at size - 1 bytes, and a NUL
- * Returns  its exit status as exit_status() gives it, or -1
+ * Returns  its exit status as process_exit_status() gives it, or -1
  * errors   ENOENT     when there is no such program
  *          ETIMEDOUT  when it was killed: it may have done its work or not
  * users    only common.c and tests
@@ -346,7 +309,19 @@ struct process {
 	int	fd;
 };
 
+/* C++ has no literals of structures. */
+#ifdef __cplusplus
+static inline struct process
+process_none(void)
+{
+	struct process none = { 0, -1 };
+
+	return none;
+}
+#define PROCESS_NONE	process_none()
+#else
 #define PROCESS_NONE	((struct process){ .pid = 0, .fd = -1 })
+#endif
 
 /*
  * Opens the process that has the number pid now.
@@ -383,7 +358,7 @@ void process_close(struct process *process);
  * Converts a status of wait(2) as a shell does.
  * Returns  the exit status, or 128 + n for the end by signal n
  */
-int exit_status(int status);
+int process_exit_status(int status);
 
 /*
  * Reads how a process has ended that is not a child of the caller.
@@ -407,7 +382,7 @@ void signals_block(void);
  * no core file.  Returns only if that fails.
  *   whom     where kill(2) sends it, so that it reaches the caller, too
  */
-void end_by_signal(int number, pid_t whom);
+void signal_end_by(int number, pid_t whom);
 
 /*
  * True if the caller ignores a signal, as if started by nohup(1).
@@ -463,12 +438,12 @@ int process_status_parse(struct stream *stream, struct process_status *status);
  */
 int process_status_read(int proc, pid_t pid, struct process_status *status);
 
-#define GROUPS_MAX	65536	/* a process cannot have more */
+#define PROCESS_GROUPS_MAX	65536	/* a process cannot have more */
 
 /*
  * Reads the supplementary groups of a process.
  *   groups   as seen from the caller's user namespace; to be freed by
- *            groups_free()
+ *            process_groups_free()
  * errors   ENOENT, ESRCH  when there is no such process
  * users    only common.c and tests
  */
@@ -479,7 +454,7 @@ int process_groups_read(int proc, pid_t pid, gid_t **groups, size_t *count);
  * errno.
  * users    only common.c and tests
  */
-void groups_free(gid_t *groups);
+void process_groups_free(gid_t *groups);
 
 /*
  * Reads how long ago a process was started.
@@ -519,25 +494,22 @@ enum {
 
 #define NAMESPACES_ALL	((1u << NAMESPACES) - 1)
 
-struct namespace_kind {
-	char	name[8];	/* our name for it */
-	char	file[8];	/* the kernel's name, below /proc/PID/ns */
-	int	flag;		/* CLONE_NEW… */
-};
-
-extern const struct namespace_kind namespace_kinds[NAMESPACES];
+/*
+ * Returns  our name for the namespace of that number, such as "mount"
+ */
+const char *namespace_name(int number);
 
 /*
  * Finds a kind of namespace by one of its names.
  *   length   of name
- * Returns  its place in namespace_kinds, or -1
+ * Returns  its NAMESPACE_ number, or -1
  */
 int namespace_number(const char *name, size_t length);
 
 /*
  * Opens the namespaces of process that differ from the caller's.
  *   proc     where "self" is the caller
- *   wanted   a set: 1u << place in namespace_kinds
+ *   wanted   a set: 1u << number
  *   fds      to be closed by the caller; -1 for a namespace that is not
  *            wanted, is the caller's, too, or is of a kind that this kernel
  *            lacks
@@ -548,15 +520,6 @@ int namespace_number(const char *name, size_t length);
  */
 int namespaces_open(int proc, const struct process *process, unsigned wanted,
     int fds[NAMESPACES]);
-
-/*
- * Joins the namespaces of fds.  Only the caller's children are then in the pid
- * namespace.
- *   failed   on failure the place of the one that could not be joined
- * source   setns(2)
- * users    only common.c
- */
-int namespaces_join(const int fds[NAMESPACES], int *failed);
 
 /* ---- host ---------------------------------------------------------- */
 
@@ -637,7 +600,11 @@ int cgroup_remove(int dir, const char *path);
 /* ---- nspawn: its command line -------------------------------------- */
 
 /* Whether a settings file is used, see --settings= of systemd-nspawn(1). */
-enum settings_mode { SETTINGS_YES, SETTINGS_OVERRIDE, SETTINGS_NONE };
+enum nspawn_settings {
+	NSPAWN_SETTINGS_YES,
+	NSPAWN_SETTINGS_OVERRIDE,
+	NSPAWN_SETTINGS_NONE,
+};
 
 /* What a command line of systemd-nspawn says; empty: not given. */
 struct nspawn_args {
@@ -646,7 +613,7 @@ struct nspawn_args {
 	bool	image;
 	bool	ephemeral;
 	char	kill_signal[SIGNAL_NAME_SIZE];
-	enum settings_mode settings;
+	enum nspawn_settings settings;
 	bool	oci_bundle;	/* given: then no settings file is read */
 	bool	keep_unit;	/* given: then no scope is made */
 };
@@ -660,15 +627,20 @@ struct nspawn_args {
  */
 int nspawn_args_parse(struct stream *stream, struct nspawn_args *args);
 
-enum name_match { NAME_UNKNOWN, NAME_MATCHES, NAME_DIFFERS };
+enum nspawn_name {
+	NSPAWN_NAME_UNKNOWN,
+	NSPAWN_NAME_MATCHES,
+	NSPAWN_NAME_DIFFERS,
+};
 
 /*
  * Compares name with the machine's name in a command line: that of --machine,
  * else the name that systemd-nspawn makes of the directory or image.
- * Returns  NAME_MATCHES, NAME_DIFFERS; NAME_UNKNOWN if it does not tell
+ * Returns  NSPAWN_NAME_MATCHES, NSPAWN_NAME_DIFFERS; NSPAWN_NAME_UNKNOWN if it
+ *          does not tell
  * users    only common.c and tests
  */
-enum name_match nspawn_args_name(const struct nspawn_args *args,
+enum nspawn_name nspawn_args_name(const struct nspawn_args *args,
     const char *name);
 
 /* ---- nspawn: its settings file ------------------------------------- */
@@ -754,8 +726,20 @@ struct machine {
 	struct process_status status;	/* the leader's, when it was found */
 };
 
+#ifdef __cplusplus
+static inline struct machine
+machine_none(void)
+{
+	struct machine none = { PROCESS_NONE, PROCESS_NONE, 0,
+	    process_status() };
+
+	return none;
+}
+#define MACHINE_NONE	machine_none()
+#else
 #define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
 			.supervisor = PROCESS_NONE })
+#endif
 
 /*
  * True if machine belongs to neither root nor the caller.
@@ -795,7 +779,7 @@ bool machine_frozen(const struct host *host, const struct machine *machine);
  * True if the leader's cgroup, or one above it, has reached its limit of
  * processes (TasksMax= of a unit).
  *   path     of that cgroup in its hierarchy; the machine may have chosen a
- *            part of it: see printable()
+ *            part of it: see text_printable()
  */
 bool machine_full(const struct host *host, const struct machine *machine,
     char path[PATH_MAX]);
@@ -816,8 +800,8 @@ void machine_close(struct machine *machine);
 
 /* ---- search -------------------------------------------------------- */
 
-#define NEAR_NAMES	3
-#define NEAR_DISTANCE	2	/* letters that may differ, see wanted_hint() */
+#define WANTED_NEAR	3
+#define WANTED_DISTANCE	2	/* letters that may differ, see wanted_hint() */
 
 /* A machine that is looked for by its name, and the result. */
 struct wanted {
@@ -827,7 +811,7 @@ struct wanted {
 	pid_t		 pids[2];	/* see machine_find() */
 	bool		 sought;	/* machines_find() still looks */
 	/* The nearest names of running machines; empty: none. */
-	char		 near[NEAR_NAMES][MACHINE_NAME_MAX + 1];
+	char		 near[WANTED_NEAR][MACHINE_NAME_MAX + 1];
 	unsigned	 near_distance;
 };
 
@@ -877,8 +861,8 @@ void machines_find(const struct host *host, struct machined *machined,
 
 /*
  * Suggests running machines whose names are nearest to that of a machine that
- * is not running.  At most NEAR_DISTANCE letters, and at most half of them, may
- * differ; case is ignored.  The wanted name may be that of a unit, too.
+ * is not running.  At most WANTED_DISTANCE letters, and at most half of them,
+ * may differ; case is ignored.  The wanted name may be that of a unit, too.
  *   size     of text; 256 is always enough
  * Returns  text, to be read after "is not running"; empty if none is near
  */
@@ -992,19 +976,17 @@ int machine_kill_signal(int proc, const struct machine *machine, int unit,
 
 /* ---- confinement --------------------------------------------------- */
 
-#define LIMITS_MAX	16	/* RLIMIT_...: Linux has no more */
-#define FILTER_MAX	32768	/* instructions of all filters together */
-#define FILTER_LENGTH_MAX	4096	/* of one: BPF_MAXINSNS of Linux */
-#define PROCESSORS_MAX	8192
-#define LABEL_SIZE	4096
+#define CONFINEMENT_LIMITS	16	/* RLIMIT_...: Linux has no more */
+#define CONFINEMENT_PROCESSORS	8192
+#define PROCESS_LABEL_SIZE	4096
 
 /* A resource limit: struct rlimit64 of Linux.  UINT64_MAX: unlimited. */
-struct limit {
+struct confinement_limit {
 	uint64_t	soft, hard;
 };
 
 /* struct sched_attr of Linux, in its first form. */
-struct scheduling {
+struct confinement_scheduling {
 	uint32_t	size, policy;
 	uint64_t	flags;
 	int32_t		nice;
@@ -1022,11 +1004,11 @@ struct confinement {
 	int			io_priority;	/* as ioprio_get(2) gives it */
 	int			nice;
 	unsigned		personality;
-	struct scheduling	scheduling;
+	struct confinement_scheduling	scheduling;
 	size_t			processors_size;	/* in bytes */
-	uint8_t			processors[PROCESSORS_MAX / 8];
-	struct limit		limits[LIMITS_MAX];
-	char			label[LABEL_SIZE];	/* empty: ours */
+	uint8_t			processors[CONFINEMENT_PROCESSORS / 8];
+	struct confinement_limit		limits[CONFINEMENT_LIMITS];
+	char			label[PROCESS_LABEL_SIZE]; /* empty: ours */
 };
 
 /*
@@ -1036,40 +1018,11 @@ struct confinement {
  * source   apparmor(7), proc_pid_attr(5)
  * users    only common.c and tests
  */
-int label_read(int proc, pid_t pid, char label[LABEL_SIZE]);
-
-/* An instruction of a seccomp filter: struct sock_filter of Linux. */
-struct filter_step {
-	uint16_t	code;
-	uint8_t		jump_true, jump_false;
-	uint32_t	value;
-};
-
-/* A process's system call filters, the oldest first. */
-struct filters {
-	size_t			count;
-	size_t			lengths[FILTER_MAX / 5];
-	struct filter_step	steps[FILTER_MAX + FILTER_LENGTH_MAX];
-};
-
-/*
- * Copies the system call filters of a process, which is stopped for a moment.
- * While another process traces it, this tries again.  A process that cannot be
- * stopped blocks this for ever.
- *   deadline   of trying again
- * errors     EPERM   when another process still traces it
- *            EACCES  when the caller has filters itself, or is not the host's
- *                    root
- *            EIO     when the kernel was built without checkpoint/restore
- * source     PTRACE_SECCOMP_GET_FILTER of ptrace(2)
- * users      only common.c
- */
-int filters_read(const struct process *process, int64_t deadline,
-    struct filters *filters);
+int process_label_read(int proc, pid_t pid, char label[PROCESS_LABEL_SIZE]);
 
 /* ---- entry --------------------------------------------------------- */
 
-#define GROUP_FILES_MAX		32	/* hierarchies of cgroup v1 */
+#define ENTRY_GROUP_FILES		32	/* hierarchies of cgroup v1 */
 
 /* What is to be run in a machine, how, and as which user. */
 struct command {
@@ -1089,7 +1042,7 @@ struct command {
 	char *const	*defaults;
 	char *const	*variables;
 	const char	*complaint;	/* how its error messages begin */
-	int		 fds[STANDARD];	/* its 0, 1 and 2 */
+	int		 fds[FDS_STANDARD];	/* its 0, 1 and 2 */
 	unsigned	 terminal;	/* a set: which are a new terminal */
 	const struct termios *modes;	/* of that; NULL: the default */
 	const struct winsize *size;
@@ -1099,7 +1052,7 @@ struct command {
  * All that a process needs to become one of a machine's processes.  Whoever has
  * read it closes it with entry_close().
  */
-struct entry {
+struct entry_needs {
 	struct process	 leader;	/* the machine's; not to be closed */
 	uint64_t	 user_namespace;	/* number of the leader's */
 	int		 namespaces[NAMESPACES];	/* those to be joined */
@@ -1111,7 +1064,7 @@ struct entry {
 	gid_t		*groups;	/* as the host numbers them */
 	size_t		 group_count;
 	int		 cgroup;	/* its folder in cgroup v2; -1: ours */
-	int		 group_files[GROUP_FILES_MAX];	/* to join v1's */
+	int		 group_files[ENTRY_GROUP_FILES];	/* for v1 */
 	size_t		 group_file_count;
 };
 
@@ -1148,13 +1101,13 @@ struct entry_report {
  *          EAGAIN      when it is just starting
  */
 int entry_read(const struct host *host, const struct machine *machine,
-    const struct command *command, struct entry *entry,
+    const struct command *command, struct entry_needs *entry,
     struct entry_report *report);
 
 /*
  * Closes what entry has open.  Keeps errno.
  */
-void entry_close(struct entry *entry);
+void entry_close(struct entry_needs *entry);
 
 /* Why a command could not be run: what it could not get. */
 enum entry_lack {
@@ -1195,7 +1148,18 @@ struct monitor {
 	int	channel;	/* readable when there is a report */
 };
 
+#ifdef __cplusplus
+static inline struct monitor
+monitor_none(void)
+{
+	struct monitor none = { 0, -1 };
+
+	return none;
+}
+#define MONITOR_NONE	monitor_none()
+#else
 #define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
+#endif
 
 /*
  * Becomes the monitor, and never returns, in a process that monitor_order() has
@@ -1211,8 +1175,8 @@ void monitor_main(char **argv);
  *   id       the id of these reports
  * source   memfd_create(2), execveat(2), CVE-2019-5736
  */
-int monitor_order(struct monitor *monitor, int id, const struct entry *entry,
-    const struct command *command);
+int monitor_order(struct monitor *monitor, int id,
+    const struct entry_needs *entry, const struct command *command);
 
 /*
  * Sends a signal to a command and its process group.
@@ -1262,7 +1226,7 @@ int account_read(struct stream *passwd, const char *who,
  * errors   ENOENT  when there is no such group
  * users    only common.c and tests
  */
-int group_read(struct stream *group, const char *who, gid_t *gid);
+int account_group_read(struct stream *group, const char *who, gid_t *gid);
 
 /*
  * Lists the groups of a group(5) that have the user name as a member.
@@ -1281,19 +1245,9 @@ ssize_t account_groups(struct stream *group, const char *name, gid_t *groups,
  * source   user_namespaces(7)
  * users    only common.c and tests
  */
-int id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
+int account_id_to_host(struct stream *map, uint32_t id, uint32_t *outside);
 
 /* ---- terminal ------------------------------------------------------ */
-
-/*
- * Opens a new pseudo-terminal in /dev/pts below the root directory root; only a
- * devpts file system is accepted there.  If root is -1, it is one of the host.
- * Returns  the master's descriptor, or -1
- * errors   ENODEV  when there is no devpts
- * source   pts(4), openat2(2)
- * users    only common.c
- */
-int pty_open(int root);
 
 /*
  * Opens the slave of a pseudo-terminal by its master, without using a path.
@@ -1301,5 +1255,9 @@ int pty_open(int root);
  * source   TIOCGPTPEER of ioctl_tty(2)
  */
 int pty_peer(int master);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

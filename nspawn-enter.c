@@ -31,6 +31,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,7 @@ enum source {
 
 /* The caller's terminals, and what the command gets instead. */
 struct terminal {
-	int		tty[STANDARD];	/* opened again; -1: no terminal */
+	int		tty[FDS_STANDARD]; /* opened again; -1: no terminal */
 	int		keys;		/* of these: where keys are read */
 	int		screen;		/* of these: gets a pty's output */
 	unsigned	pty;		/* a set: those replaced by a pty */
@@ -83,8 +84,8 @@ struct terminal {
 	enum source	source;
 	struct termios	modes;		/* of the new pty */
 	struct winsize	size;
-	int		inner[STANDARD];	/* the command's ends */
-	int		own[STANDARD];		/* our ends of the pipes */
+	int		inner[FDS_STANDARD];	/* the command's ends */
+	int		own[FDS_STANDARD];	/* our ends of the pipes */
 };
 
 /* Everything about one call. */
@@ -241,7 +242,7 @@ options_fill(struct option_spec options[OWN_OPTIONS + NAMESPACES + 1])
 	memcpy(options, own_options, sizeof(own_options));
 	options += OWN_OPTIONS;
 	for (int i = 0; i < NAMESPACES; i++) {
-		const char *name = namespace_kinds[i].name;
+		const char *name = namespace_name(i);
 
 		text_format(names[i], sizeof(names[i]), "no-%s", name);
 		text_format(helps[i], sizeof(helps[i]),
@@ -284,7 +285,7 @@ set_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say(MACHINE_NAME_INVALID, printable(name, clean,
+		say(MACHINE_NAME_INVALID, text_printable(name, clean,
 		    sizeof(clean)), MACHINE_NAME_MAX);
 		if (strchr(clean, '@') != NULL)
 			say("use -u USER to choose a user of the machine");
@@ -432,12 +433,21 @@ set_option(struct settings *settings, const struct option_spec *options,
 	case KEY_VERSION:
 		print("nspawn-enter " VERSION "\n");
 		leave();
-	default:
-		if (optopt == 'i')
-			say("-i is not needed: the command always has the"
-			    " caller's standard input");
-		try_help();
 	}
+}
+
+/* Options of other programs get a hint.  word is the option, if it is long. */
+static void
+refuse_option(const char *word)
+{
+	static const char machine[] = "--machine";
+
+	if (optopt == 'i')
+		say("-i is not needed: the command always has the caller's"
+		    " standard input");
+	if (optopt == 'M' || strncmp(word, machine, sizeof(machine) - 1) == 0)
+		say("give the machine's name alone, without -M");
+	try_help();
 }
 
 static void
@@ -451,7 +461,9 @@ parse_options(int argc, char **argv, struct settings *settings)
 	    .variables = argv + 1 };
 	options_fill(options);
 	while ((key = option_next(argc, argv, options)) != -1) {
-		if (key != OPTION_WORD)
+		if (key == '?')
+			refuse_option(argv[optind - 1]);
+		else if (key != OPTION_WORD)
 			set_option(settings, options, key);
 		else if (settings->name == NULL)
 			set_name(settings, optarg);
@@ -491,14 +503,14 @@ list_take(void *argument, const struct machine_line *line)
 
 	if (list->count == list->room) {
 		const size_t size = list->room * sizeof(*line);
-		struct machine_line *more = memory_map(size == 0 ?
+		struct machine_line *more = shared_map(size == 0 ?
 		    LIST_ROOM * sizeof(*line) : 2 * size);
 
 		if (more == NULL)
 			fail_errno("cannot allocate memory for the list");
 		if (size != 0)
 			memcpy(more, list->lines, size);
-		memory_unmap(list->lines, size);
+		shared_unmap(list->lines, size);
 		list->lines = more;
 		list->room = size == 0 ? LIST_ROOM : 2 * list->room;
 	}
@@ -698,7 +710,7 @@ command_make(struct context *context)
 		.variables = settings->variables, .complaint = complaint,
 		.terminal = terminal->pty,
 	};
-	for (int fd = 0; fd < STANDARD; fd++)
+	for (int fd = 0; fd < FDS_STANDARD; fd++)
 		command->fds[fd] = (command->terminal & 1u << fd) != 0 ? -1 :
 		    terminal->inner[fd] != -1 ? terminal->inner[fd] : fd;
 	if (terminal->keys != -1 || terminal->screen != -1) {
@@ -724,7 +736,7 @@ hint(const struct context *context, const struct entry_report *report,
 			return "; raise RLIMIT_NPROC of its leader, or"
 			    " kernel.threads-max of the host";
 		text_format(text, size, "; raise TasksMax= (pids.max) of %s",
-		    printable(path, clean, sizeof(clean)));
+		    text_printable(path, clean, sizeof(clean)));
 		return text;
 	default:
 		return "";
@@ -771,7 +783,7 @@ command_start(struct context *context)
 	struct machine *machine = &context->machine;
 	int64_t deadline = deadline_in(ENTRY_TIME);
 	struct entry_report report;
-	struct entry entry;
+	struct entry_needs entry;
 
 	while (entry_read(&context->host, machine, &context->command, &entry,
 	    &report) == -1) {
@@ -835,7 +847,7 @@ terminal_replace(struct terminal *terminal, enum tty tty)
 {
 	const int *ttys = terminal->tty;
 
-	for (int fd = 0; fd < STANDARD; fd++) {
+	for (int fd = 0; fd < FDS_STANDARD; fd++) {
 		/* The output of a pty goes to one place only. */
 		bool elsewhere = fd == STDERR_FILENO && ttys[1] != -1 &&
 		    !terminal_same(ttys[1], ttys[fd]);
@@ -904,7 +916,7 @@ terminal_open(const struct settings *settings, struct terminal *terminal)
 
 	*terminal = (struct terminal){ .inner = { -1, -1, -1 },
 	    .own = { -1, -1, -1 } };
-	for (fd = 0; fd < STANDARD; fd++)
+	for (fd = 0; fd < FDS_STANDARD; fd++)
 		terminal->tty[fd] = isatty(fd) ? terminal_reopen(fd) : -1;
 	terminal_replace(terminal, settings->tty);
 	terminal_decide(terminal, settings->tty);
@@ -1086,7 +1098,7 @@ struct relay {
 	bool		 modes_told;	/* by a packet without data */
 	int		 interval;	/* ms */
 	int64_t		 end_deadline;	/* no end of input before */
-	struct flow	 flows[STANDARD];
+	struct flow	 flows[FDS_STANDARD];
 };
 
 /* Signals the command.  It has ended if the monitor has. */
@@ -1565,9 +1577,9 @@ flow_poll(const struct flow *flow, bool wanted)
 
 /* Copies what can be copied, after poll(2). */
 static void
-relay_flows(struct relay *relay, const struct pollfd fds[STANDARD])
+relay_flows(struct relay *relay, const struct pollfd fds[FDS_STANDARD])
 {
-	for (int i = 0; i < STANDARD; i++) {
+	for (int i = 0; i < FDS_STANDARD; i++) {
 		struct flow *flow = &relay->flows[i];
 
 		if (fds[i].fd == -1 || fds[i].revents == 0)
@@ -1605,7 +1617,7 @@ relay_step(struct relay *relay)
 {
 	enum { CHANNEL, SIGNALS, FLOWS };
 	enum input input = input_next(relay);
-	struct pollfd fds[FLOWS + STANDARD] = {
+	struct pollfd fds[FLOWS + FDS_STANDARD] = {
 		{ relay->context->monitor.channel, POLLIN, 0 },
 		{ relay->signals, POLLIN, 0 },
 	};
@@ -1615,10 +1627,10 @@ relay_step(struct relay *relay)
 	if (relay->modes_told)
 		poll(NULL, 0, 1);
 	relay->modes_told = false;
-	for (int i = 0; i < STANDARD; i++)
+	for (int i = 0; i < FDS_STANDARD; i++)
 		fds[FLOWS + i] = flow_poll(&relay->flows[i], i != INPUT ||
 		    input == INPUT_WANTED);
-	n = poll(fds, FLOWS + STANDARD, input == INPUT_UNREAD ?
+	n = poll(fds, FLOWS + FDS_STANDARD, input == INPUT_UNREAD ?
 	    relay->interval : input == INPUT_ELSEWHERE ? FOREGROUND_TIME : -1);
 	if (n == -1)
 		return errno == EINTR ? 0 : -1;
@@ -1689,7 +1701,7 @@ flow_flush(struct relay *relay, struct flow *flow)
 static void
 relay_drain(struct relay *relay)
 {
-	for (int i = OUTPUT; i < STANDARD; i++) {
+	for (int i = OUTPUT; i < FDS_STANDARD; i++) {
 		struct flow *flow = &relay->flows[i];
 		int left = DRAIN_MAX;
 
@@ -1719,7 +1731,7 @@ relay_open_pipes(struct relay *relay)
 {
 	struct terminal *terminal = relay->terminal;
 
-	for (int fd = 0; fd < STANDARD; fd++) {
+	for (int fd = 0; fd < FDS_STANDARD; fd++) {
 		struct flow *flow = &relay->flows[fd];
 
 		fd_close(&terminal->inner[fd]);	/* a reader may wait */
@@ -1832,9 +1844,9 @@ static int
 exit_like(const struct context *context, int status)
 {
 	if (WIFSIGNALED(status))
-		end_by_signal(WTERMSIG(status),
+		signal_end_by(WTERMSIG(status),
 		    ended_by_key(context, WTERMSIG(status)) ? 0 : getpid());
-	return exit_status(status);
+	return process_exit_status(status);
 }
 
 static void

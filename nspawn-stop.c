@@ -23,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,7 +316,7 @@ add_name(struct settings *settings, const char *name)
 	char clean[4 * MACHINE_NAME_MAX + 1];
 
 	if (!machine_name_valid(name)) {
-		say(MACHINE_NAME_INVALID, printable(name, clean,
+		say(MACHINE_NAME_INVALID, text_printable(name, clean,
 		    sizeof(clean)), MACHINE_NAME_MAX);
 		try_help();
 	}
@@ -404,8 +405,8 @@ parse_options(int argc, char **argv, struct settings *settings)
 	int key;
 
 	*settings = (struct settings){ .signal = SIGNAL_OF_INIT };
-	settings->targets = memory_map((size_t)argc * sizeof(struct target));
-	settings->wanted = memory_map((size_t)argc * sizeof(struct wanted));
+	settings->targets = shared_map((size_t)argc * sizeof(struct target));
+	settings->wanted = shared_map((size_t)argc * sizeof(struct wanted));
 	if (settings->targets == NULL || settings->wanted == NULL)
 		fail(STATUS_USAGE, no_memory);
 	set_timeout(settings, TIMEOUT_DEFAULT);
@@ -696,8 +697,8 @@ units_ask(const struct settings *settings, int proc, struct machined *machined)
 	const size_t size = 2 * settings->count * (SERVICE_SIZE + 64);
 	const size_t argv_size = (used + 2 * settings->count + 1) *
 	    sizeof(char *);
-	const char **argv = memory_map(argv_size);
-	char *output = memory_map(size);
+	const char **argv = shared_map(argv_size);
+	char *output = shared_map(size);
 
 	if (argv == NULL || output == NULL)
 		fail(STATUS_USAGE, no_memory);
@@ -714,8 +715,8 @@ units_ask(const struct settings *settings, int proc, struct machined *machined)
 	if (used > first &&
 	    machined_run(argv, machined, output, size) == 0)
 		units_take(settings, output);
-	memory_unmap(output, size);
-	memory_unmap(argv, argv_size);
+	shared_unmap(output, size);
+	shared_unmap(argv, argv_size);
 }
 
 /* Finds out which machines machined knows with the same leader. */
@@ -724,8 +725,8 @@ machined_ask(const struct settings *settings, struct machined *machined)
 {
 	const size_t names_size = settings->count * sizeof(char *);
 	const size_t leaders_size = settings->count * sizeof(pid_t);
-	const char **names = memory_map(names_size);
-	pid_t *leaders = memory_map(leaders_size);
+	const char **names = shared_map(names_size);
+	pid_t *leaders = shared_map(leaders_size);
 	size_t count = 0;
 
 	if (names == NULL || leaders == NULL)
@@ -743,8 +744,8 @@ machined_ask(const struct settings *settings, struct machined *machined)
 			target->registered = leaders[k++] ==
 			    target->machine.leader.pid;
 	}
-	memory_unmap(leaders, leaders_size);
-	memory_unmap(names, names_size);
+	shared_unmap(leaders, leaders_size);
+	shared_unmap(names, names_size);
 }
 
 /* ---- planning ------------------------------------------------------ */
@@ -877,7 +878,7 @@ leader_text(int proc, const struct target *target, char *words, size_t size)
 	if (target->plan->init != NULL)
 		name = target->plan->init->name;
 	else if (process_status_read(proc, pid, &status) == 0)
-		name = printable(status.name, clean, sizeof(clean));
+		name = text_printable(status.name, clean, sizeof(clean));
 	text_format(words, size, "PID 1 is %s (%d)", name, pid);
 	return words;
 }
@@ -961,7 +962,7 @@ command_make(const struct context *context, struct command *command)
 	    .namespaces = NAMESPACES_ALL, .nameless = true, .detached = true,
 	    .time = context->entry_time, .directory = "/",
 	    .variables = variables };
-	for (int fd = 0; fd < STANDARD; fd++)
+	for (int fd = 0; fd < FDS_STANDARD; fd++)
 		command->fds[fd] = context->null;
 }
 
@@ -1041,7 +1042,7 @@ command_start(struct context *context, size_t id)
 	struct target *target = &context->settings->targets[id];
 	struct entry_report report;
 	struct command command;
-	struct entry entry;
+	struct entry_needs entry;
 
 	/* The monitor would block if nobody read its reports. */
 	reports_take(context);
@@ -1842,9 +1843,9 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	    .host = context->host, .deadline = deadline,
 	    .tick = DEADLINE_NEVER };
 	/* Per machine: its process, and the child that makes its plan. */
-	wait->fds = memory_map((EVENTS + 2 * settings->count) *
+	wait->fds = shared_map((EVENTS + 2 * settings->count) *
 	    sizeof(*wait->fds));
-	wait->machines = memory_map(settings->count *
+	wait->machines = shared_map(settings->count *
 	    sizeof(const struct machine *));
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
@@ -1924,7 +1925,7 @@ stopped_parent(int proc, const struct process_status *status, char *name,
 	    process_status_read(proc, status->ppid, &parent) == -1 ||
 	    parent.state != 'T' || parent.depth >= status->depth)
 		return 0;
-	printable(parent.name, name, size);
+	text_printable(parent.name, name, size);
 	return status->ppid;
 }
 
@@ -1939,7 +1940,7 @@ list_process(int proc, const struct target *target, pid_t pid)
 
 	if (process_status_read(proc, pid, &status) == -1)
 		return;
-	printable(status.name, name, sizeof(name));
+	text_printable(status.name, name, sizeof(name));
 	process_wchan(proc, pid, wchan);
 	parent = stopped_parent(proc, &status, parent_name,
 	    sizeof(parent_name));
@@ -1991,7 +1992,7 @@ supervisor_rebooted(const struct target *target)
 	    (errno != EAGAIN || poll(&reaped, 1, REAP_TIME) != 1 ||
 	    process_wait_status(supervisor, &status) == -1))
 		return false;
-	return exit_status(status) == NSPAWN_REBOOT;
+	return process_exit_status(status) == NSPAWN_REBOOT;
 }
 
 /* Reports a supervisor without a leader. */
@@ -2146,7 +2147,7 @@ static void
 leave_by_signal(int number)
 {
 	say_flush(BACKLOG_TIME);
-	end_by_signal(number, getpid());
+	signal_end_by(number, getpid());
 }
 
 /* Allows as many descriptors as possible: two for each machine. */
@@ -2172,7 +2173,7 @@ signals_prepare(void)
 static void
 prepare(struct settings *settings)
 {
-	struct plan *plans = memory_map(settings->count * sizeof(*plans));
+	struct plan *plans = shared_map(settings->count * sizeof(*plans));
 
 	if (plans == NULL)
 		fail(STATUS_USAGE, no_memory);

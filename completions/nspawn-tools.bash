@@ -11,16 +11,31 @@ _nspawn_machines()
 	    grep -vx -- -
 }
 
-# Prints the programs in the machine's directory.  The machine chooses the names
-# of its files, so only plain names get onto the caller's command line.
+# Prints where the files of a machine may be: the root of its leader, which only
+# root may see, and the directory that machined knows.
+_nspawn_roots()
+{
+	local name leader
+
+	timeout 2 nspawn-enter --list 2>/dev/null </dev/null |
+	    while IFS=$'\t' read -r name leader _; do
+		[[ ${name} != "$1" ]] || printf '%s\n' "/proc/${leader}/root"
+	    done
+	timeout 2 machinectl show -p RootDirectory --value "$1" \
+	    2>/dev/null </dev/null | grep '^/.'
+}
+
+# Prints the programs of a machine.  The machine chooses the names of its files,
+# so only plain names get onto the caller's command line.  It can also have a
+# file system on which ls hangs and cannot be killed: nothing waits for ls.
 _nspawn_programs()
 {
-	local root
+	local root roots
 
-	root=$(timeout 2 machinectl show -p RootDirectory --value "$1" \
-	    2>/dev/null </dev/null)
-	[[ ${root} == /?* ]] || return
-	timeout 2 ls "${root}"/{usr/local/,usr/,}{s,}bin/ 2>/dev/null |
+	mapfile -t roots < <(_nspawn_roots "$1")
+	(for root in "${roots[@]}"; do
+		command ls "${root}"/{usr/local/,usr/,}{s,}bin/
+	done 2>/dev/null &) | timeout 2 cat |
 	    LC_ALL=C grep -Ex '[A-Za-z0-9_][A-Za-z0-9_.+-]*'
 }
 

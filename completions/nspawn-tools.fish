@@ -30,14 +30,25 @@ function __nspawn_words_are
     test (count (__nspawn_words)) $argv
 end
 
-# Prints the programs in the machine's directory.  The machine chooses the names
-# of its files, so only plain names get onto the caller's command line.
+# Prints where the files of a machine may be: the root of its leader, which only
+# root may see, and the directory that machined knows.
+function __nspawn_roots
+    timeout 2 nspawn-enter --list 2>/dev/null </dev/null |
+        while read -l -d \t name leader rest
+            test "$name" != $argv[1]; or echo /proc/$leader/root
+        end
+    timeout 2 machinectl show -p RootDirectory --value $argv[1] \
+        2>/dev/null </dev/null | string match -r '^/.+'
+end
+
+# Prints the programs of a machine.  The machine chooses the names of its files,
+# so only plain names get onto the caller's command line.  It can also have a
+# file system on which ls hangs and cannot be killed: nothing waits for ls.
 function __nspawn_programs
-    set -l root (timeout 2 machinectl show -p RootDirectory --value \
-        (__nspawn_words)[1] 2>/dev/null </dev/null)
-    string match -qr '^/.' -- $root; or return
-    timeout 2 ls $root/{usr/local/,usr/,}{s,}bin/ 2>/dev/null |
-        string match -r '^[A-Za-z0-9_][A-Za-z0-9_.+-]*$'
+    set -l roots (__nspawn_roots (__nspawn_words)[1])
+    set -q roots[1]; or return
+    sh -c 'ls "$@" 2>/dev/null &' sh $roots/{usr/local/,usr/,}{s,}bin/ |
+        timeout 2 cat | string match -r '^[A-Za-z0-9_][A-Za-z0-9_.+-]*$'
 end
 
 complete -c nspawn-enter -f

@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +117,7 @@ command_time(char **words, int64_t *ns)
 	*ns = clock_ns() - start;
 	if (status != 0)
 		errx(1, "%s: failed with status %d", words[0],
-		    exit_status(status));
+		    process_exit_status(status));
 }
 
 /* Splits the words at each ",".  Returns the number of commands. */

@@ -42,7 +42,8 @@ add_name(struct settings *settings, const char *name)
 
 	if (!machine_name_valid(name))
 		errx(EXIT_FAILURE, MACHINE_NAME_INVALID,
-		    printable(name, clean, sizeof(clean)), MACHINE_NAME_MAX);
+		    text_printable(name, clean, sizeof(clean)),
+		    MACHINE_NAME_MAX);
 	settings->names[settings->count++] = name;
 }
 
@@ -113,7 +114,7 @@ describe_namespaces(int proc, const struct process *leader)
 	printf(" namespaces");
 	for (int i = 0; i < NAMESPACES; i++) {
 		if (fds[i] != -1)
-			printf(" %s", namespace_kinds[i].name);
+			printf(" %s", namespace_name(i));
 		fd_close(&fds[i]);
 	}
 }

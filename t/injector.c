@@ -437,7 +437,7 @@ follow(struct injection *injection, pid_t first)
 		}
 		injection->alive--;
 		if (pid == first)
-			result = exit_status(status);
+			result = process_exit_status(status);
 	}
 	return result;
 }

@@ -82,7 +82,7 @@ input_stream(struct stream *stream)
 	size_t length;
 	const char *text = input(&length);
 
-	stream_of_text(text, length, stream);
+	text_stream(text, length, stream);
 }
 
 static int
@@ -139,7 +139,7 @@ do_printable(char **arg)
 {
 	char clean[64];
 
-	puts(printable(arg[0], clean, (size_t)number(arg[1])));
+	puts(text_printable(arg[0], clean, (size_t)number(arg[1])));
 	return 0;
 }
 
@@ -250,7 +250,7 @@ do_groups(char **arg)
 		sum += groups[i];
 	printf("%zu sum %" PRIu64 " last %u\n", count, sum,
 	    count == 0 ? 0 : groups[count - 1]);
-	groups_free(groups);
+	process_groups_free(groups);
 	return 0;
 }
 
@@ -406,7 +406,7 @@ do_namespace(char **arg)
 {
 	int n = namespace_number(arg[0], strlen(arg[0]));
 
-	puts(n == -1 ? "none" : namespace_kinds[n].file);
+	puts(n == -1 ? "none" : namespace_name(n));
 	return 0;
 }
 
@@ -425,7 +425,7 @@ do_namespaces(char **arg)
 		return failed();
 	for (int i = 0; i < NAMESPACES; i++)
 		if (fds[i] != -1)
-			printf("%s ", namespace_kinds[i].name);
+			printf("%s ", namespace_name(i));
 	putchar('\n');
 	return 0;
 }
@@ -438,7 +438,7 @@ do_user(char **arg)
 	size_t length;
 	const char *text = input(&length);
 
-	stream_of_text(text, length, &passwd);
+	text_stream(text, length, &passwd);
 	if (account_read(&passwd, arg[0], &account) == -1)
 		return failed();
 	printf("%u:%u %s %s %s\n", account.uid, account.gid, account.name,
@@ -450,17 +450,18 @@ do_user(char **arg)
 static int
 do_group(char **arg)
 {
-	static gid_t groups[GROUPS_MAX];
+	static gid_t groups[PROCESS_GROUPS_MAX];
 	gid_t gid;
 	size_t length;
 	ssize_t count;
 	const char *text = input(&length);
 	struct stream group, again;
 
-	stream_of_text(text, length, &group);
-	stream_of_text(text, length, &again);
-	if (group_read(&group, arg[0], &gid) == -1 ||
-	    (count = account_groups(&again, arg[1], groups, GROUPS_MAX)) == -1)
+	text_stream(text, length, &group);
+	text_stream(text, length, &again);
+	if (account_group_read(&group, arg[0], &gid) == -1 ||
+	    (count = account_groups(&again, arg[1], groups,
+	    PROCESS_GROUPS_MAX)) == -1)
 		return failed();
 	printf("%u:", gid);
 	for (ssize_t i = 0; i < count; i++)
@@ -477,8 +478,8 @@ do_outside(char **arg)
 	const char *text = input(&length);
 	struct stream map;
 
-	stream_of_text(text, length, &map);
-	if (id_to_host(&map, (uint32_t)number(arg[0]), &id) == -1)
+	text_stream(text, length, &map);
+	if (account_id_to_host(&map, (uint32_t)number(arg[0]), &id) == -1)
 		return failed();
 	printf("%u\n", id);
 	return 0;
@@ -488,10 +489,10 @@ do_outside(char **arg)
 static int
 do_label(char **arg)
 {
-	char label[LABEL_SIZE];
+	char label[PROCESS_LABEL_SIZE];
 
-	if (label_read(open(arg[0], O_PATH | O_DIRECTORY), number(arg[1]),
-	    label) == -1)
+	if (process_label_read(open(arg[0], O_PATH | O_DIRECTORY),
+	    number(arg[1]), label) == -1)
 		return failed();
 	puts(label);
 	return 0;

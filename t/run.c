@@ -21,7 +21,7 @@
 
 /* Runs the command, and waits for its end. */
 static void
-enter(const struct entry *entry, const struct command *command,
+enter(const struct entry_needs *entry, const struct command *command,
     struct entry_report *report)
 {
 	struct monitor monitor = MONITOR_NONE;
@@ -41,7 +41,7 @@ main(int argc, char **argv)
 	struct entry_report report;
 	struct machine machine;
 	struct host host;
-	struct entry entry;
+	struct entry_needs entry;
 	pid_t pids[2];
 	char text[512];
 
@@ -74,5 +74,5 @@ main(int argc, char **argv)
 	if (report.event != ENTRY_ENDED)
 		errx(ENTRY_STATUS_FAILED, "%s: %s", argv[1], entry_strerror(
 		    &report, &command, text, sizeof(text)));
-	return exit_status(report.status);
+	return process_exit_status(report.status);
 }

@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -489,7 +490,7 @@ reap(struct watch *watch)
 		} else if (pid == watch->canary) {
 			watch->canary = 0;
 			found("ends somebody else in the caller's group,"
-			    " status %d", exit_status(status));
+			    " status %d", process_exit_status(status));
 		}
 	}
 	return pid == 0;
@@ -580,7 +581,7 @@ static void
 check_truth(const struct watch *watch)
 {
 	char text[TEXT_SIZE], begin[128];
-	int status = exit_status(watch->status);
+	int status = process_exit_status(watch->status);
 	bool stops = strcmp(watch->program, "nspawn-stop") == 0;
 	bool traps = status == 128 + SIGILL || status == 128 + SIGTRAP;
 	bool filtered = status == 128 + SIGSYS, said, is_true;
@@ -654,6 +655,6 @@ main(int argc, char **argv)
 	if (kill(watch.leader, 0) == -1)
 		found("ends the machine");
 	printf("%s %d\n", watch.inside ? "inside" : "nothing",
-	    exit_status(watch.status));
+	    process_exit_status(watch.status));
 	return 0;
 }

@@ -36,7 +36,7 @@ fuzz_status(const char *text, size_t length)
 	struct process_status s = { .depth = 77 };
 	struct stream stream;
 
-	stream_of_text(text, length, &stream);
+	text_stream(text, length, &stream);
 	if (process_status_parse(&stream, &s) == -1) {
 		hold(s.depth == 77);
 		return;
@@ -52,7 +52,7 @@ fuzz_cgroup(const char *text, size_t length)
 	char unit[PATH_MAX] = "";
 	struct stream stream;
 
-	stream_of_text(text, length, &stream);
+	text_stream(text, length, &stream);
 	hold(cgroup_unit(&stream, unit) == 0);
 	/* The unit is a part of the text, and not a slice. */
 	hold(unit[0] == '\0' ||
@@ -68,7 +68,7 @@ fuzz_nspawn(const char *text, size_t length)
 	struct nspawn_args w;
 	struct stream stream;
 
-	stream_of_text(text, length, &stream);
+	text_stream(text, length, &stream);
 	hold(nspawn_args_parse(&stream, &w) == 0);
 	hold(memchr(w.machine, '\0', sizeof(w.machine)) != NULL);
 	hold(memchr(w.path, '\0', sizeof(w.path)) != NULL);
@@ -86,7 +86,7 @@ fuzz_settings(const char *text, size_t length)
 	struct stream stream;
 	int signal = -1;
 
-	stream_of_text(text, length, &stream);
+	text_stream(text, length, &stream);
 	hold(nspawn_settings_parse(&stream, &signal) == 0);
 	hold(signal >= 0 && signal <= SIGNAL_RTMAX);
 	hold(signal == 0 || memmem(text, length, "KillSignal", 10) != NULL);
@@ -101,7 +101,7 @@ fuzz_passwd(const char *text, size_t length)
 		struct account account = { .uid = 77, .gid = 78 };
 		struct stream passwd;
 
-		stream_of_text(text, length, &passwd);
+		text_stream(text, length, &passwd);
 		if (account_read(&passwd, names[i], &account) == -1) {
 			hold(account.uid == 77 && account.gid == 78);
 			continue;
@@ -120,11 +120,11 @@ fuzz_group(const char *text, size_t length)
 	struct stream group;
 	ssize_t count;
 
-	stream_of_text(text, length, &group);
+	text_stream(text, length, &group);
 	count = account_groups(&group, "joe", groups, 4);
 	hold(count >= -1 && count <= 4 && groups[4] == 77);
-	stream_of_text(text, length, &group);
-	if (group_read(&group, "joe", &gid) == -1)
+	text_stream(text, length, &group);
+	if (account_group_read(&group, "joe", &gid) == -1)
 		hold(gid == 77);
 	else
 		hold(gid <= ACCOUNT_ID_MAX);
@@ -139,8 +139,8 @@ fuzz_idmap(const char *text, size_t length)
 		uint32_t outside = 77;
 		struct stream map;
 
-		stream_of_text(text, length, &map);
-		if (id_to_host(&map, ids[i], &outside) == -1)
+		text_stream(text, length, &map);
+		if (account_id_to_host(&map, ids[i], &outside) == -1)
 			hold(outside == 77);
 		else
 			hold(outside <= ACCOUNT_ID_MAX);
@@ -206,7 +206,7 @@ fuzz_printable(const char *text, size_t length)
 	char clean[64];
 
 	for (size_t size = 1; size <= sizeof(clean); size++) {
-		printable(text, clean, size);
+		text_printable(text, clean, size);
 		hold(strlen(clean) < size && is_printable(clean));
 	}
 	hold(*text == '\0' || (length > 0 && clean[0] != '\0'));

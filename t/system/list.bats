@@ -193,6 +193,32 @@ machines_of_kinds()
 	[ "$output" = "$expected" ]
 }
 
+# offers SHELL LINE CANDIDATE...: checks that a shell of the host offers exactly
+# these at the end of the line.
+offers()
+{
+	local shell=$1 line=$2
+	shift 2
+
+	run -0 env BIN="$BIN" timeout 60 "$TOP/t/candidates" "$shell" \
+	    "$line" 3>&-
+	diff <(printf '%s\n' "$@") - <<<"$output"
+}
+
+@test "shells offer machines and programs that machined does not know" {
+	machine scope web
+	machine unregistered alone
+	run ! on_host machinectl show alone
+	for shell in bash zsh; do
+		echo "case: $shell"
+		offers "$shell" 'nspawn-enter ' alone web
+		offers "$shell" 'nspawn-stop a' alone
+		for name in alone web; do
+			offers "$shell" "nspawn-enter $name mkfi" mkfifo
+		done
+	done
+}
+
 @test "a folder or an image gives a machine its name" {
 	tree_make by_folder image
 	# The image is made outside, since the host may have no mkfs(8).
@@ -212,6 +238,7 @@ machines_of_kinds()
 	    printf 'disk\t%s\tdisk.service\t0\n' "$(unit_leader disk)"
 	)" ]
 	names_lead_to_leaders
+	offers bash 'nspawn-enter disk mkfi' mkfifo
 }
 
 @test "an ephemeral copy has the random name of its unit, else none" {

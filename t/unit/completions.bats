@@ -22,12 +22,37 @@ setup()
 	*) exit 1 ;;
 	esac
 	END
-	lister_make <<-'END'
+	# No process has these numbers.
+	leaders_are 99999991 99999992
+	idles=()
+}
+
+teardown()
+{
+	idles_end
+}
+
+# leaders_are PID PID: lists a nameless machine, and my-box and web with these
+# leaders.
+leaders_are()
+{
+	lister_make <<-END
 	#!/bin/sh
-	[ "$*" = --list ] || exit 1
-	printf '%s\t%d\t%s\t%s\t%d\n' - 9 - - 0 my-box 11 10 my.scope 0 \
-	    web 21 20 web.service 0
+	[ "\$*" = --list ] || exit 1
+	printf '%s\t%d\t%s\t%s\t%d\n' - 99999990 - - 0 \
+	    my-box $1 10 my.scope 0 web $2 - web.service 0
 	END
+}
+
+# Starts an idle process whose root directory is that one, and sets idle.
+idle_start_in()
+{
+	mkdir -p "$1"
+	unshare --map-root-user perl -e 'chroot $ARGV[0] and chdir "/" or die;
+	    $0 = "inside"; sleep 600' "$1" 3>&- &
+	idle=$!
+	idles+=("$idle")
+	until_true grep -qx inside "/proc/$idle/comm"
 }
 
 # Puts the script on stdin as nspawn-enter before the real one.
@@ -35,6 +60,13 @@ lister_make()
 {
 	cat >"$BATS_TEST_TMPDIR/bin/nspawn-enter"
 	chmod +x "$BATS_TEST_TMPDIR/bin/nspawn-enter"
+}
+
+# Puts the script on stdin as ls before the real one.
+ls_make()
+{
+	cat >"$BATS_TEST_TMPDIR/bin/ls"
+	chmod +x "$BATS_TEST_TMPDIR/bin/ls"
 }
 
 # offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
@@ -121,6 +153,45 @@ options_of_help()
 		offers "$shell" 'nspawn-enter my-box m'
 		offers "$shell" 'nspawn-enter web mysql -'
 		offers "$shell" 'nspawn-enter web mysql m'
+	done
+}
+
+@test "root is also offered the programs below a leader's root directory" {
+	unshare --map-root-user true || cannot 'no user namespaces'
+	inside=$BATS_TEST_TMPDIR/inside
+	mkdir -p "$inside/usr/sbin"
+	touch "$inside/usr/sbin/mkfs" "$inside/usr/sbin/mkfs;ls"
+	idle_start_in "$inside"
+	leaders_are "$idle" 99999992
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
+		# machined does not know this one.
+		offers "$shell" 'nspawn-enter my-box m' mkfs
+		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
+		# The name is no pattern, and not a part of one.
+		offers "$shell" 'nspawn-enter my.box m'
+		offers "$shell" 'nspawn-enter box m'
+	done
+}
+
+@test "a directory that hangs is not waited for, even if nothing ends ls" {
+	ls_make <<-'END'
+	#!/bin/sh
+	[ ! -e "$HANGING.over" ] || exit 0
+	trap '' TERM
+	touch "$HANGING"
+	read -r _ <>"$HANGING.fifo"
+	END
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
+		export HANGING=$BATS_TEST_TMPDIR/$shell
+		mkfifo "$HANGING.fifo"
+		SECONDS=0
+		offers "$shell" 'nspawn-enter web m'
+		[ "$SECONDS" -lt 15 ]
+		[ -e "$HANGING" ]
+		touch "$HANGING.over"
+		echo 1<>"$HANGING.fifo"
 	done
 }
 

@@ -109,16 +109,16 @@ setup()
 	copy "$copy"
 	umask 077
 	make -C "$copy" install DESTDIR="$root"
-	diff - <(files "$root/usr/local") <<-'END'
-	./bin/nspawn-enter
-	./sbin/nspawn-stop
-	./share/bash-completion/completions/nspawn-enter
-	./share/bash-completion/completions/nspawn-stop
-	./share/fish/vendor_completions.d/nspawn-enter.fish
-	./share/fish/vendor_completions.d/nspawn-stop.fish
-	./share/man/man1/nspawn-enter.1
-	./share/man/man8/nspawn-stop.8
-	./share/zsh/site-functions/_nspawn-tools
+	diff - <(files "$root") <<-'END'
+	./etc/fish/completions/nspawn-enter.fish
+	./etc/fish/completions/nspawn-stop.fish
+	./usr/local/bin/nspawn-enter
+	./usr/local/sbin/nspawn-stop
+	./usr/local/share/bash-completion/completions/nspawn-enter
+	./usr/local/share/bash-completion/completions/nspawn-stop
+	./usr/local/share/man/man1/nspawn-enter.1
+	./usr/local/share/man/man8/nspawn-stop.8
+	./usr/local/share/zsh/site-functions/_nspawn-tools
 	END
 	run -0 "$root/usr/local/sbin/nspawn-stop" --version
 	[ "$(stat -c %a "$root/usr/local/bin/nspawn-enter")" = 755 ]
@@ -157,24 +157,38 @@ setup()
 	[ ! -e "$copy/nspawn-stop" ]
 }
 
+# Runs a command where what "make install" has put below $root is in /usr/local
+# and /etc; it has no environment that would tell a shell to look elsewhere.
+installed()
+{
+	# shellcheck disable=SC2016 # variables of the inner shell
+	env -i HOME="$BATS_TEST_TMPDIR" PATH="$PATH" TERM=dumb \
+	    unshare --map-root-user --mount sh -c '
+	    root=$1; shift
+	    for folder in usr/local etc/fish; do
+		[ ! -e "$root/$folder" ] ||
+		    mount --bind "$root/$folder" "/$folder" || exit
+	    done
+	    exec "$@"' sh "$root" "$@" 3>&-
+}
+
 @test "the completions work in the shells once they are installed" {
+	installed true || cannot 'no user namespaces with mounts'
 	copy "$copy"
-	make -C "$copy" install PREFIX="$root"
-	PATH=$root/bin:$root/sbin:$PATH
+	make -C "$copy" install DESTDIR="$root"
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		# shellcheck disable=SC2016 # variables of the shells
-		run -0 bash -c '. "$1" && complete -p "$2"' bash \
-		    "$root/share/bash-completion/completions/$program" \
+		run -0 installed bash -c '
+		    . /usr/share/bash-completion/bash_completion
+		    _comp_load "$1" 2>/dev/null || _completion_loader "$1"
+		    complete -p "$1"' bash "$program"
+		[[ "$output" == *_nspawn_tools* ]]
+		run -0 installed zsh -f -c 'autoload -Uz compinit
+		    compinit -D -u; [[ $_comps[$1] == _nspawn-tools ]]' zsh \
 		    "$program"
-		run -0 env HOME="$BATS_TEST_TMPDIR" zsh -f -c '
-		    fpath=("$1" $fpath); autoload -Uz compinit
-		    compinit -D -u; [[ $_comps[$2] == _nspawn-tools ]]' zsh \
-		    "$root/share/zsh/site-functions" "$program"
-		run -0 env HOME="$BATS_TEST_TMPDIR" fish --no-config -c '
-		    set fish_complete_path $argv[1]
-		    complete -C "$argv[2] --vers"' \
-		    "$root/share/fish/vendor_completions.d" "$program"
+		run -0 installed fish -c 'complete -C "$argv[1] --vers"' \
+		    "$program"
 		[[ "$output" == --version* ]]
 	done
 }

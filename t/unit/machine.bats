@@ -757,8 +757,8 @@ fate_is()
 }
 
 @test "a namespace has our name and the kernel's" {
-	for pair in mount:mnt uts:uts ipc:ipc network:net pid:pid \
-	    cgroup:cgroup user:user time:time mnt:mnt net:net; do
+	for pair in mount:mount uts:uts ipc:ipc network:network pid:pid \
+	    cgroup:cgroup user:user time:time mnt:mount net:network; do
 		echo "case: $pair"
 		run -0 library namespace "${pair%:*}"
 		[ "$output" = "${pair#*:}" ]

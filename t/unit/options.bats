@@ -90,9 +90,41 @@ as_nobody()
 " always has the caller's standard input" ]
 		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
 	done
+	for words in '-M web' '-Mweb sh' '--machine=web' '--machine web sh' \
+	    '-u joe -M web'; do
+		echo "case: $words"
+		# shellcheck disable=SC2086 # words
+		run -125 "$BUILD/nspawn-enter" $words
+		[ "${lines[-2]}" = \
+		    "nspawn-enter: give the machine's name alone, without -M" ]
+		[ "${lines[-1]}" = "Try 'nspawn-enter --help'." ]
+	done
 	# Elsewhere they are only invalid.
 	refused nspawn-stop "invalid machine name 'root@web'" root@web
 	refused nspawn-stop i -i web
+	refused nspawn-stop M -M web
+	refused nspawn-stop machine --machine=web
+	# These have no hint: --help shows the names that they have here.
+	for words in --workdir=/ --cwd=/ --env=A=b --uid=joe '-D /' '-E A=b'; do
+		echo "case: $words"
+		option=${words#-} option=${option#-}
+		# shellcheck disable=SC2086 # words
+		refused nspawn-enter "${option%%[= ]*}" $words web
+	done
+}
+
+@test "a long option may be cut where it is unique, -- begins the command" {
+	run -125 "$BUILD/nspawn-enter" --sete =x web
+	[[ "$output" == *"invalid variable '=x'"* ]]
+	refused nspawn-enter no- --no- web
+	for words in '-- no-machine --help' 'no-machine -- --help' \
+	    '-w / -- no-machine --help' 'no-machine true --help'; do
+		echo "case: $words"
+		# shellcheck disable=SC2086 # words
+		run -125 "$BUILD/nspawn-enter" $words
+		[[ "$output" == *"no-machine: is not running" ||
+		    "$output" == *"only root can enter a machine; try sudo" ]]
+	done
 }
 
 @test "an unknown option is refused" {
