@@ -83,9 +83,11 @@ ENDS='kill $(pidof -x service)
 WRITE='write() { mkdir -p "$(dirname "$1")"; { echo "#!/bin/sh"; cat; } >"$1"
     chmod 0755 "$1"; }'
 
-rows_of_supervisors()
+# These machines have functions of their own, since other tests give them other
+# names.
+row_runit()
 {
-	row runit "$inits" /sbin/runit @ <<-END
+	row "$1" "$inits" /sbin/runit @ <<-END
 	$WRITE
 	rm -rf etc/runit etc/service
 	echo : | write etc/runit/1
@@ -94,6 +96,41 @@ rows_of_supervisors()
 	    write etc/runit/3
 	echo 'exec /service' | write etc/service/x/run
 	END
+}
+
+row_overlay()
+{
+	row "$1" "$inits" /usr/bin/s6-svscan /bin/sh -c \
+	    'cp -a /sv /run/service
+	    exec 4>/dev/null; exec @ -d4 -- /run/service' <<-END
+	$WRITE
+	echo 'exec /service' | write sv/x/run
+	END
+}
+
+# row_busybox NAME [LOWER]
+row_busybox()
+{
+	row "$1" "${2:-$inits}" /bin/busybox @ init <<-END
+	$WRITE
+	printf '%s\n' '::once:/service' '::shutdown:/stop' >etc/inittab
+	echo '${ENDS//pidof -x/busybox pidof}' | write stop
+	END
+}
+
+row_systemd()
+{
+	row "$1" /tree /lib/systemd/systemd @ <<-'END'
+	printf '%s\n' '[Service]' 'ExecStart=/service' 'KillMode=mixed' \
+	    >etc/systemd/system/x.service
+	mkdir -p etc/systemd/system/multi-user.target.wants
+	ln -s ../x.service etc/systemd/system/multi-user.target.wants/
+	END
+}
+
+rows_of_supervisors()
+{
+	row_runit runit
 	row runsvdir "$inits" /usr/bin/runsvdir @ /sv <<-END
 	$WRITE
 	echo 'exec /service' | write sv/x/run
@@ -102,12 +139,7 @@ rows_of_supervisors()
 	$WRITE
 	echo 'exec /service' | write sv/x/run
 	END
-	row overlay "$inits" /usr/bin/s6-svscan /bin/sh -c \
-	    'cp -a /sv /run/service
-	    exec 4>/dev/null; exec @ -d4 -- /run/service' <<-END
-	$WRITE
-	echo 'exec /service' | write sv/x/run
-	END
+	row_overlay overlay
 	row s6-linux "$inits" /usr/bin/s6-svscan /bin/sh -c \
 	    'cp -a /sv /run/service
 	    exec 3>/dev/null; exec @ -X3 -- /run/service' <<-END
@@ -126,12 +158,7 @@ rows_of_supervisors()
 rows_of_inits()
 {
 	# busybox runs an applet only by its own name.
-	[ "$second" = /sbin/myinit ] ||
-	    row busybox "$inits" /bin/busybox @ init <<-END
-	$WRITE
-	printf '%s\n' '::once:/service' '::shutdown:/stop' >etc/inittab
-	echo '$ENDS' | write stop
-	END
+	[ "$second" = /sbin/myinit ] || row_busybox busybox
 	for suite in bookworm trixie; do
 		lower=$inits
 		[ "$suite" = bookworm ] || lower=$newer
@@ -173,12 +200,7 @@ rows_of_inits()
 	kill -CONT 1
 	INIT
 	END
-	row systemd /tree /lib/systemd/systemd @ <<-'END'
-	printf '%s\n' '[Service]' 'ExecStart=/service' 'KillMode=mixed' \
-	    >etc/systemd/system/x.service
-	mkdir -p etc/systemd/system/multi-user.target.wants
-	ln -s ../x.service etc/systemd/system/multi-user.target.wants/
-	END
+	row_systemd systemd
 }
 
 rows_of_programs()

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # Copyright (C) 2026 the nspawn-tools authors
 #
-# nspawn-stop as ExecStop= of units, as README shows it, and for very many
+# nspawn-stop as ExecStop= of units, as the manual shows it, and for very many
 # machines.
 
 load ../common
 load ../machines
+load ../examples
 
 # PID 1 takes that many seconds to stop, and writes a file last; USR1 ends it at
 # once.
@@ -16,6 +17,7 @@ SLOW='trap "sleep $(cat /slow); echo stopped >/stopped; exit 0" TERM
 setup_file()
 {
 	host_start
+	examples_install
 	host_script "$SLOW" <<-'END'
 	tree=/var/lib/machines/box
 	cp -a /usr/lib/nspawn-tools/skeleton "$tree"
@@ -25,28 +27,22 @@ setup_file()
 	END
 }
 
-# unit SECONDS [LINE]...: starts the unit of README with these additional lines,
-# and a PID 1 that takes that long to stop.
+# unit SECONDS [LINE]...: starts the unit of the manual with these additional
+# lines, and a PID 1 that takes that long to stop.
 unit()
 {
-	host_script "$BIN" "$@" <<-'END'
+	host_script "$@" <<-'END'
 	cd /var/lib/machines/box
 	rm -f ready stopped
-	echo "$2" >slow
-	{
-		printf '%s\n' '[Unit]' 'StartLimitIntervalSec=0' \
-		    'After=dbus.service systemd-machined.service' '[Service]' \
-		    Type=notify NotifyAccess=all 'ExecStart=systemd-nspawn '\
-	'--quiet --keep-unit --link-journal=no --console=pipe -M box -D '\
-	'/var/lib/machines/box /bin/sh /slow.sh' "ExecStop=$1/nspawn-stop -v '\
-	'--timeout 60 box" KillMode=mixed Delegate=yes Slice=machine.slice \
-		    TimeoutStopSec=75 RestartForceExitStatus=133 \
-		    'SuccessExitStatus=133 143'
-		shift 2
-		printf '%s\n' "$@"
-	} | tr -d "'" >/run/systemd/system/box.service
+	echo "$1" >slow
+	shift
+	folder=/run/systemd/system/nspawn@box.service.d
+	mkdir -p "$folder"
+	printf '%s\n' '[Unit]' StartLimitIntervalSec=0 '[Service]' \
+	    'Environment="INIT=--console=pipe /bin/sh /slow.sh"' "$@" \
+	    >"$folder/of-test.conf"
 	systemctl daemon-reload
-	systemctl start box.service
+	systemctl start nspawn@box
 	END
 	until_true on_host test -e /var/lib/machines/box/ready
 }
@@ -55,7 +51,7 @@ unit()
 unit_is_clean()
 {
 	[ "$(on_host systemctl show -p ActiveState -p Result -p SubState \
-	    box.service | sort | tr '\n' ' ')" = \
+	    nspawn@box | sort | tr '\n' ' ')" = \
 	    'ActiveState=inactive Result=success SubState=dead ' ]
 	machine_file_is box stopped stopped
 	run -0 stop box
@@ -66,7 +62,7 @@ unit_is_clean()
 	for mode in mixed control-group process none; do
 		echo "case: $mode"
 		unit 1 "KillMode=$mode"
-		on_host systemctl stop box.service
+		on_host systemctl stop nspawn@box
 		unit_is_clean
 	done
 }
@@ -75,19 +71,19 @@ unit_is_clean()
 	for access in exec all; do
 		echo "case: $access"
 		unit 6 TimeoutStopSec=2 "NotifyAccess=$access"
-		on_host systemctl stop box.service
+		on_host systemctl stop nspawn@box
 		unit_is_clean
 	done
 	# If nspawn-stop may not notify systemd, the stop is cut short: so the
 	# notices made the difference.
 	unit 6 TimeoutStopSec=2 NotifyAccess=main
-	on_host systemctl stop box.service || true
+	on_host systemctl stop nspawn@box || true
 	run ! machine_file_is box stopped stopped
 }
 
 @test "systemctl shows what is waited for" {
 	unit 3
-	on_host systemctl stop --no-block box.service
+	on_host systemctl stop --no-block nspawn@box
 	until_true status_says 'waiting for box: '
 	until_true unit_ended
 	unit_is_clean
@@ -95,14 +91,15 @@ unit_is_clean()
 
 status_says()
 {
-	[[ "$(on_host systemctl show -p StatusText --value box.service)" == \
+	[[ "$(on_host systemctl show -p StatusText --value nspawn@box)" == \
 	    "$1"* ]]
 }
 
 unit_ended()
 {
-	on_host sh -c '! systemctl is-active --quiet box.service' &&
-	    [ "$(on_host systemctl show -p ActiveState --value box)" = inactive ]
+	on_host sh -c '! systemctl is-active --quiet nspawn@box' &&
+	    [ "$(on_host systemctl show -p ActiveState --value \
+		nspawn@box)" = inactive ]
 }
 
 @test "a machine that ends by itself leaves no failed unit" {
@@ -112,19 +109,20 @@ unit_ended()
 		on_host kill -USR1 "$(on_host sh -c \
 		    'machinectl show -p Leader --value box')"
 		until_true unit_ended
-		[ "$(on_host systemctl show -p Result --value box)" = success ]
+		[ "$(on_host systemctl show -p Result --value \
+		    nspawn@box)" = success ]
 	done
 }
 
 @test "a start and a stop in a row is a clean stop, fifty times" {
 	unit 0
 	run -0 host_script <<-'END'
-	systemctl stop box.service
+	systemctl stop nspawn@box
 	for n in $(seq 50); do
 		rm -f /var/lib/machines/box/stopped
-		systemctl start box.service
-		systemctl stop box.service
-		[ "$(systemctl show -p Result --value box)" = success ] &&
+		systemctl start nspawn@box
+		systemctl stop nspawn@box
+		[ "$(systemctl show -p Result nspawn@box)" = Result=success ] &&
 		    [ -e /var/lib/machines/box/stopped ] || echo "not $n"
 	done
 	END
@@ -135,21 +133,21 @@ unit_ended()
 	unit 1
 	on_host systemctl stop systemd-machined.service
 	on_host systemctl mask --runtime systemd-machined.service
-	on_host systemctl stop box.service
+	on_host systemctl stop nspawn@box
 	on_host systemctl unmask --runtime systemd-machined.service
 	unit_is_clean
 	unit 1
 	machined=$(on_host sh -c 'systemctl start systemd-machined &&
 	    systemctl show -p MainPID --value systemd-machined')
 	on_host kill -STOP "$machined"
-	on_host systemctl stop box.service
+	on_host systemctl stop nspawn@box
 	on_host kill -CONT "$machined"
 	unit_is_clean
 	unit 1
 	bus=$(on_host systemctl show -p MainPID --value dbus)
 	on_host kill -STOP "$bus"
 	# As root, systemctl speaks with systemd itself, not over the bus.
-	on_host systemctl stop box.service
+	on_host systemctl stop nspawn@box
 	on_host kill -CONT "$bus"
 	machine_file_is box stopped stopped
 }

@@ -6,6 +6,7 @@
 # --help of the built programs lists.
 
 load ../common
+load ../examples
 
 MANUALS=(nspawn-enter.1 nspawn-stop.8)
 
@@ -24,15 +25,22 @@ options_of_manual()
 	    sed 's/^/-/; s/ , Fl / -/; s/ Ns = Ns Ar / =/' | sort
 }
 
+# The unit in README.
+unit_of_readme()
+{
+	awk '/^\t# \/etc/ { on = 1 } /^[^\t]/ { on = 0 } on' "$TOP/README" |
+	    sed 's/^\t//; $d'
+}
+
 # The options in the indented lines of README's section on the program, by their
-# long names.
+# long names, without those of the unit.
 options_of_readme()
 {
 	awk -v program="$1" '$0 == program { on = 1 } $0 == "" { gap++ }
 	    $0 != "" { if (gap == 2 && $0 != program) on = 0; gap = 0 }
-	    on && /^\t/ && !/nspawn-stop|nspawn-enter|systemd-nspawn/' \
-	    "$TOP/README" | grep -oE -- '--[a-z-]+' |
-	    grep -vx -e --boot -e --keep-unit -e --link-journal | sort -u
+	    /^\t# \/etc/ { unit = 1 } /^[^\t]/ { unit = 0 }
+	    on && !unit && /^\t/ && !/nspawn-stop|nspawn-enter/' \
+	    "$TOP/README" | grep -oE -- '--[a-z-]+' | sort -u
 }
 
 long_names()
@@ -87,6 +95,12 @@ section()
 		diff <(options_of_help "$program" | long_names) \
 		    <(options_of_readme "$program")
 	done
+}
+
+@test "README shows the unit of the manual" {
+	run -0 example /etc/systemd/system/nspawn@.service
+	[ "${#lines[@]}" -gt 20 ]
+	diff <(echo "$output") <(unit_of_readme)
 }
 
 @test "manual and --help list the same kinds of namespaces" {
