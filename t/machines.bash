@@ -159,6 +159,24 @@ machine_file_is()
 	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
 }
 
+# example MANUAL LINE: prints the example that follows this line of a manual,
+# without prompts.
+example()
+{
+	awk -v line="$2" '$0 == line { on = 1 }
+	    on && /^\.Ed/ { exit }
+	    inside { sub(/^[#$] /, ""); gsub(/\\e/, "\\"); print }
+	    on && /^\.Bd -literal/ { inside = 1 }
+	    END { exit !inside }' "$TOP/man/$1"
+}
+
+# Runs the script on stdin in the host, in the folder /tmp, as a user would: in
+# bash, with both programs in PATH.
+as_typed()
+{
+	on_host env -C /tmp PATH="$BIN:$PATH" bash -o pipefail -s
+}
+
 # What bats calls around the tests of a file, and around each.
 setup_file()
 {
