@@ -43,8 +43,15 @@ host_start_debian()
 	machine_debian debu -U
 }
 
+# host_stop [NAME]...: ends the host.  If it has machines with these names, their
+# systemd-nspawn is told to end first: at the end of the host it may miss that.
 host_stop()
 {
+	local name
+
+	for name; do
+		on_host kill "$(supervisor "$name")" || true
+	done
 	host off "$HOST"
 }
 
