@@ -43,8 +43,15 @@ host_start_debian()
 	machine_debian debu -U
 }
 
+# host_stop [NAME]...: ends the host.  If it has machines with these names, their
+# systemd-nspawn is told to end first: at the end of the host it may miss that.
 host_stop()
 {
+	local name
+
+	for name; do
+		on_host kill "$(supervisor "$name")" || true
+	done
 	host off "$HOST"
 }
 
@@ -155,6 +162,24 @@ job_end()
 machine_file_is()
 {
 	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
+}
+
+# example MANUAL LINE: prints the example that follows this line of a manual,
+# without prompts.
+example()
+{
+	awk -v line="$2" '$0 == line { on = 1 }
+	    on && /^\.Ed/ { exit }
+	    inside { sub(/^[#$] /, ""); gsub(/\\e/, "\\"); print }
+	    on && /^\.Bd -literal/ { inside = 1 }
+	    END { exit !inside }' "$TOP/man/$1"
+}
+
+# Runs the script on stdin in the host, in the folder /tmp, as a user would: in
+# bash, with both programs in PATH.
+as_typed()
+{
+	on_host env -C /tmp PATH="$BIN:$PATH" bash -o pipefail -s
 }
 
 # What bats calls around the tests of a file, and around each.
