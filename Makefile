@@ -99,8 +99,8 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown t/sit \
-	t/demo t/bench t/candidates t/picture .ci/run
+SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown \
+	t/sit t/demo t/fresh t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
 
@@ -220,6 +220,13 @@ check-kernels: static cross $(TEST_PROGRAMS:%=build/static/%) \
     $(TEST_PROGRAMS:%=build/aarch64/%)
 	./t/kernels $(ROWS)
 
+# README's command for the demo, on a Debian that was just installed; the last
+# one does not have D-Bus.
+check-fresh:
+	./t/fresh bookworm
+	./t/fresh trixie
+	WITH=systemd-sysv ./t/fresh trixie
+
 # The tests with the tag "static" do not run with sanitized programs.  Some are
 # true only for static programs.  The sweeps test static programs in any case.
 # Tests with many machines would take long, and run no other code.
@@ -288,5 +295,5 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized cross install uninstall dist release check \
-	check-unit check-cross check-matrix check-kernels \
+	check-unit check-cross check-matrix check-kernels check-fresh \
 	check-sanitized fuzz analyze demo bench clean
