@@ -58,13 +58,14 @@ MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto=auto -ffunction-sections -fdata-sections \
-	-fno-move-loop-invariants -fno-tree-tail-merge \
+	-fno-move-loop-invariants -fno-tree-tail-merge -fno-caller-saves \
 	-fno-asynchronous-unwind-tables -Wl,--hash-style=sysv \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
-# Not all compilers know -Oz, which makes smaller programs than -Os.
-SIZE = $(shell $(STATIC_CC) -Oz -E -x c /dev/null >/dev/null 2>&1 && \
-	echo -Oz || echo -Os)
+# Not all compilers know these, which make smaller programs than -Os.
+SMALLEST = -Oz -fno-ipa-modref
+SIZE = $(shell $(STATIC_CC) $(SMALLEST) -E -x c /dev/null >/dev/null 2>&1 && \
+	echo $(SMALLEST) || echo -Os)
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # Programs for other architectures use Debian's cross compilers.  They use musl
