@@ -61,13 +61,14 @@ MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
 	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto=auto -ffunction-sections -fdata-sections \
-	-fno-move-loop-invariants -fno-tree-tail-merge \
+	-fno-move-loop-invariants -fno-tree-tail-merge -fno-caller-saves \
 	-fno-asynchronous-unwind-tables -Wl,--hash-style=sysv \
 	-fPIE -s -Wl,--gc-sections,--build-id=none,-z,noseparate-code \
 	-Wl,-z,relro,-z,now,-z,common-page-size=64
-# Not all compilers know -Oz, which makes smaller programs than -Os.
-SIZE = $(shell $(STATIC_CC) -Oz -E -x c /dev/null >/dev/null 2>&1 && \
-	echo -Oz || echo -Os)
+# Not all compilers know these, which make smaller programs than -Os.
+SMALLEST = -Oz -fno-ipa-modref
+SIZE = $(shell $(STATIC_CC) $(SMALLEST) -E -x c /dev/null >/dev/null 2>&1 && \
+	echo $(SMALLEST) || echo -Os)
 STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
 
 # Programs for other architectures use Debian's cross compilers.  They use musl
@@ -102,8 +103,8 @@ PROGRAMS = nspawn-enter nspawn-stop
 SOURCES = $(PROGRAMS:=.c) common.c
 TEST_PROGRAMS = library bench describe run attacker injector leader hostile \
 	recorder catcher watcher
-SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown t/sit \
-	t/demo t/bench t/candidates t/picture .ci/run
+SCRIPTS = t/setup t/suite t/host t/machine t/vm t/kernels t/kernel/shutdown \
+	t/sit t/demo t/fresh t/bench t/candidates t/picture .ci/run
 
 all: $(PROGRAMS)
 
@@ -223,6 +224,13 @@ check-kernels: static cross $(TEST_PROGRAMS:%=build/static/%) \
     $(TEST_PROGRAMS:%=build/aarch64/%)
 	./t/kernels $(ROWS)
 
+# README's command for the demo, on a Debian that was just installed; the last
+# one does not have D-Bus.
+check-fresh:
+	./t/fresh bookworm
+	./t/fresh trixie
+	WITH=systemd-sysv ./t/fresh trixie
+
 # The tests with the tag "static" do not run with sanitized programs.  Some are
 # true only for static programs.  The sweeps test static programs in any case.
 # Tests with many machines would take long, and run no other code.
@@ -291,5 +299,5 @@ clean:
 	rm -rf build $(PROGRAMS)
 
 .PHONY: all static sanitized cross install uninstall dist release check \
-	check-unit check-cross check-matrix check-kernels \
+	check-unit check-cross check-matrix check-kernels check-fresh \
 	check-sanitized fuzz analyze demo bench clean

@@ -2,9 +2,9 @@
 # Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
-# For t/host and t/machine: what they share about containers.  These are the
-# options of a container that is itself a host, waiting for a container with a
-# deadline, finding its leader, and its control groups.
+# For t/host, t/machine and t/fresh: what they share about containers.  These
+# are the options of a container that is itself a host, waiting for a container
+# with a deadline, finding its leader, and its control groups.
 
 # In a host: the trees of its machines.
 TREES=/var/lib/machines
@@ -13,10 +13,10 @@ BOOT_MS=60000		# a host, until machined answers
 END_MS=10000		# what has been killed, until it is gone
 
 # What a nested container that is itself a host needs beyond the default.
-HOST_OPTIONS=(--quiet --capability=all --private-network --link-journal=no
-	--resolv-conf=off --timezone=off --read-only --volatile=overlay
-	--boot --console=pipe '--system-call-filter=add_key keyctl bpf'
-	--bind=/dev/fuse)
+NESTED_OPTIONS=(--quiet --capability=all --link-journal=no --boot --console=pipe
+	'--system-call-filter=add_key keyctl bpf' --bind=/dev/fuse)
+HOST_OPTIONS=("${NESTED_OPTIONS[@]}" --private-network --resolv-conf=off
+	--timezone=off --read-only --volatile=overlay)
 # A process that has system call filters cannot copy those of others, see
 # ptrace(2).
 HOST_ENV=(SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1

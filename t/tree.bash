@@ -2,7 +2,7 @@
 # Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
-# For t/host, t/machine and t/vm: trees of Debian.  Each tree is made once from
+# For t/host, t/machine, t/vm and t/fresh: trees of Debian.  Each tree is made once from
 # Debian's packages, and cached outside of the project's folder.
 
 # Where the trees are.

@@ -352,8 +352,22 @@ enter_mounted()
 	[ "$output" = in ]
 }
 
-@test "the demonstration prints no warning" {
+@test "the demo prints its own lines alone, and those that README shows" {
+	. "$TOP/t/demo.bash"
 	BUILD=$BUILD run -0 timeout 60 "$TOP/t/demo"
 	[[ "$output" == *'there is nothing to do'* ]]
 	[[ "$output" != *warning* ]]
+	echo "$output" >"$BATS_TEST_TMPDIR/shown"
+	demo_check "$BATS_TEST_TMPDIR/shown" "$TOP/README"
+}
+
+@test "a demo that cannot start its machine says why" {
+	local programs=$BATS_TEST_TMPDIR/programs
+
+	mkdir "$programs"
+	printf '#!/bin/sh\necho "Failed to open bus" >&2; exit 1\n' \
+	    >"$programs/systemd-nspawn"
+	chmod +x "$programs/systemd-nspawn"
+	BUILD=$programs run -1 timeout 60 "$TOP/t/demo"
+	[[ "$output" == *'cannot start the machine'*'Failed to open bus' ]]
 }
