@@ -49,11 +49,6 @@ setup_file()
 	dropbear -r /run/key -p 127.0.0.1:22'
 }
 
-teardown_file()
-{
-	[ -z "${HOST-}" ] || host_stop web db
-}
-
 # Runs a command in the host, where /usr is this system's and has both programs,
 # too.  A session of ssh has a PATH of its own.
 here()

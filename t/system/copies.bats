@@ -50,11 +50,6 @@ setup_file()
 	END
 }
 
-teardown_file()
-{
-	host_stop web webu box
-}
-
 # Fresh folders to copy to, on the host and in the machines.
 setup()
 {

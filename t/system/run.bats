@@ -14,11 +14,6 @@ setup_file()
 	host_start_shared
 }
 
-teardown_file()
-{
-	[ -z "${HOST-}" ] || host_stop
-}
-
 run_in()
 {
 	on_host "$BIN/run" "$@"

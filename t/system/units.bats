@@ -185,11 +185,14 @@ unit_ended()
 # before, since the file ends with the host.
 off_said()
 {
-	local root
+	local leader root
 
-	root=/proc/$("$TOP/t/host" leader "$1")/root
+	leader=$("$TOP/t/host" leader "$1")
+	root=/proc/$leader/root
 	exec 9<"$root/run/nspawn-tools-said"
 	until_true grep -q ready "$root/run/nspawn-tools-said"
+	host run "$1" systemctl --no-block poweroff
+	until_true not test -d "/proc/$leader"
 	host off "$1"
 	[ "$(tail -n 1 <&9)" = stopped ]
 	exec 9<&-
