@@ -248,6 +248,7 @@ find_listed()
 # processes.
 found_by_cgroup()
 {
+	need strace
 	idle_start; nspawn=$idle
 	idle_start; leader=$idle
 	proc_supervisor "$nspawn" 0 -M "$1"
@@ -660,6 +661,7 @@ is_emulated()
 }
 
 @test "each file of each process is read only once" {
+	need strace
 	for unit in web.scope own.service; do
 		echo "case: $unit"
 		web_make "$unit"
