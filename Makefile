@@ -51,8 +51,8 @@ COMPILER = $(CC)
 COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 	$(NEEDED) $(KIND)
 
-# static_by COMPILER: flags for a static program.  glibc has the start-up code of
-# static-pie for most architectures.
+# static_by COMPILER: flags for a static program.  glibc has the start-up code
+# of static-pie for most architectures.
 static_by = $(if $(filter musl-gcc,$(notdir $(firstword $1))),$(MUSL_LDFLAGS),\
 	$(if $(call file_of,$1,libc.a),,$(error $1 has no static libc (libc.a):\
 	install one, or link dynamically with "make LINK="))\
@@ -197,7 +197,7 @@ uninstall:
 
 # A tarball depends only on its contents, and not on the time, the place and the
 # user that make it.  Its files have the time of SOURCE_DATE_EPOCH, else of the
-# last commit.  Sources that were unpacked from a tarball are not under git; they
+# last commit.  Sources that were unpacked from a tarball are not under git, and
 # give the same tarball again.
 NAME = nspawn-tools-$(VERSION)
 CONTENTS = Makefile LICENSE.txt README $(SOURCES) common.h t man completions \
