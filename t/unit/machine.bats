@@ -607,7 +607,8 @@ is_emulated()
 		# glibc has a shell run it, which then gives no answer; and a
 		# child in an emulator, whose vfork(2) differs, cannot report
 		# why it failed.
-		if [ -n "${EMULATED-}" ] || [[ $BUILD == */sanitized ]]; then
+		if [ -n "${EMULATED-}" ] ||
+		    grep -qa 'glibc\|GLIBC_' "$BUILD/library"; then
 			[[ "${lines[0]}" =~ ^(ENOEXEC|ESRCH)$ ]]
 		else
 			[ "${lines[0]}" = ENOEXEC ]

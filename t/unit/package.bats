@@ -212,7 +212,7 @@ installed_runs()
 	[ "$output" = "nspawn-enter $version" ]
 	run -0 "$work/root/usr/sbin/nspawn-stop" --version
 	[ "$output" = "nspawn-stop $version" ]
-	cd "$work/root/usr/share"
+	cd "$work/root/usr/share" || return
 	ls man/man1/nspawn-enter.1* man/man8/nspawn-stop.8* \
 	    bash-completion/completions/nspawn-{enter,stop} \
 	    zsh/site-functions/_nspawn-tools \
