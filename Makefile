@@ -12,7 +12,8 @@
 # make release    also packs the programs of each architecture, and makes
 #                 SHA256SUMS
 # make check      runs all tests (root; ./t/setup installs what they need)
-# make check-unit       runs the tests that need no root
+# make check-unit       runs the tests that need no root, with the programs that
+#                       "make" builds; TESTS selects some files
 # make check-cross      runs tests of each architecture with qemu-user
 # make check-sanitized  runs the tests with the sanitized programs
 # make check-matrix     runs the tests on a host of each release of systemd
@@ -25,8 +26,11 @@
 
 VERSION = 0.1.0
 
-CFLAGS ?= -O2 -g
+CALLER_CFLAGS := $(if $(filter environment%,$(origin CFLAGS)),$(CFLAGS))
+CFLAGS ?= -O2 -g $(PROTECTED)
+PROTECTED = -fstack-protector-strong
 
+INSTALL = install
 DESTDIR =
 PREFIX = /usr/local
 BINDIR = $(PREFIX)/bin
@@ -42,13 +46,21 @@ FROM = .
 # The sources need these, with any CFLAGS of the caller.  The library does not:
 # whoever copies it compiles it as he likes.
 NEEDED = -std=c11 -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
-	-ffile-prefix-map=$(CURDIR)=.
+	-ffile-prefix-map='$(CURDIR)=.'
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wformat=2 \
 	-Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wundef \
 	-Wvla -Wcast-qual -Wpointer-arith
 COMPILER = $(CC)
 COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 	$(NEEDED) $(KIND)
+
+# static_by COMPILER: flags for a static program.  glibc has the start-up code
+# of static-pie for most architectures.
+static_by = $(if $(filter musl-gcc,$(notdir $(firstword $1))),$(MUSL_LDFLAGS),\
+	$(if $(call file_of,$1,libc.a),,$(error $1 has no static libc (libc.a):\
+	install one, or link dynamically with "make LINK="))\
+	$(if $(call file_of,$1,rcrt1.o),-static-pie,-static))
+file_of = $(findstring /,$(shell $1 -print-file-name=$2))
 
 # Static programs use musl if it is installed.  Its compiler wrapper does not
 # know -static-pie, so the start-up code that relocates itself is given here.
@@ -57,8 +69,9 @@ COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 # file would be bigger.
 MUSL = $(shell command -v musl-gcc)
 MUSL_LIB = /usr/lib/$(patsubst %-gnu,%-musl,$(shell musl-gcc -dumpmachine))
-MUSL_LDFLAGS = -static -nostartfiles $(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o \
-	$(MUSL_LIB)/crtn.o -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
+MUSL_LDFLAGS = -fPIE -static -nostartfiles $(MUSL_LIB)/rcrt1.o \
+	$(MUSL_LIB)/crti.o $(MUSL_LIB)/crtn.o \
+	-Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro
 STATIC_CC = $(if $(MUSL),musl-gcc,$(CC))
 SMALL = -flto=auto -ffunction-sections -fdata-sections \
 	-fno-move-loop-invariants -fno-tree-tail-merge -fno-caller-saves \
@@ -69,7 +82,7 @@ SMALL = -flto=auto -ffunction-sections -fdata-sections \
 SMALLEST = -Oz -fno-ipa-modref
 SIZE = $(shell $(STATIC_CC) $(SMALLEST) -E -x c /dev/null >/dev/null 2>&1 && \
 	echo $(SMALLEST) || echo -Os)
-STATIC = $(SMALL) $(if $(MUSL),$(MUSL_LDFLAGS),-static-pie)
+STATIC = $(SMALL) $(call static_by,$(STATIC_CC))
 
 # Programs for other architectures use Debian's cross compilers.  They use musl
 # if t/setup has fetched it for the architecture, else the compiler's own libc.
@@ -88,11 +101,8 @@ CROSS_MUSL_LDFLAGS = -nostdlib -Wl,-pie,--no-dynamic-linker,-z,text,-z,norelro \
 	$(addprefix $(CROSS_MUSL)/,rcrt1.o crti.o crtn.o)
 CROSS_MUSL_LIBS = -Wl,--start-group $(CROSS_MUSL)/libc.a -lgcc \
 	-Wl,--end-group
-# glibc has the start-up code of static-pie for most architectures.
-CROSS_GLIBC = $(if $(findstring /,$(shell $(CROSS_CC) \
-	-print-file-name=rcrt1.o)),-static-pie,-static)
 CROSS = $(SMALL) $(if $(CROSS_MUSL),-static $(CROSS_MUSL_CFLAGS) \
-	$(CROSS_MUSL_LDFLAGS),$(CROSS_GLIBC))
+	$(CROSS_MUSL_LDFLAGS),$(call static_by,$(CROSS_CC)))
 CROSS_LIBS = $(if $(CROSS_MUSL),$(CROSS_MUSL_LIBS))
 
 # Links the sanitizers' libraries statically, so that a test host needs none.
@@ -110,8 +120,9 @@ all: $(PROGRAMS)
 
 # The programs are static by default: if a machine sees a process, it can also
 # reach the files of the libraries of that process.  LINK= links dynamically.
-LINK = $(if $(wildcard $(shell $(CC) -print-file-name=libc.a)),-static-pie)
-$(PROGRAMS): KIND = $(LINK)
+# That is never done unasked: without a static libc, nothing is linked.
+LINK = $(call static_by,$(CC))
+$(PROGRAMS) build/plain/%: KIND = $(LINK)
 
 $(PROGRAMS): %: %.c common.c common.h Makefile
 	$(COMPILE) -o $@ $< common.c
@@ -120,8 +131,11 @@ static: $(PROGRAMS:%=build/static/%)
 sanitized: $(PROGRAMS:%=build/sanitized/%)
 cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
+# The flags in the caller's environment may protect more, so they stay, except
+# that the size is ours.  With musl, a protected nspawn-stop is above 100 kB.
 build/static/%: COMPILER = $(STATIC_CC)
-build/static/%: CFLAGS = $(SIZE)
+build/static/%: CFLAGS = $(PROTECTED) $(CALLER_CFLAGS) $(SIZE)
+build/static/nspawn-stop: PROTECTED = $(if $(MUSL),,-fstack-protector-strong)
 build/static/%: KIND = $(STATIC)
 build/sanitized/%: CFLAGS = -O1 -g
 build/sanitized/%: KIND = $(SANITIZED)
@@ -132,6 +146,10 @@ build/$1/%: %.c common.c common.h Makefile
 	@mkdir -p $$(@D)
 	$$(COMPILE) -o $$@ $$< common.c $$(LIBS)
 
+$(call rule_of_tests,$1)
+endef
+
+define rule_of_tests
 build/$1/%: t/%.c common.c common.h Makefile
 	@mkdir -p $$(@D)
 	$$(COMPILE) -o $$@ $$< common.c $$(LIBS)
@@ -140,7 +158,7 @@ endef
 define rules_of_architecture
 build/$1/%: TRIPLE = $$(TRIPLE_$1)
 build/$1/%: COMPILER = $$(CROSS_CC)
-build/$1/%: CFLAGS = -Os
+build/$1/%: CFLAGS = -Os $$(PROTECTED)
 build/$1/%: KIND = $$(CROSS)
 build/$1/%: LIBS = $$(CROSS_LIBS)
 endef
@@ -149,38 +167,57 @@ $(foreach f,static sanitized $(ARCHITECTURES),\
 	$(eval $(call rules_of_folder,$f)))
 $(foreach a,$(ARCHITECTURES),$(eval $(call rules_of_architecture,$a)))
 
+# Links to the programs in this folder, beside test programs built like them.
+$(eval $(call rule_of_tests,plain))
+
+$(PROGRAMS:%=build/plain/%): build/plain/%: %
+	@mkdir -p $(@D)
+	ln -sf ../../$* $@
+
 install: $(PROGRAMS:%=$(FROM)/%)
-	install -D -t $(DESTDIR)$(BINDIR) $(FROM)/nspawn-enter
-	install -D -t $(DESTDIR)$(SBINDIR) $(FROM)/nspawn-stop
-	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man1 man/nspawn-enter.1
-	install -D -m 644 -t $(DESTDIR)$(MANDIR)/man8 man/nspawn-stop.8
-	install -D -m 644 -t $(DESTDIR)$(ZSHCOMPDIR) completions/_nspawn-tools
+	$(INSTALL) -D -t '$(DESTDIR)$(BINDIR)' $(FROM)/nspawn-enter
+	$(INSTALL) -D -t '$(DESTDIR)$(SBINDIR)' $(FROM)/nspawn-stop
+	$(INSTALL) -D -m 644 -t '$(DESTDIR)$(MANDIR)/man1' man/nspawn-enter.1
+	$(INSTALL) -D -m 644 -t '$(DESTDIR)$(MANDIR)/man8' man/nspawn-stop.8
+	$(INSTALL) -D -m 644 -t '$(DESTDIR)$(ZSHCOMPDIR)' \
+	    completions/_nspawn-tools
 	for p in $(PROGRAMS); do \
-	    install -D -m 644 completions/nspawn-tools.bash \
-	        $(DESTDIR)$(BASHCOMPDIR)/$$p && \
-	    install -D -m 644 completions/nspawn-tools.fish \
-	        $(DESTDIR)$(FISHCOMPDIR)/$$p.fish || exit 1; \
+	    $(INSTALL) -D -m 644 completions/nspawn-tools.bash \
+	        '$(DESTDIR)$(BASHCOMPDIR)'/$$p && \
+	    $(INSTALL) -D -m 644 completions/nspawn-tools.fish \
+	        '$(DESTDIR)$(FISHCOMPDIR)'/$$p.fish || exit 1; \
 	done
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/nspawn-enter \
-	    $(DESTDIR)$(SBINDIR)/nspawn-stop \
-	    $(DESTDIR)$(MANDIR)/man1/nspawn-enter.1 \
-	    $(DESTDIR)$(MANDIR)/man8/nspawn-stop.8 \
-	    $(DESTDIR)$(ZSHCOMPDIR)/_nspawn-tools \
-	    $(PROGRAMS:%=$(DESTDIR)$(BASHCOMPDIR)/%) \
-	    $(PROGRAMS:%=$(DESTDIR)$(FISHCOMPDIR)/%.fish)
+	rm -f '$(DESTDIR)$(BINDIR)/nspawn-enter' \
+	    '$(DESTDIR)$(SBINDIR)/nspawn-stop' \
+	    '$(DESTDIR)$(MANDIR)/man1/nspawn-enter.1' \
+	    '$(DESTDIR)$(MANDIR)/man8/nspawn-stop.8' \
+	    '$(DESTDIR)$(ZSHCOMPDIR)/_nspawn-tools'
+	for p in $(PROGRAMS); do \
+	    rm -f '$(DESTDIR)$(BASHCOMPDIR)'/$$p \
+	        '$(DESTDIR)$(FISHCOMPDIR)'/$$p.fish || exit 1; \
+	done
 
 # A tarball depends only on its contents, and not on the time, the place and the
-# user that make it.  Its files have the time of the last commit.
+# user that make it.  Its files have the time of SOURCE_DATE_EPOCH, else of the
+# last commit.  Sources that were unpacked from a tarball are not under git, and
+# give the same tarball again.
 NAME = nspawn-tools-$(VERSION)
+CONTENTS = Makefile LICENSE.txt README $(SOURCES) common.h t man completions \
+	.ci .clang-tidy .editorconfig .gitignore
+UNDER_GIT = $(wildcard .git)
+FILES = $(if $(UNDER_GIT),git ls-files -z,find $(CONTENTS) ! -type d -print0)
+NEWEST = $(if $(UNDER_GIT),git log -1 --format=%ct,find $(CONTENTS) ! -type d \
+	-printf '%Ts\n' | sort -n | tail -n 1)
 TAR = tar --create --sort=name --format=gnu --owner=0 --group=0 \
 	--numeric-owner --mode=u+rw,go=u,go-w \
-	--mtime=@$(shell git log -1 --format=%ct)
+	--mtime=@$(or $(SOURCE_DATE_EPOCH),$(shell $(NEWEST)))
 
 dist:
 	@mkdir -p build/release
-	git ls-files -z >build/files
+	$(FILES) >build/unsorted
+	LC_ALL=C sort -z build/unsorted >build/files
 	$(TAR) --null --transform='flags=rSh;s,^,$(NAME)/,' \
 	    --files-from=build/files --file=build/release/$(NAME).tar
 	gzip -9nf build/release/$(NAME).tar
@@ -199,23 +236,27 @@ PROGRAM_TESTS = $(patsubst %,t/unit/%.bats,text process machine listed options \
 	describe)
 
 check: static $(TEST_PROGRAMS:%=build/static/%)
-	BUILD=$(CURDIR)/build/static ./t/suite
+	BUILD='$(CURDIR)/build/static' ./t/suite
 
-# The tests that need neither root nor a test host.
-check-unit: static $(TEST_PROGRAMS:%=build/static/%)
-	BUILD=$(CURDIR)/build/static bats t/unit
+# The tests that need neither root nor a test host.  A package is tested like
+# this: as it was built, with the programs of the tests built like it.
+TESTS ?= t/unit
+UNIT_PROGRAMS = $(PROGRAMS) library describe
+
+check-unit: $(UNIT_PROGRAMS:%=build/plain/%)
+	BUILD='$(CURDIR)/build/plain' bats $(TESTS)
 
 check-cross: cross $(ARCHITECTURES:%=build/%/library) \
     $(ARCHITECTURES:%=build/%/describe)
 	for a in $(ARCHITECTURES); do \
-	    EMULATED=$$a BUILD=$(CURDIR)/build/$$a bats $(PROGRAM_TESTS) || \
+	    EMULATED=$$a BUILD='$(CURDIR)'/build/$$a bats $(PROGRAM_TESTS) || \
 	        exit 1; \
 	done
 
 # All system tests, on a host of each release of systemd.
 check-matrix: check
 	for s in trixie forky; do \
-	    SUITE=$$s BUILD=$(CURDIR)/build/static bats t/system || exit 1; \
+	    SUITE=$$s BUILD='$(CURDIR)/build/static' bats t/system || exit 1; \
 	done
 
 # On virtual machines with their own kernels; run `./t/setup --machines` first.
@@ -238,7 +279,7 @@ STATIC_ONLY = attacker leader hostile recorder catcher watcher
 
 check-sanitized: static sanitized $(TEST_PROGRAMS:%=build/sanitized/%) \
     $(STATIC_ONLY:%=build/static/%)
-	BUILD=$(CURDIR)/build/sanitized ./t/suite static
+	BUILD='$(CURDIR)/build/sanitized' ./t/suite static
 
 # Each parser of foreign input gets random input FUZZ_RUNS times, in at most
 # FUZZ_TIME s.  Inputs that break a parser are kept in build/fuzz.

@@ -7904,7 +7904,7 @@ account_read(struct stream *passwd, const char *who, struct account *account)
 	struct account line, numbered;
 	bool by_name = false, by_number = false;
 	int delimiter;
-	uint64_t uid;
+	uint64_t uid = 0;
 	bool number = number_parse(who, ACCOUNT_ID_MAX, &uid) == 0;
 
 	do {

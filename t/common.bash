@@ -24,6 +24,17 @@ cannot()
 	skip "$1"
 }
 
+# need TOOL...: a test cannot run without these.
+need()
+{
+	local tool
+
+	for tool; do
+		command -v "$tool" >/dev/null || cannot "there is no $tool" ||
+		    return 1
+	done
+}
+
 # Waits until a command succeeds, for 20 seconds at most.  It looks less often
 # the longer it waits.
 until_true()

@@ -142,7 +142,7 @@ proc_time(pid_t pid)
 static void
 pids_below(const struct watch *watch, pid_t pid, struct pids *pids)
 {
-	char path[64], text[TEXT_SIZE];
+	char path[32], text[TEXT_SIZE];
 	char *next = text, *end;
 
 	snprintf(path, sizeof(path), "task/%d/children", pid);

@@ -12,6 +12,7 @@ SHELLS=(bash zsh fish)
 
 setup()
 {
+	need expect zsh fish
 	tree=$BATS_TEST_TMPDIR/tree
 	mkdir -p "$tree/usr/bin" "$tree/sbin"
 	touch "$tree/usr/bin/mysql" "$tree/usr/bin/mount.x" "$tree/sbin/mdev"

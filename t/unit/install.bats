@@ -12,12 +12,13 @@ copy()
 {
 	mkdir -p "$1"
 	(cd "$TOP" && cp -a Makefile LICENSE.txt README ./*.c ./*.h man \
-	    completions t .ci .gitignore "$1")
+	    completions t .ci .clang-tidy .editorconfig .gitignore "$1")
 }
 
 # The same copy, in git; the time of its commit is always the same.
 copy_under_git()
 {
+	need git
 	copy "$1"
 	git -C "$1" init -q
 	git -C "$1" add -A
@@ -39,6 +40,17 @@ static_pie()
 	[[ "$headers" == *DYN* && "$headers" != *INTERP* ]]
 }
 
+# static_for ARCHITECTURE PROGRAM: checks that it is for that one, and static.
+static_for()
+{
+	declare -A machines=([x86_64]=X86-64 [aarch64]=AArch64 [armv7]=ARM
+	    [arm]=ARM [riscv64]=RISC-V)
+
+	run -0 readelf --wide --file-header --program-headers "$2"
+	[[ "$output" == *"Machine: "*"${machines[$1]}"* ]]
+	[[ "$output" != *INTERP* ]]
+}
+
 files()
 {
 	(cd "$1" && find . ! -type d | LC_ALL=C sort)
@@ -46,7 +58,11 @@ files()
 
 setup()
 {
-	unset MAKEFLAGS MFLAGS CFLAGS CPPFLAGS LDFLAGS	# of a make around us
+	# Those of a make around us.
+	unset MAKEFLAGS MFLAGS CFLAGS CPPFLAGS LDFLAGS SOURCE_DATE_EPOCH
+	need "${CC:-cc}" readelf
+	[[ $("${CC:-cc}" -print-file-name=libc.a) == /* ]] ||
+	    cannot 'there is no static libc'
 	copy=$BATS_TEST_TMPDIR/copy
 	root=$BATS_TEST_TMPDIR/root
 }
@@ -81,9 +97,79 @@ setup()
 	run ! static_pie "$copy/nspawn-enter"
 }
 
+@test "a compiler for another architecture links static programs, too" {
+	copy "$copy"
+	for triple in aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu; do
+		echo "case: $triple"
+		need "$triple-gcc"
+		run -0 make -B -C "$copy" CC="$triple-gcc" CFLAGS=-O0
+		[ "$output" = '' ]
+		static_for "${triple%%-*}" "$copy/nspawn-stop"
+	done
+}
+
+@test "musl-gcc as the compiler links static programs, too" {
+	need musl-gcc
+	copy "$copy"
+	run -0 make -C "$copy" CC=musl-gcc CFLAGS=-O0
+	[ "$output" = '' ]
+	static_pie "$copy/nspawn-enter"
+	run -0 "$copy/nspawn-enter" --version
+}
+
+@test "without a static libc nothing is linked, and LINK= is named" {
+	copy "$copy"
+	cat >"$BATS_TEST_TMPDIR/cc" <<-END
+	#!/bin/sh
+	[ "\$*" != -print-file-name=libc.a ] || { echo libc.a; exit; }
+	exec ${CC:-cc} "\$@"
+	END
+	chmod +x "$BATS_TEST_TMPDIR/cc"
+	run -2 make -C "$copy" CC="$BATS_TEST_TMPDIR/cc" CFLAGS=-O0
+	[ "${#lines[@]}" = 1 ]
+	[[ "$output" == *'has no static libc'*'LINK='* ]]
+	[ ! -e "$copy/nspawn-enter" ]
+	run -0 make -C "$copy" CC="$BATS_TEST_TMPDIR/cc" CFLAGS=-O0 LINK=
+	[ "$output" = '' ]
+	run -0 "$copy/nspawn-enter" --version
+	# What is built need not be linked again.
+	run -0 make -C "$copy" install CC="$BATS_TEST_TMPDIR/cc" DESTDIR="$root"
+	[ "$output" = '' ]
+}
+
+# canaries PROGRAM: how many functions look at the canary of the stack
+canaries()
+{
+	objdump -d --no-show-raw-insn "$1" |
+	    grep -cE '(sub|cmp|xor) +%fs:0x28,'
+}
+
+@test "on x86-64 a static nspawn-enter protects its stack" {
+	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
+	need objdump
+	copy "$copy"
+	declare -A count
+	# musl protects some functions of its own.
+	for flag in -fno-stack-protector ''; do
+		echo "case: $flag"
+		CFLAGS=$flag make -B -C "$copy" static
+		for program in nspawn-enter nspawn-stop; do
+			count[$program$flag]=$(canaries \
+			    "$copy/build/static/$program")
+		done
+	done
+	declare -p count
+	((count[nspawn-enter] > count[nspawn-enter-fno-stack-protector] + 80))
+	# Flags in the environment of the caller stay, except for the size.
+	CFLAGS='-O3 -fstack-protector-strong' make -B -C "$copy" static
+	run -0 canaries "$copy/build/static/nspawn-stop"
+	((output > count[nspawn-stop-fno-stack-protector] + 80))
+	[ "$(stat -c %s "$copy/build/static/nspawn-stop")" -lt 900000 ]
+}
+
 @test "a static program on x86-64 with musl is below 100 kB" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
-	command -v musl-gcc || cannot 'there is no musl-gcc'
+	need musl-gcc
 	copy "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
@@ -93,7 +179,7 @@ setup()
 }
 
 @test "static programs are the same from two folders" {
-	for folder in "$copy" "$copy-of-another-name"; do
+	for folder in "$copy" "$copy of another name"; do
 		echo "case: $folder"
 		copy "$folder"
 		make -C "$folder" static
@@ -101,7 +187,7 @@ setup()
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		cmp "$copy/build/static/$program" \
-		    "$copy-of-another-name/build/static/$program"
+		    "$copy of another name/build/static/$program"
 	done
 }
 
@@ -127,6 +213,33 @@ setup()
 	make -C "$copy" uninstall DESTDIR="$root"
 	[ "$(files "$root")" = ./usr/local/bin/other ]
 	make -C "$copy" uninstall DESTDIR="$root"
+}
+
+@test "blanks in the names of folders do no harm" {
+	copy="$BATS_TEST_TMPDIR/x y/nspawn tools"
+	root="$BATS_TEST_TMPDIR/a b"
+	copy "$copy"
+	run -0 make -C "$copy" all static dist
+	[ "$output" = '' ]
+	static_pie "$copy/build/static/nspawn-stop"
+	tar -tzf "$copy"/build/release/*.tar.gz >"$BATS_TEST_TMPDIR/names"
+	# The debugging information does not have the folder, either.
+	run ! grep -qF 'nspawn tools' "$copy/nspawn-stop"
+	run -0 make -C "$copy" check-unit TESTS=t/unit/describe.bats
+	[[ "$output" == *$'\nok 1 '* ]]
+	make -C "$copy" install DESTDIR="$root" PREFIX='/lo cal'
+	[ "$(files "$root" | wc -l)" = 9 ]
+	[ -x "$root/lo cal/sbin/nspawn-stop" ]
+	make -C "$copy" uninstall DESTDIR="$root" PREFIX='/lo cal'
+	[ "$(files "$root")" = '' ]
+}
+
+@test "the program that installs is the caller's choice" {
+	copy "$copy"
+	make -C "$copy" install DESTDIR="$root" INSTALL='install -p'
+	[ "$root/usr/local/share/man/man8/nspawn-stop.8" -ot "$copy/nspawn-stop" ]
+	cmp <(stat -c %y "$root/usr/local/share/man/man8/nspawn-stop.8") \
+	    <(stat -c %y "$copy/man/nspawn-stop.8")
 }
 
 @test "each kind of file can be installed into a folder of its own" {
@@ -173,6 +286,7 @@ installed()
 }
 
 @test "the completions work in the shells once they are installed" {
+	need zsh fish
 	installed true || cannot 'no user namespaces with mounts'
 	copy "$copy"
 	make -C "$copy" install DESTDIR="$root"
@@ -225,7 +339,34 @@ installed()
 	run -0 "$root/$output/nspawn-enter" --version
 }
 
+@test "an unpacked tarball gives the same tarball without git" {
+	copy_under_git "$copy"
+	make -C "$copy" dist
+	mkdir "$root"
+	tar -xzf "$copy"/build/release/*.tar.gz -C "$root"
+	cd "$root"/*
+	mkdir debian
+	touch debian/rules not-of-the-sources
+	# What has been built is not packed.
+	make LINK=
+	for n in 1 2; do
+		echo "case: $n"
+		make dist
+		cmp build/release/*.tar.gz "$copy"/build/release/*.tar.gz
+	done
+	for folder in "$copy" .; do
+		echo "case: $folder"
+		make -C "$folder" dist SOURCE_DATE_EPOCH=1600000000
+		run -0 tar -tvzf "$folder"/build/release/*.tar.gz --full-time \
+		    --utc
+		[ "${#lines[@]}" -gt 100 ]
+		run ! grep -v '2020-09-13 12:26:40' <<<"$output"
+	done
+}
+
 @test "a release has the programs of each architecture, and their sums" {
+	need {aarch64-linux-gnu,arm-linux-gnueabihf,riscv64-linux-gnu}-gcc
+	musls=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl
 	copy_under_git "$copy"
 	make -C "$copy" release
 	first=$(cat "$copy/build/release/SHA256SUMS")
@@ -257,24 +398,14 @@ installed()
 		END
 		for program in nspawn-enter nspawn-stop; do
 			echo "case: $tarball $program"
-			machine_is "${name##*-}" "$name/$program"
+			static_for "${name##*-}" "$name/$program"
+			# Not each libc has the start-up code for this.
+			architecture=${name##*-}
+			musl=("$musls/${architecture/v7/}"-*)
+			[ ! -e "${musl[0]}" ] || static_pie "$name/$program"
 		done
 	done
 	make -C "$copy" clean
 	make -C "$copy" release
 	[ "$first" = "$(cat "$copy/build/release/SHA256SUMS")" ]
-}
-
-# machine_is ARCHITECTURE PROGRAM
-machine_is()
-{
-	declare -A machines=([x86_64]=X86-64 [aarch64]=AArch64 [armv7]=ARM
-	    [riscv64]=RISC-V)
-
-	run -0 readelf --wide --file-header --program-headers "$2"
-	[[ "$output" == *"Machine: "*"${machines[$1]}"* ]]
-	[[ "$output" != *INTERP* ]]
-	# glibc does not have the start-up code for this on each architecture.
-	musl=("${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl/${1/v7/}"-*)
-	[ ! -e "${musl[0]}" ] || static_pie "$2"
 }

@@ -129,6 +129,7 @@ section()
 # messages_explained SOURCE CALL MANUAL COUNT: so many at least, each is there
 messages_explained()
 {
+	need perl
 	mapfile -t lines < <(messages "$1" "$2")
 	[ "${#lines[@]}" -ge "$4" ]
 	for line in "${lines[@]}"; do
@@ -148,6 +149,7 @@ messages_explained()
 
 # Which other manuals this host has says nothing about ours.
 @test "mandoc finds nothing in the manuals" {
+	need mandoc
 	for manual in "${MANUALS[@]}"; do
 		echo "case: $manual"
 		run mandoc -T lint "$TOP/man/$manual"
@@ -171,6 +173,7 @@ messages_explained()
 }
 
 @test "lines of the manuals have room in 80 columns" {
+	need mandoc col
 	for manual in "${MANUALS[@]}"; do
 		echo "case: $manual"
 		run -0 mandoc -T ascii -O width=79 "$TOP/man/$manual"
