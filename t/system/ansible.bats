@@ -21,7 +21,7 @@ setup_file()
 	host_start
 	# The programs that Ansible needs are this system's, also in machines.
 	for name in web 'db -U'; do
-		# shellcheck disable=SC2086
+		# shellcheck disable=SC2086,SC2153
 		host machine "$HOST" scope $name --bind-ro=/outer/usr:/usr \
 		    --bind-ro=/outer/usr/lib64:/lib64 -- /usr/bin/sleep infinity
 	done
