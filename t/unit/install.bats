@@ -219,13 +219,14 @@ canaries()
 	copy="$BATS_TEST_TMPDIR/x y/nspawn tools"
 	root="$BATS_TEST_TMPDIR/a b"
 	copy "$copy"
-	run -0 make -C "$copy" all static dist
+	run -0 make -C "$copy" all static dist CFLAGS='-O0 -g'
 	[ "$output" = '' ]
 	static_pie "$copy/build/static/nspawn-stop"
 	tar -tzf "$copy"/build/release/*.tar.gz >"$BATS_TEST_TMPDIR/names"
 	# The debugging information does not have the folder, either.
 	run ! grep -qF 'nspawn tools' "$copy/nspawn-stop"
-	run -0 make -C "$copy" check-unit TESTS=t/unit/describe.bats
+	run -0 make -C "$copy" check-unit TESTS=t/unit/describe.bats \
+	    CFLAGS='-O0 -g'
 	[[ "$output" == *$'\nok 1 '* ]]
 	make -C "$copy" install DESTDIR="$root" PREFIX='/lo cal'
 	[ "$(files "$root" | wc -l)" = 9 ]
@@ -236,7 +237,8 @@ canaries()
 
 @test "the program that installs is the caller's choice" {
 	copy "$copy"
-	make -C "$copy" install DESTDIR="$root" INSTALL='install -p'
+	make -C "$copy" install DESTDIR="$root" INSTALL='install -p' \
+	    CFLAGS=-O0
 	[ "$root/usr/local/share/man/man8/nspawn-stop.8" -ot "$copy/nspawn-stop" ]
 	cmp <(stat -c %y "$root/usr/local/share/man/man8/nspawn-stop.8") \
 	    <(stat -c %y "$copy/man/nspawn-stop.8")
@@ -348,7 +350,7 @@ installed()
 	mkdir debian
 	touch debian/rules not-of-the-sources
 	# What has been built is not packed.
-	make LINK=
+	make LINK= CFLAGS=-O0
 	for n in 1 2; do
 		echo "case: $n"
 		make dist
