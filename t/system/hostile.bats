@@ -45,7 +45,9 @@ load ../machines
 }
 
 @test "a machine that reboots all the time is entered fully or not at all" {
-	machine_sh web 'echo >/ready; sleep 0.05; reboot -f; sleep 600'
+	machine_sh web 'echo >/ready; until [ -e /go ]; do sleep 0.05; done
+	    sleep 0.05; reboot -f; sleep 600'
+	on_host touch /var/lib/machines/web/go
 	for n in $(seq 30); do
 		echo "case: $n"
 		run enter -q web echo entered
