@@ -5193,8 +5193,11 @@ filters_read(const struct process *process, int64_t deadline,
  */
 #define NAMESPACE_STEP		1000
 
-/* Arrays in a table: pointers would have to be relocated at each start. */
-#define STEP_WORDS_SIZE		40
+/*
+ * Arrays in a table: pointers would have to be relocated at each start.  A bool
+ * fills the row.
+ */
+#define STEP_WORDS_SIZE		39
 
 /* Memory of the monitor and an intermediate; the command does not have it. */
 struct page {
@@ -6903,43 +6906,42 @@ command_make(struct intermediate *i)
  */
 static const struct {
 	char	 words[STEP_WORDS_SIZE];
-	int	(*apply)(struct intermediate *i);
 	bool	 confining;	/* not done for a privileged command */
+	int	(*apply)(struct intermediate *i);
 } steps[] = {
-	{ "create a process to enter it", NULL, false },
-	{ "leave the caller's session", session_leave, false },
-	{ "join the cgroups of its leader", cgroups_join, true },
-	{ "raise its OOM score", oom_score_raise, true },
-	{ "leave the caller's session keyring", keyring_leave, true },
-	{ "reset the caller's securebits", securebits_reset, true },
-	{ "apply its leader's security label", label_apply, true },
-	{ "copy its system call filters", filters_fetch, true },
-	{ "check the confinement of its leader", leader_verify, true },
-	{ "read its /etc/passwd", account_find, false },
-	{ "read its /etc/group", group_find, false },
-	{ "find the groups of the user", groups_find, false },
-	{ "create a terminal", terminal_make, false },
-	{ "open its null device", null_replace, false },
-	{ "set up the command's descriptors", descriptors_place, false },
-	{ "give the terminal to the user", terminal_chown, false },
-	{ "set the command's environment", environment_apply, false },
-	{ "apply its leader's scheduling", scheduling_apply, true },
-	{ "apply its leader's limits", limits_apply, true },
-	{ "set its leader's groups", groups_apply, false },
-	{ "join its namespaces", namespaces_join_first, false },
-	{ "apply its leader's OOM score", oom_score_apply, true },
-	{ "join its user namespace", user_namespace_join, false },
-	{ "change to its root directory", root_change, false },
-	{ "become its root", root_become, false },
-	{ "limit its capabilities", bounding_apply, true },
-	{ "become its user", account_apply, false },
-	{ "drop the capabilities its leader lacks",
-	    capabilities_apply, true },
-	{ "close the host's descriptors", process_seal, false },
+	{ "create a process to enter it", false, NULL },
+	{ "leave the caller's session", false, session_leave },
+	{ "join the cgroups of its leader", true, cgroups_join },
+	{ "raise its OOM score", true, oom_score_raise },
+	{ "leave the caller's session keyring", true, keyring_leave },
+	{ "reset the caller's securebits", true, securebits_reset },
+	{ "apply its leader's security label", true, label_apply },
+	{ "copy its system call filters", true, filters_fetch },
+	{ "check the confinement of its leader", true, leader_verify },
+	{ "read its /etc/passwd", false, account_find },
+	{ "read its /etc/group", false, group_find },
+	{ "find the groups of the user", false, groups_find },
+	{ "create a terminal", false, terminal_make },
+	{ "open its null device", false, null_replace },
+	{ "set up the command's descriptors", false, descriptors_place },
+	{ "give the terminal to the user", false, terminal_chown },
+	{ "set the command's environment", false, environment_apply },
+	{ "apply its leader's scheduling", true, scheduling_apply },
+	{ "apply its leader's limits", true, limits_apply },
+	{ "set its leader's groups", false, groups_apply },
+	{ "join its namespaces", false, namespaces_join_first },
+	{ "apply its leader's OOM score", true, oom_score_apply },
+	{ "join its user namespace", false, user_namespace_join },
+	{ "change to its root directory", false, root_change },
+	{ "become its root", false, root_become },
+	{ "limit its capabilities", true, bounding_apply },
+	{ "become its user", false, account_apply },
+	{ "drop the capabilities its leader lacks", true, capabilities_apply },
+	{ "close the host's descriptors", false, process_seal },
 	/* From here on the machine's filters can fake any result. */
-	{ "apply its system call filters", filters_apply, true },
-	{ "create a process in it", command_make, false },
-	{ "execute the command", NULL, false },
+	{ "apply its system call filters", true, filters_apply },
+	{ "create a process in it", false, command_make },
+	{ "execute the command", false, NULL },
 };
 
 #define STEPS		((int)(sizeof(steps) / sizeof(steps[0])))
@@ -7201,6 +7203,9 @@ is_own_image(const struct process *process)
 	text_format(path, sizeof(path), "/proc/%d/exe", process->pid);
 	n = readlink("/proc/self/exe", own, sizeof(own));
 	m = readlink(path, theirs, sizeof(theirs));
+	/* It has no link once its first thread has ended; ours has no other. */
+	if (m == -1 && errno == ENOENT && process_alive(process))
+		return 0;
 	if (n == -1 || m == -1)
 		return -1;
 	return n == m && memcmp(own, theirs, (size_t)n) == 0;
@@ -7608,8 +7613,14 @@ monitor_spawn(int channel, bool stays, pid_t *pid)
 	char *environment[] = { NULL }, path[32];
 	struct program program = { path, argv, environment,
 	    { channel, -1, -1 }, stays };
-	int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy, n;
+	int self, copy, n;
 
+	/* Without monitor_main() it would start itself without end. */
+	if (strcmp(program_invocation_name, monitor_word) == 0) {
+		errno = ELOOP;
+		return -1;
+	}
+	self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (self == -1)
 		return -1;
 	copy = sealed_copy(self);

@@ -1173,6 +1173,7 @@ void monitor_main(char **argv);
  * to it.  The first order starts the monitor.  The caller's 0, 1 and 2 must be
  * open, see fds_tidy().
  *   id       the id of these reports
+ * errors   ELOOP   in a monitor, whose main() does not call monitor_main()
  * source   memfd_create(2), execveat(2), CVE-2019-5736
  */
 int monitor_order(struct monitor *monitor, int id,

@@ -436,7 +436,10 @@ set_option(struct settings *settings, const struct option_spec *options,
 	}
 }
 
-/* Options of other programs get a hint.  word is the option, if it is long. */
+/*
+ * Options of other programs get a hint.  word may be the option; if optopt is
+ * 0, it is, and it is a long one.
+ */
 static void
 refuse_option(const char *word)
 {
@@ -445,7 +448,8 @@ refuse_option(const char *word)
 	if (optopt == 'i')
 		say("-i is not needed: the command always has the caller's"
 		    " standard input");
-	if (optopt == 'M' || strncmp(word, machine, sizeof(machine) - 1) == 0)
+	if (optopt == 'M' || (optopt == 0 && strncmp(word, machine,
+	    sizeof(machine) - 1) == 0))
 		say("give the machine's name alone, without -M");
 	try_help();
 }

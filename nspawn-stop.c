@@ -1143,6 +1143,12 @@ plan_execute(struct context *context, size_t id)
 	send_signal(context, target);
 }
 
+static void
+say_unplanned(const struct target *target, int error)
+{
+	say_error(error, "%s: cannot find out how to stop it", target->name);
+}
+
 /* Gives up a machine for which no plan can be made. */
 static void
 plan_failed(struct target *target, int error)
@@ -1150,28 +1156,30 @@ plan_failed(struct target *target, int error)
 	if (error == EMFILE)
 		report_no_descriptors(target);
 	else
-		say_error(error, "%s: cannot find out how to stop it",
-		    target->name);
+		say_unplanned(target, error);
 	target_fail(target);
 }
 
 /*
- * The same, but tries again later if descriptors or processes have run out and
- * a child of another machine will give some back.
+ * The same, but tries again later if processes have run out and there is time,
+ * or if a child of another machine will give processes or descriptors back.
  */
 static void
 plan_retry(const struct context *context, struct target *target, int error)
 {
 	const struct settings *settings = context->settings;
-	bool others = false;
+	bool again = error == EAGAIN && settings->timeout != 0 &&
+	    !settings->dry_run;
 
 	for (size_t i = 0; i < settings->count; i++)
-		others = others || settings->targets[i].child.fd != -1;
-	if (!others || (error != EMFILE && error != EAGAIN)) {
+		again = again || settings->targets[i].child.fd != -1;
+	if (!again || (error != EMFILE && error != EAGAIN)) {
 		plan_failed(target, error);
 		return;
 	}
+	target->plan->error = error;
 	target->fingerprint = 0;
+	target->plans = 0;
 	target->next_check = deadline_in(HELD_INTERVAL);
 }
 
@@ -2029,6 +2037,8 @@ report_unstopped(int proc, const struct target *target, const char *when)
 		else if (!target->signalled && plan_is_made(target) &&
 		    plan_is_held(plan))
 			warn_discarded(proc, target, "was never sent");
+		else if (!target->signalled && plan->error == EAGAIN)
+			say_unplanned(target, EAGAIN);
 		else if (!target->signalled)
 			say("%s: was never told to stop: the timeout was too"
 			    " short to find out how", target->name);

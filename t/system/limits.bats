@@ -195,3 +195,17 @@ EDGES='for limit in as data stack; do
 		[ "$status" = 0 ] || wrong "should be 0"
 	    done'
 }
+
+@test "without processes a machine is told when there are some again" {
+	pool_start late
+	job_start sh -eu -c "$LIMITED" "of-$HOST" pids 1 \
+	    "$BIN/nspawn-stop" --timeout 20 late
+	# The kernel counts what it has refused.
+	until_true on_host grep -q '^max [1-9]' \
+	    "/run/v1-pids/of-$HOST/pids.events"
+	on_host sh -c 'echo max >"/run/v1-pids/$0/pids.max"' "of-$HOST"
+	job_end
+	cat "$job_log"
+	[ "$job_status" = 0 ]
+	pool_ended late
+}

@@ -75,3 +75,30 @@ run_in()
 	    echo "N: $program: $said"'\'' "$0"' "$BIN"
 	[ "$output" = '' ]
 }
+
+@test "a command whose first thread has ended does not count as hanging" {
+	machine scope threads \
+	    --bind-ro=/src/build/static/leader:/usr/bin/leader
+	on_host touch /var/lib/machines/threads/go
+	# It has five seconds to begin.
+	run -124 on_host timeout 7 "$BIN/run" threads leader
+	[ "$output" = '' ]
+	machine_file_is threads ready ''
+}
+
+@test "a program that forgets monitor_main() does not start without end" {
+	need cc
+	mkdir "$BATS_TEST_TMPDIR/t"
+	cp "$TOP"/common.[ch] "$BATS_TEST_TMPDIR"
+	sed 's/monitor_main(argv);/mkstemp((char []){ "\/tmp\/start.XXXXXX" });/
+	    s/argc < 3/argc < 1/; s/argv\[1\]/"web"/
+	    s/argv + 2/(char *[]){ "true", NULL }/' "$TOP/t/run.c" \
+	    >"$BATS_TEST_TMPDIR/t/run.c"
+	cd "$BATS_TEST_TMPDIR"
+	cc -D_GNU_SOURCE -static -o run t/run.c common.c
+	on_host sh -c 'cat >/tmp/run && chmod +x /tmp/run' <run
+	run -125 on_host timeout 20 /tmp/run
+	[[ "$output" == *'the monitor has ended'* ]]
+	run -0 on_host sh -c 'ls /tmp/start.* | wc -l'
+	[ "$output" = 2 ]
+}

@@ -135,6 +135,21 @@ as_nobody()
 	refused nspawn-stop 'timeout' web --timeout
 }
 
+@test "an option without its argument is refused" {
+	for program in nspawn-enter nspawn-stop; do
+		mapfile -t options < <("$BUILD/$program" --help |
+		    sed -nE 's/^ +(-.)?,? +--([a-z]+)=.*/\1 --\2/p' |
+		    tr ' ' '\n' | grep .)
+		[ "${#options[@]}" -ge 4 ]
+		for option in "${options[@]}"; do
+			echo "case: $program $option"
+			word=${option#-}
+			refused "$program" "${word#-}" "$option"
+			refused "$program" "${word#-}" web "$option"
+		done
+	done
+}
+
 @test "an invalid time, signal or list is refused" {
 	refused nspawn-stop "invalid time '5x'" web --timeout 5x
 	refused nspawn-stop "invalid time ''" web -t ''
