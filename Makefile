@@ -18,6 +18,7 @@
 # make check-sanitized  runs the tests with the sanitized programs
 # make check-matrix     runs the tests on a host of each release of systemd
 # make check-kernels    runs tests on virtual machines with other kernels
+# make check-fresh      runs the demo on Debian systems that were just installed
 # make analyze    runs gcc -fanalyzer, clang-tidy, cppcheck and shellcheck, and
 #                 checks that no line of C is wider than 80 columns
 # make fuzz       tests the parsers of foreign input with random input
@@ -26,6 +27,7 @@
 
 VERSION = 0.1.0
 
+# What the caller's environment has, for the programs of "make static".
 CALLER_CFLAGS := $(if $(filter environment%,$(origin CFLAGS)),$(CFLAGS))
 CFLAGS ?= -O2 -g $(PROTECTED)
 PROTECTED = -fstack-protector-strong
@@ -39,8 +41,8 @@ MANDIR = $(PREFIX)/share/man
 BASHCOMPDIR = $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR = $(PREFIX)/share/zsh/site-functions
 # Without XDG_DATA_DIRS fish does not look below /usr/local, but always in /etc.
-FISHCOMPDIR = $(if $(subst /usr/local,,$(PREFIX)),$\
-	$(PREFIX)/share/fish/vendor_completions.d,/etc/fish/completions)
+FISHCOMPDIR = $(if $(filter /usr/local /usr/local/,$(PREFIX)),$\
+	/etc/fish/completions,$(PREFIX)/share/fish/vendor_completions.d)
 FROM = .
 
 # The sources need these, with any CFLAGS of the caller.  The library does not:
@@ -57,10 +59,10 @@ COMPILE = $(COMPILER) $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 # static_by COMPILER: flags for a static program.  glibc has the start-up code
 # of static-pie for most architectures.
 static_by = $(if $(filter musl-gcc,$(notdir $(firstword $1))),$(MUSL_LDFLAGS),\
-	$(if $(call file_of,$1,libc.a),,$(error $1 has no static libc (libc.a):\
+	$(if $(call has_file,$1,libc.a),,$(error $1 has no static libc (libc.a):\
 	install one, or link dynamically with "make LINK="))\
-	$(if $(call file_of,$1,rcrt1.o),-static-pie,-static))
-file_of = $(findstring /,$(shell $1 -print-file-name=$2))
+	$(if $(call has_file,$1,rcrt1.o),-static-pie,-static))
+has_file = $(findstring /,$(shell $1 -print-file-name=$2))
 
 # Static programs use musl if it is installed.  Its compiler wrapper does not
 # know -static-pie, so the start-up code that relocates itself is given here.

@@ -20,6 +20,8 @@
  * confinement, deadline, entry, fate, fd, file, helper, host, init, machine,
  * machined, monitor, namespace, nspawn, number, option, process, property, pty,
  * shared, signal, stop, stream, text, time, unit, wanted.
+ * No function's name begins with str, mem, wcs, is or to and then a letter: C
+ * reserves such names.
  *
  * Its sections: text, options, time, files, memory, helper, process, signals,
  * process: files, namespaces, host, units and cgroups, nspawn: its command
@@ -832,6 +834,7 @@ struct wanted {
  * would.
  * The owner is the supervisor's real user; without a supervisor the user who
  * made the leader's user namespace, or root if the leader has none of its own.
+ *   machined its deadline is set, and all else is 0
  *   pids     for ENOTUNIQ the two leaders; for ENOTSUP the process
  * errors   ESRCH      when no machine of that name is running
  *          EAGAIN     when it has a supervisor and no leader: it is starting,

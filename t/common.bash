@@ -35,6 +35,22 @@ need()
 	done
 }
 
+# sources_copy FOLDER: copies the sources there, without what has been built.
+# Where they are under git, it tells what belongs to them: so a new file at the
+# top that the Makefile's CONTENTS lacks is missed by the test of dist.
+sources_copy()
+{
+	local names
+
+	names=$(git -C "$TOP" ls-files 2>/dev/null | cut -d / -f 1 | sort -u)
+	[ -n "$names" ] || names=$(env -u MAKEFLAGS -u MFLAGS make -s \
+	    --no-print-directory -C "$TOP" \
+	    --eval='contents: ; @echo $(CONTENTS)' contents)
+	mkdir -p "$1"
+	# shellcheck disable=SC2086 # to be split into words
+	(cd "$TOP" && cp -a $names "$1")
+}
+
 # Waits until a command succeeds, for 20 seconds at most.  It looks less often
 # the longer it waits.
 until_true()

@@ -4,7 +4,8 @@
 #
 # For t/host, t/machine and t/fresh: what they share about containers.  These
 # are the options of a container that is itself a host, waiting for a container
-# with a deadline, finding its leader, and its control groups.
+# with a deadline, finding its leader, its control groups, and what is left of
+# it.
 
 # In a host: the trees of its machines.
 TREES=/var/lib/machines
@@ -202,4 +203,14 @@ cgroup_remove()
 		[[ ! -d ${folder} ]] || status=1
 	done
 	return "${status}"
+}
+
+# --- what is left -----------------------------------------------------------
+
+# Removes the folders of container NAME that systemd-nspawn itself removes only
+# where /run is a tmpfs.
+container_remove_folders()
+{
+	rmdir /run/systemd/nspawn/{propagate,unix-export}/"$1" 2>/dev/null ||
+	    true
 }

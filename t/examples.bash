@@ -2,18 +2,32 @@
 # Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
-# For all that uses the units of the manual of nspawn-stop.  The first line of
-# each is a comment with its path.
+# For all that uses the examples of the manuals: scripts, and the units in the
+# manual of nspawn-stop.  The first line of a unit is a comment with its path.
 
-# example PATH: prints the file that the manual shows for that path.
-example()
+# example_script MANUAL LINE: prints the example that follows this line of a
+# manual, without prompts; fails if there is none.
+example_script()
 {
-	awk -v first="# $1" '/^\./ { on = 0 } $0 == first { on = 1 } on' \
-	    "$TOP/man/nspawn-stop.8" | sed 's/\\e/\\/g'
+	awk -v line="$2" '$0 == line { on = 1 }
+	    on && /^\.Ed/ { exit }
+	    inside { sub(/^[#$] /, ""); gsub(/\\e/, "\\"); print }
+	    on && /^\.Bd -literal/ { inside = 1 }
+	    END { exit !inside }' "$TOP/man/$1"
 }
 
-# The paths of all of them, one a line.
-examples()
+# example_unit PATH: prints the file that the manual shows for that path; fails
+# if there is none.
+example_unit()
+{
+	awk -v first="# $1" '/^\./ { on = 0 }
+	    $0 == first { on = found = 1 }
+	    on { gsub(/\\e/, "\\"); print }
+	    END { exit !found }' "$TOP/man/nspawn-stop.8"
+}
+
+# The paths of all units, one a line.
+example_units()
 {
 	sed -n 's|^# \(/etc/systemd/.*\)$|\1|p' "$TOP/man/nspawn-stop.8"
 }
@@ -32,14 +46,8 @@ examples_install()
 	SH
 	chmod 0755 /usr/local/sbin/nspawn-stop
 	END
-	for path in $(examples); do
-		example "$path" | host_write "$path"
+	for path in $(example_units); do
+		example_unit "$path" | host_write "$path"
 	done
 	on_host systemctl daemon-reload
-}
-
-# Writes the file of the host from stdin.
-host_write()
-{
-	on_host sh -euc 'mkdir -p "${1%/*}"; cat >"$1"' '' "$1"
 }

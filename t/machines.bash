@@ -158,15 +158,10 @@ machine_file_is()
 	[ "$(on_host cat "/var/lib/machines/$1/$2" 2>/dev/null)" = "$3" ]
 }
 
-# example MANUAL LINE: prints the example that follows this line of a manual,
-# without prompts.
-example()
+# Writes the file of the host from stdin.
+host_write()
 {
-	awk -v line="$2" '$0 == line { on = 1 }
-	    on && /^\.Ed/ { exit }
-	    inside { sub(/^[#$] /, ""); gsub(/\\e/, "\\"); print }
-	    on && /^\.Bd -literal/ { inside = 1 }
-	    END { exit !inside }' "$TOP/man/$1"
+	on_host sh -euc 'mkdir -p "${1%/*}"; cat >"$1"' '' "$1"
 }
 
 # Runs the script on stdin in the host, in the folder /tmp, as a user would: in

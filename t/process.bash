@@ -2,9 +2,9 @@
 # Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
-# For t/host and t/machine: processes that are known by their number and their
-# start time, so that a number which the kernel has given to another process is
-# never taken for the first one.
+# For t/host, t/machine and t/fresh: processes that are known by their number
+# and their start time, so that a number which the kernel has given to another
+# process is never taken for the first one; and joining cgroups.
 #
 # Each `t/host run` reads this file, so only what that needs belongs here.
 

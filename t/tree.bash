@@ -2,8 +2,9 @@
 # Copyright (C) 2026 the nspawn-tools authors
 # shellcheck shell=bash
 #
-# For t/host, t/machine, t/vm and t/fresh: trees of Debian.  Each tree is made once from
-# Debian's packages, and cached outside of the project's folder.
+# For t/host, t/machine, t/vm and t/fresh: trees of Debian.  Each tree is made
+# once from Debian's packages, and cached outside of the project's folder; only
+# t/fresh makes a new one each time.
 
 # Where the trees are.
 CACHE=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}

@@ -7,6 +7,7 @@
 
 load ../common
 load ../machines
+load ../examples
 
 TREES=/var/lib/machines
 
@@ -40,7 +41,7 @@ setup_file()
 	LogLevel ERROR
 	CONFIG
 	END
-	example nspawn-enter.1 'An inventory of ansible whose hosts are'\
+	example_script nspawn-enter.1 'An inventory of ansible whose hosts are'\
 ' machines, one of node1 and one of node2:' |
 	    on_host sh -c 'cat >/tmp/play/hosts'
 	here sh -euc 'ssh-keygen -q -t ed25519 -N "" -f /root/.ssh/id_ed25519
@@ -143,7 +144,7 @@ module()
 @test "the manual's command for many hosts runs in a machine on each" {
 	line='A command in a machine on each of many hosts, with pdsh or ansible:'
 	on_host sh -c 'printf "%s\n" "[nodes]" node1 node2 >/tmp/play/nodes'
-	script=$(example nspawn-enter.1 "$line" | grep ^ansible)
+	script=$(example_script nspawn-enter.1 "$line" | grep ^ansible)
 	run -0 here env ANSIBLE_INVENTORY=nodes sh -c "$script"
 	[ "$(grep -c ' load average: ' <<<"$output")" = 2 ]
 }

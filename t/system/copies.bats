@@ -7,6 +7,7 @@
 
 load ../common
 load ../machines
+load ../examples
 
 # What identifies a file: kind, mode, owner, number of links, size, time, target
 # of a link, name; then the checksums.
@@ -23,8 +24,8 @@ setup_file()
 	machine_debian webu -U
 	host machine "$HOST" scope box
 	# The first line copies into the machine, the second out of it.
-	COPY_IN=$(example nspawn-enter.1 "$line" | head -n 1)
-	COPY_OUT=$(example nspawn-enter.1 "$line" | tail -n 1)
+	COPY_IN=$(example_script nspawn-enter.1 "$line" | head -n 1)
+	COPY_OUT=$(example_script nspawn-enter.1 "$line" | tail -n 1)
 	export COPY_IN COPY_OUT
 	host_script <<-'END'
 	mkdir -p /tmp/site/deep/er /tmp/site/empty

@@ -69,7 +69,8 @@ machines_ready()
 		run -0 enter -t "${unit#*@}" sh -ec 'test -t 0
 		    : </dev/urandom
 		    : </dev/net/tun
-		    ! mknod /disk b 7 0 2>/dev/null || ! : </disk'
+		    ! mknod /disk b 7 0 2>/dev/null ||
+			! head -c 1 /disk >/dev/null 2>&1'
 		[ "$output" = '' ]
 	done
 }

@@ -6,6 +6,7 @@
 
 load ../common
 load ../machines
+load ../examples
 
 # Starts a machine of the user daemon, called strict.  Its systemd-nspawn is a
 # perl of that name, which also has an option -M.
@@ -25,10 +26,10 @@ foreign_end()
 	on_host systemctl stop foreign
 }
 
-RUNNING='could not stop it:'
+RUNNING='cannot tell, or that it refuses the machine of another user:'
 
 @test "a script can ask whether a machine is running" {
-	script=$(example nspawn-stop.8 "$RUNNING")
+	script=$(example_script nspawn-stop.8 "$RUNNING")
 	run -0 as_typed <<<"$script"
 	[ "$output" = 'nspawn-stop: web: is not running' ]
 	run -1 stop --strict --dry-run web
@@ -43,7 +44,7 @@ RUNNING='could not stop it:'
 }
 
 @test "whether another user's machine runs is not answered silently" {
-	script=$(example nspawn-stop.8 "$RUNNING")
+	script=$(example_script nspawn-stop.8 "$RUNNING")
 	foreign_start
 	run as_typed <<<"${script//web/strict}"
 	said=$output
@@ -55,22 +56,25 @@ RUNNING='could not stop it:'
 ' use --foreign to stop it anyway' ]
 }
 
-@test "the answer is not no if nobody can tell whether a machine runs" {
-	script=$(example nspawn-stop.8 "$RUNNING")
+@test "if nobody can tell whether a machine runs, the status is 1" {
+	script=$(example_script nspawn-stop.8 "$RUNNING")
 	machine scope web
 	pid=$(on_host systemctl show -p MainPID --value systemd-machined)
 	on_host kill -STOP "$pid"
 	run as_typed <<<"${script//--dry-run web/--dry-run -t 1 other}"
 	other="$status:$output"
+	run stop --strict --dry-run -t 1 other
+	alone="$status:$output"
 	run as_typed <<<"$script"
 	on_host kill -CONT "$pid"
+	[ "$alone" = "1:${other#0:}" ]
 	[ "$other" = '0:nspawn-stop: other: cannot tell whether it is running:'\
 ' /proc does not show it, and machinectl did not answer' ]
 	[ "$status:$output" = '0:web is running' ]
 }
 
 @test "a script gets the leader of a machine, or nothing" {
-	script=$(example nspawn-enter.1 \
+	script=$(example_script nspawn-enter.1 \
 	    'The leader of a machine, or nothing if the machine is not running:')
 	machine scope webu
 	run -0 as_typed <<<"$script"$'\necho "leader: $leader"'
@@ -81,7 +85,7 @@ RUNNING='could not stop it:'
 }
 
 @test "a command is run in each machine that runs" {
-	script=$(example nspawn-enter.1 \
+	script=$(example_script nspawn-enter.1 \
 	    'The same command in each machine that runs:')
 	machine scope web
 	machine unregistered alone -U
@@ -98,7 +102,7 @@ RUNNING='could not stop it:'
 }
 
 @test "each machine that runs is stopped, but not another user's" {
-	script=$(example nspawn-stop.8 'Each machine that runs:')
+	script=$(example_script nspawn-stop.8 'Each machine that runs:')
 	run -0 as_typed <<<"$script"
 	[ "$output" = '' ]
 	machine scope web
@@ -117,14 +121,20 @@ RUNNING='could not stop it:'
 }
 
 @test "a backup is made only of a machine that has stopped" {
-	script=$(example nspawn-stop.8 \
+	script=$(example_script nspawn-stop.8 \
 	    'there is none if the name is misspelt:')
+	# The machine's unit is the one that systemd brings.
+	script=${script//nspawn@web/systemd-nspawn@web}
 	machine template web
-	run -1 as_typed <<<"${script//--strict web/--strict wob}"
+	run -0 as_typed <<<"${script//--strict web/--strict wob}"
 	[ "$output" = \
 	    'nspawn-stop: wob: is not running; did you mean web?' ]
 	run ! on_host test -e /tmp/web.tar
 	lives "$(leader web)"
+	# If the backup fails, the machine is started all the same.
+	run -0 as_typed <<<"${script/-cf web.tar/-cf missing/web.tar}"
+	[[ "$output" == *'missing/web.tar: '*'No such file or directory'* ]]
+	run -0 enter web hostname
 	run -0 as_typed <<<"$script"
 	[ "$output" = '' ]
 	# PID 1 has written that file last.

@@ -108,7 +108,7 @@ readme_lines()
 	[ "${#lines[@]}" = 2 ]
 	for compilers in 'gcc g++' 'clang clang++' 'musl-gcc g++'; do
 		read -r c cxx <<<"$compilers"
-		command -v "$c" "$cxx" || cannot "there is no $c, or no $cxx"
+		need "$c" "$cxx"
 		mapfile -t commands < <(readme_lines "$c" "$cxx")
 		# A program of C++ needs the libc that its library was made for.
 		[ "$c" != musl-gcc ] || unset 'commands[1]'
@@ -125,7 +125,7 @@ readme_lines()
 @test "neither C nor C++ of any standard warns about common.h" {
 	tool_write | tee tool.c >tool.cc
 	for compiler in gcc clang musl-gcc g++ clang++; do
-		command -v "$compiler" || cannot "there is no $compiler"
+		need "$compiler"
 		standards='c11 gnu11 gnu17' file=tool.c
 		[[ "$compiler" != *++ ]] ||
 		    standards='c++11 c++14 c++17 c++20 gnu++17' file=tool.cc
@@ -143,8 +143,7 @@ readme_lines()
 	for flags in '' -std=c11 -std=gnu17 -D_GNU_SOURCE; do
 		for compiler in gcc clang musl-gcc; do
 			echo "case: $compiler $flags"
-			command -v "$compiler" ||
-			    cannot "there is no $compiler"
+			need "$compiler"
 			# shellcheck disable=SC2086 # several words, or none
 			run -0 "$compiler" $flags $STRICTLY -fsyntax-only \
 			    common.c
@@ -195,7 +194,6 @@ exported()
 }
 
 @test "no function of the library has a name of a libc, or a reserved one" {
-	libraries=0
 	for library in libc.so.6 libm.so.6 libstdc++.so.6; do
 		path=$(cc -print-file-name="$library")
 		echo "case: $path"
@@ -204,9 +202,7 @@ exported()
 		[[ "$output" == *malloc* || $library != libc.so.6 ]]
 		[ "$(LC_ALL=C comm -12 <(functions | LC_ALL=C sort) \
 		    - <<<"$output")" = '' ]
-		libraries=$((libraries + 1))
 	done
-	[ "$libraries" = 3 ]
 	# C keeps these for later versions of <string.h> and <ctype.h>.
 	run ! grep -E '^(str|mem|wcs|is|to)[a-z]' <(functions)
 }
@@ -240,7 +236,7 @@ users_line()
 	' common.h
 }
 
-@test "both programs call each function, or its contract names its users" {
+@test "a program calls each function, or its contract names its users" {
 	cat "$TOP"/nspawn-*.c >programs
 	cat "$TOP"/t/*.c "$TOP"/t/fuzz/*.c >tests
 	for function in $(functions); do

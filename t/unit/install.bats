@@ -7,19 +7,11 @@
 
 load ../common
 
-# Makes a copy of the sources, without what has been built.
-copy()
-{
-	mkdir -p "$1"
-	(cd "$TOP" && cp -a Makefile LICENSE.txt README ./*.c ./*.h man \
-	    completions t .ci .clang-tidy .editorconfig .gitignore "$1")
-}
-
-# The same copy, in git; the time of its commit is always the same.
+# Makes a copy of the sources in git; the time of its commit is always the same.
 copy_under_git()
 {
 	need git
-	copy "$1"
+	sources_copy "$1"
 	git -C "$1" init -q
 	git -C "$1" add -A
 	GIT_COMMITTER_DATE=@1700000000 git -C "$1" -c user.name=x \
@@ -68,7 +60,7 @@ setup()
 }
 
 @test "flags of the caller do not replace those that the sources need" {
-	copy "$copy"
+	sources_copy "$copy"
 	for flags in CFLAGS= CFLAGS=-O0 'CFLAGS=-std=gnu99 -g' LDFLAGS=-s; do
 		echo "case: $flags"
 		run -0 make -B -C "$copy" "$flags"
@@ -85,7 +77,7 @@ setup()
 }
 
 @test "programs are static, unless the libc is linked on purpose" {
-	copy "$copy"
+	sources_copy "$copy"
 	make -C "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
@@ -98,7 +90,7 @@ setup()
 }
 
 @test "a compiler for another architecture links static programs, too" {
-	copy "$copy"
+	sources_copy "$copy"
 	for triple in aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu; do
 		echo "case: $triple"
 		need "$triple-gcc"
@@ -110,7 +102,7 @@ setup()
 
 @test "musl-gcc as the compiler links static programs, too" {
 	need musl-gcc
-	copy "$copy"
+	sources_copy "$copy"
 	run -0 make -C "$copy" CC=musl-gcc CFLAGS=-O0
 	[ "$output" = '' ]
 	static_pie "$copy/nspawn-enter"
@@ -118,7 +110,7 @@ setup()
 }
 
 @test "without a static libc nothing is linked, and LINK= is named" {
-	copy "$copy"
+	sources_copy "$copy"
 	cat >"$BATS_TEST_TMPDIR/cc" <<-END
 	#!/bin/sh
 	[ "\$*" != -print-file-name=libc.a ] || { echo libc.a; exit; }
@@ -147,7 +139,7 @@ canaries()
 @test "on x86-64 a static nspawn-enter protects its stack" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need objdump
-	copy "$copy"
+	sources_copy "$copy"
 	declare -A count
 	# musl protects some functions of its own.
 	for flag in -fno-stack-protector ''; do
@@ -170,7 +162,7 @@ canaries()
 @test "a static program on x86-64 with musl is below 100 kB" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need musl-gcc
-	copy "$copy"
+	sources_copy "$copy"
 	make -C "$copy" static
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
@@ -181,7 +173,7 @@ canaries()
 @test "static programs are the same from two folders" {
 	for folder in "$copy" "$copy of another name"; do
 		echo "case: $folder"
-		copy "$folder"
+		sources_copy "$folder"
 		make -C "$folder" static
 	done
 	for program in nspawn-enter nspawn-stop; do
@@ -192,7 +184,7 @@ canaries()
 }
 
 @test "install puts each file below DESTDIR, and uninstall takes it away" {
-	copy "$copy"
+	sources_copy "$copy"
 	umask 077
 	make -C "$copy" install DESTDIR="$root"
 	diff - <(files "$root") <<-'END'
@@ -218,7 +210,7 @@ canaries()
 @test "blanks in the names of folders do no harm" {
 	copy="$BATS_TEST_TMPDIR/x y/nspawn tools"
 	root="$BATS_TEST_TMPDIR/a b"
-	copy "$copy"
+	sources_copy "$copy"
 	run -0 make -C "$copy" all static dist CFLAGS='-O0 -g'
 	[ "$output" = '' ]
 	static_pie "$copy/build/static/nspawn-stop"
@@ -236,7 +228,7 @@ canaries()
 }
 
 @test "the program that installs is the caller's choice" {
-	copy "$copy"
+	sources_copy "$copy"
 	make -C "$copy" install DESTDIR="$root" INSTALL='install -p' \
 	    CFLAGS=-O0
 	[ "$root/usr/local/share/man/man8/nspawn-stop.8" -ot "$copy/nspawn-stop" ]
@@ -245,7 +237,7 @@ canaries()
 }
 
 @test "each kind of file can be installed into a folder of its own" {
-	copy "$copy"
+	sources_copy "$copy"
 	folders=(BINDIR=/b SBINDIR=/s MANDIR=/m BASHCOMPDIR=/bash
 	    ZSHCOMPDIR=/zsh FISHCOMPDIR=/fish)
 	make -C "$copy" install DESTDIR="$root" PREFIX=/nowhere "${folders[@]}"
@@ -265,7 +257,7 @@ canaries()
 }
 
 @test "the static programs can be installed instead" {
-	copy "$copy"
+	sources_copy "$copy"
 	make -C "$copy" install PREFIX="$root" FROM=build/static
 	static_pie "$root/bin/nspawn-enter"
 	static_pie "$root/sbin/nspawn-stop"
@@ -290,7 +282,7 @@ installed()
 @test "the completions work in the shells once they are installed" {
 	need zsh fish
 	installed true || cannot 'no user namespaces with mounts'
-	copy "$copy"
+	sources_copy "$copy"
 	make -C "$copy" install DESTDIR="$root"
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"

@@ -98,7 +98,7 @@ section()
 }
 
 @test "README shows the unit of the manual" {
-	run -0 example /etc/systemd/system/nspawn@.service
+	run -0 example_unit /etc/systemd/system/nspawn@.service
 	[ "${#lines[@]}" -gt 20 ]
 	diff <(echo "$output") <(unit_of_readme)
 }

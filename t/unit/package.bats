@@ -27,11 +27,7 @@ clean()
 # Packs the sources, and unpacks them in $work.
 unpack()
 {
-	local files=(Makefile LICENSE.txt README ./*.c ./*.h man completions t
-	    .ci .clang-tidy .editorconfig .gitignore)
-
-	mkdir "$work/from"
-	(cd "$TOP" && tar -c "${files[@]}") | tar -x -C "$work/from"
+	sources_copy "$work/from"
 	clean make -s -C "$work/from" dist
 	tarball=$work/from/build/release/nspawn-tools-$version.tar.gz
 	tar -xzf "$tarball" -C "$work"
@@ -89,7 +85,6 @@ without_tools()
 	[[ "$output" == *'cannot run here: there is no mandoc'* ]]
 }
 
-# A package is static for a reason that the Makefile has; lintian wants to know.
 debian_make()
 {
 	mkdir -p "$tree/debian/source"
@@ -127,6 +122,8 @@ debian_make()
 	License: GPL-3.0-only
 	 See /usr/share/common-licenses/GPL-3.
 	END
+	# lintian reports a static program, unless a package says that it is
+	# meant to be one; the Makefile has the reason.
 	echo 'nspawn-tools: statically-linked-binary' \
 	    >nspawn-tools.lintian-overrides
 	printf '%s\n' '#!/usr/bin/make -f' \
