@@ -103,13 +103,20 @@ _nspawn_candidates()
 
 _nspawn_tools()
 {
-	local words current candidates candidate lead=''
+	local words=() rest=${COMP_LINE:0:COMP_POINT}
+	local current candidates candidate lead=''
+	# A word may have quotes, which are then taken away.
+	local word="([^[:space:]\"'\\]|\\\\.|\"([^\"\\]|\\\\.)*\"|'[^']*')+"
+	word="^[[:space:]]*(${word})[[:space:]]+"
 
 	# Bash also splits words at "=" and ":"; it replaces only the last part.
-	read -ra words <<<"${COMP_LINE:0:COMP_POINT}."
-	current=${words[-1]%.}
+	while [[ ${rest} =~ ${word} ]]; do
+		words+=("${BASH_REMATCH[1]//[\"\'\\]/}")
+		rest=${rest:${#BASH_REMATCH}}
+	done
+	current=${rest//[\"\'\\]/}
 	mapfile -t candidates < <(_nspawn_candidates "${1##*/}" "${current}" \
-	    "${words[@]:1:${#words[@]}-2}")
+	    "${words[@]:1}")
 	[[ ${current} != --*=* ]] || current=${current#*=}
 	[[ ${current} != *,* ]] || lead=${current%,*},
 	COMPREPLY=()

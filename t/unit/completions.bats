@@ -133,6 +133,15 @@ options_of_help()
 	done
 }
 
+@test "words in quotes are one word" {
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
+		offers "$shell" 'nspawn-enter -w "/a b" w' web
+		offers "$shell" "nspawn-enter -e 'A=\"x y' -w /a\\ b w" web
+		offers "$shell" 'nspawn-enter -w "/a b" web my' mysql
+	done
+}
+
 @test "a link that leads out of the machine offers nothing of the host" {
 	outside=$BATS_TEST_TMPDIR/tree-outside
 	mkdir -p "$outside/bin" "$tree/usr/local/sbin" "$tree/opt"
