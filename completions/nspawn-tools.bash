@@ -11,31 +11,25 @@ _nspawn_machines()
 	    grep -vx -- -
 }
 
-# Prints where the files of a machine may be: the root of its leader, which only
-# root may see, and the directory that machined knows.
-_nspawn_roots()
-{
-	local name leader
-
-	timeout 2 nspawn-enter --list 2>/dev/null </dev/null |
-	    while IFS=$'\t' read -r name leader _; do
-		[[ ${name} != "$1" ]] || printf '%s\n' "/proc/${leader}/root"
-	    done
-	timeout 2 machinectl show -p RootDirectory --value "$1" \
-	    2>/dev/null </dev/null | grep '^/.'
-}
-
-# Prints the programs of a machine.  The machine chooses the names of its files,
-# so only plain names get onto the caller's command line.  It can also have a
-# file system on which ls hangs and cannot be killed: nothing waits for ls.
+# Prints the programs of a machine that machined knows.  The machine chooses
+# what its folders are and how its files are called.  So a folder is left out if
+# a link leads out of the machine, each list has an end, and only plain names
+# get onto the caller's command line.  A folder can hang, and then a signal may
+# not end ls: nothing waits longer than 2 s for what the folders have.
 _nspawn_programs()
 {
-	local root roots
+	local root
 
-	mapfile -t roots < <(_nspawn_roots "$1")
-	(for root in "${roots[@]}"; do
-		command ls "${root}"/{usr/local/,usr/,}{s,}bin/
-	done 2>/dev/null &) | timeout 2 cat |
+	root=$(timeout 2 machinectl show -p RootDirectory --value "$1" \
+	    2>/dev/null </dev/null)
+	[[ ${root} == /?* ]] || return
+	# shellcheck disable=SC2016 # variables of sh
+	sh -c 'cd -P "$1" && root=$PWD && for folder in \
+	    usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin; do
+		cd -P "${root:?}/$folder" && case $PWD in
+		"$root"/*) timeout 2 ls -U | head -n 5000 ;;
+		esac
+	done &' sh "${root}" 2>/dev/null </dev/null | timeout 2 cat |
 	    LC_ALL=C grep -Ex '[A-Za-z0-9_][A-Za-z0-9_.+-]*'
 }
 
@@ -109,13 +103,20 @@ _nspawn_candidates()
 
 _nspawn_tools()
 {
-	local words current candidates candidate lead=''
+	local words=() rest=${COMP_LINE:0:COMP_POINT}
+	local current candidates candidate lead=''
+	# A word may have quotes, which are then taken away.
+	local word="([^[:space:]\"'\\]|\\\\.|\"([^\"\\]|\\\\.)*\"|'[^']*')+"
+	word="^[[:space:]]*(${word})[[:space:]]+"
 
 	# Bash also splits words at "=" and ":"; it replaces only the last part.
-	read -ra words <<<"${COMP_LINE:0:COMP_POINT}."
-	current=${words[-1]%.}
+	while [[ ${rest} =~ ${word} ]]; do
+		words+=("${BASH_REMATCH[1]//[\"\'\\]/}")
+		rest=${rest:${#BASH_REMATCH}}
+	done
+	current=${rest//[\"\'\\]/}
 	mapfile -t candidates < <(_nspawn_candidates "${1##*/}" "${current}" \
-	    "${words[@]:1:${#words[@]}-2}")
+	    "${words[@]:1}")
 	[[ ${current} != --*=* ]] || current=${current#*=}
 	[[ ${current} != *,* ]] || lead=${current%,*},
 	COMPREPLY=()

@@ -30,25 +30,22 @@ function __nspawn_words_are
     test (count (__nspawn_words)) $argv
 end
 
-# Prints where the files of a machine may be: the root of its leader, which only
-# root may see, and the directory that machined knows.
-function __nspawn_roots
-    timeout 2 nspawn-enter --list 2>/dev/null </dev/null |
-        while read -l -d \t name leader rest
-            test "$name" != $argv[1]; or echo /proc/$leader/root
-        end
-    timeout 2 machinectl show -p RootDirectory --value $argv[1] \
-        2>/dev/null </dev/null | string match -r '^/.+'
-end
-
-# Prints the programs of a machine.  The machine chooses the names of its files,
-# so only plain names get onto the caller's command line.  It can also have a
-# file system on which ls hangs and cannot be killed: nothing waits for ls.
+# Prints the programs of a machine that machined knows.  The machine chooses
+# what its folders are and how its files are called.  So a folder is left out if
+# a link leads out of the machine, each list has an end, and only plain names
+# get onto the caller's command line.  A folder can hang, and then a signal may
+# not end ls: nothing waits longer than 2 s for what the folders have.
 function __nspawn_programs
-    set -l roots (__nspawn_roots (__nspawn_words)[1])
-    set -q roots[1]; or return
-    sh -c 'ls "$@" 2>/dev/null &' sh $roots/{usr/local/,usr/,}{s,}bin/ |
-        timeout 2 cat | string match -r '^[A-Za-z0-9_][A-Za-z0-9_.+-]*$'
+    set -l root (timeout 2 machinectl show -p RootDirectory --value \
+        (__nspawn_words)[1] 2>/dev/null </dev/null)
+    string match -qr '^/.' -- "$root"; or return
+    sh -c 'cd -P "$1" && root=$PWD && for folder in \
+        usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin; do
+        cd -P "${root:?}/$folder" && case $PWD in
+        "$root"/*) timeout 2 ls -U | head -n 5000 ;;
+        esac
+    done &' sh $root 2>/dev/null </dev/null | timeout 2 cat |
+        string match -r '^[A-Za-z0-9_][A-Za-z0-9_.+-]*$'
 end
 
 complete -c nspawn-enter -f

@@ -193,8 +193,8 @@ machines_of_kinds()
 	[ "$output" = "$expected" ]
 }
 
-# offers SHELL LINE CANDIDATE...: checks that a shell of the host offers exactly
-# these at the end of the line.
+# offers SHELL LINE [CANDIDATE]...: checks that a shell of the host offers
+# exactly these at the end of the line.
 offers()
 {
 	local shell=$1 line=$2
@@ -205,7 +205,7 @@ offers()
 	diff <(printf '%s\n' "$@") - <<<"$output"
 }
 
-@test "shells offer machines and programs that machined does not know" {
+@test "shells offer machines that machined does not know, but no programs" {
 	machine scope web
 	machine unregistered alone
 	run ! on_host machinectl show alone
@@ -213,9 +213,8 @@ offers()
 		echo "case: $shell"
 		offers "$shell" 'nspawn-enter ' alone web
 		offers "$shell" 'nspawn-stop a' alone
-		for name in alone web; do
-			offers "$shell" "nspawn-enter $name mkfi" mkfifo
-		done
+		offers "$shell" 'nspawn-enter web mkfi' mkfifo
+		offers "$shell" 'nspawn-enter alone mkfi'
 	done
 }
 
@@ -238,7 +237,7 @@ offers()
 	    printf 'disk\t%s\tdisk.service\t0\n' "$(unit_leader disk)"
 	)" ]
 	names_lead_to_leaders
-	offers bash 'nspawn-enter disk mkfi' mkfifo
+	offers bash 'nspawn-enter disk mkfi'
 }
 
 @test "an ephemeral copy has the random name of its unit, else none" {

@@ -24,36 +24,12 @@ setup()
 	esac
 	END
 	# No process has these numbers.
-	leaders_are 99999991 99999992
-	idles=()
-}
-
-teardown()
-{
-	idles_end
-}
-
-# leaders_are PID PID: lists a nameless machine, and my-box and web with these
-# leaders.
-leaders_are()
-{
-	lister_make <<-END
+	lister_make <<-'END'
 	#!/bin/sh
-	[ "\$*" = --list ] || exit 1
+	[ "$*" = --list ] || exit 1
 	printf '%s\t%d\t%s\t%s\t%d\n' - 99999990 - - 0 \
-	    my-box $1 10 my.scope 0 web $2 - web.service 0
+	    my-box 99999991 10 my.scope 0 web 99999992 - web.service 0
 	END
-}
-
-# Starts an idle process whose root directory is that one, and sets idle.
-idle_start_in()
-{
-	mkdir -p "$1"
-	unshare --map-root-user perl -e 'chroot $ARGV[0] and chdir "/" or die;
-	    $0 = "inside"; sleep 600' "$1" 3>&- &
-	idle=$!
-	idles+=("$idle")
-	until_true grep -qx inside "/proc/$idle/comm"
 }
 
 # Puts the script on stdin as nspawn-enter before the real one.
@@ -157,21 +133,67 @@ options_of_help()
 	done
 }
 
-@test "root is also offered the programs below a leader's root directory" {
-	unshare --map-root-user true || cannot 'no user namespaces'
-	inside=$BATS_TEST_TMPDIR/inside
-	mkdir -p "$inside/usr/sbin"
-	touch "$inside/usr/sbin/mkfs" "$inside/usr/sbin/mkfs;ls"
-	idle_start_in "$inside"
-	leaders_are "$idle" 99999992
+@test "words in quotes are one word" {
 	for shell in "${SHELLS[@]}"; do
 		echo "case: $shell"
-		# machined does not know this one.
-		offers "$shell" 'nspawn-enter my-box m' mkfs
+		offers "$shell" 'nspawn-enter -w "/a b" w' web
+		offers "$shell" "nspawn-enter -e 'A=\"x y' -w /a\\ b w" web
+		offers "$shell" 'nspawn-enter -w "/a b" web my' mysql
+	done
+}
+
+@test "a link that leads out of the machine offers nothing of the host" {
+	outside=$BATS_TEST_TMPDIR/tree-outside
+	mkdir -p "$outside/bin" "$tree/usr/local/sbin" "$tree/opt"
+	touch "$outside/mine" "$outside/bin/mine" "$tree/opt/made"
+	ln -s "$outside" "$tree/usr/local/bin"
+	ln -s ../../tree-outside "$tree/usr/sbin"
+	ln -s "$tree/usr/local/bin/bin" "$tree/bin"
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
 		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
-		# The name is no pattern, and not a part of one.
-		offers "$shell" 'nspawn-enter my.box m'
-		offers "$shell" 'nspawn-enter box m'
+	done
+	# One that stays inside is followed, also if machined's is a link.
+	rm "$tree/bin"
+	ln -s opt "$tree/bin"
+	mv "$tree" "$outside/web"
+	ln -s "$outside/web" "$tree"
+	for shell in "${SHELLS[@]}"; do
+		echo "case: inside, $shell"
+		offers "$shell" 'nspawn-enter web m' made mdev mount.x mysql
+	done
+}
+
+@test "of a huge folder 5000 names are offered" {
+	(cd "$tree/usr/bin" && seq -f m%g 6000 | xargs touch)
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
+		run -0 "$TOP/t/candidates" "$shell" 'nspawn-enter web m' 3>&-
+		names=$(grep -cE '^(m[0-9]+|mount.x|mysql)$' <<<"$output")
+		[ "$names" = 5000 ]
+		grep -qx mdev <<<"$output"
+	done
+}
+
+@test "a list without an end is cut, and ends" {
+	# Like the real ls, it prints names while it reads if it need not sort.
+	ls_make <<-'END'
+	#!/bin/sh
+	echo $$ >>"$STARTED"
+	[ "$*" = -U ] && exec yes mine
+	exec sleep 600
+	END
+	export STARTED
+	for shell in "${SHELLS[@]}"; do
+		echo "case: $shell"
+		STARTED=$BATS_TEST_TMPDIR/$shell
+		SECONDS=0
+		offers "$shell" 'nspawn-enter web m' mine
+		[ "$SECONDS" -lt 15 ]
+		[ "$(wc -l <"$STARTED")" = 2 ]
+		while read -r pid; do
+			until_true not kill -0 "$pid"
+		done <"$STARTED"
 	done
 }
 

@@ -17,11 +17,6 @@ setup()
 	cp "$TOP/common.c" "$TOP/common.h" .
 }
 
-teardown()
-{
-	idles_end
-}
-
 # Adds the machine web to a proc directory, and sets leader.
 machine_make()
 {
