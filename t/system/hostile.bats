@@ -66,6 +66,10 @@ load ../machines
 		case $output in
 		*' was never sent'* | *' was never told '*) [ "$status" = 124 ] ;;
 		*'is starting, restarting or ending'*) [ "$status" = 1 ] ;;
+		*'is not running')
+			# systemd-nspawn may fail at a reboot.
+			until_true not lives "$(supervisor web)"
+			return ;;
 		*) echo "$status: $output" && false ;;
 		esac
 	done
