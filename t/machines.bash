@@ -61,6 +61,7 @@ on_host()
 }
 
 # Runs the script on stdin in the host.
+# shellcheck disable=SC2120 # other files give it some
 host_script()
 {
 	on_host sh -eu -s "$@"
@@ -169,6 +170,26 @@ host_write()
 as_typed()
 {
 	on_host env -C /tmp PATH="$BIN:$PATH" bash -o pipefail -s
+}
+
+# Starts a machine of the user daemon, called strict, in the unit foreign.  In
+# Debian 13 ordinary users cannot run systemd-nspawn, so this is a perl with that
+# name, which also has an option -M.  Its leader is the `sleep 602`.
+foreign_start()
+{
+	# shellcheck disable=SC2119 # the script has no arguments
+	host_script <<-'END'
+	install /usr/bin/perl /run/systemd-nspawn
+	systemd-run --quiet --unit=foreign --uid=daemon -p KillMode=mixed \
+	    unshare --user --map-root-user --pid -- /run/systemd-nspawn \
+	    -Mstrict -e 'fork or exec "sleep", 602; sleep 602'
+	END
+	until_true runs_in_host 'sleep 602'
+}
+
+foreign_end()
+{
+	on_host systemctl stop foreign
 }
 
 # What bats calls around the tests of a file, and around each.

@@ -312,19 +312,11 @@ offers()
 	[ "$output" = systemd-nspawn ]
 }
 
-# Starts a machine of the user daemon, called strict.  In Debian 13 ordinary
-# users cannot run systemd-nspawn, so this is a perl with that name, which also
-# has an option -M.
-foreign_start()
+# Starts the machine of another user, and sets its line.
+foreign_row()
 {
 	units+=(foreign)
-	host_script <<-'END'
-	install /usr/bin/perl /run/systemd-nspawn
-	systemd-run --quiet --unit=foreign --uid=daemon -p KillMode=mixed \
-	    unshare --user --map-root-user --pid -- /run/systemd-nspawn \
-	    -Mstrict -e 'fork or exec "sleep", 602; sleep 602'
-	END
-	until_true runs_in_host 'sleep 602'
+	foreign_start
 	FOREIGN=$(printf 'strict\t%s\t%s\t-\t1' \
 	    "$(on_host pgrep -x -f 'sleep 602')" \
 	    "$(on_host systemctl show -p MainPID --value foreign)")
@@ -332,7 +324,7 @@ foreign_start()
 
 @test "a machine of another user is listed as that user's" {
 	machine scope web
-	foreign_start
+	foreign_row
 	run -0 list
 	[ "$output" = "$FOREIGN"$'\n'"$(rows web)" ]
 	names_lead_to_leaders
@@ -342,7 +334,7 @@ foreign_start()
 
 @test "a third user sees another user's machine, too" {
 	machine scope web
-	foreign_start
+	foreign_row
 	run -0 as_user 65534 "$BIN/nspawn-enter" --list
 	[ "$output" = "$FOREIGN"$'\n'"$(rows web)" ]
 }

@@ -8,24 +8,6 @@ load ../common
 load ../machines
 load ../examples
 
-# Starts a machine of the user daemon, called strict.  Its systemd-nspawn is a
-# perl of that name, which also has an option -M.
-foreign_start()
-{
-	host_script <<-'END'
-	install /usr/bin/perl /run/systemd-nspawn
-	systemd-run --quiet --unit=foreign --uid=daemon -p KillMode=mixed \
-	    unshare --user --map-root-user --pid -- /run/systemd-nspawn \
-	    -Mstrict -e 'fork or exec "sleep", 603; sleep 603'
-	END
-	until_true runs_in_host 'sleep 603'
-}
-
-foreign_end()
-{
-	on_host systemctl stop foreign
-}
-
 RUNNING='cannot tell, or that it refuses the machine of another user:'
 
 @test "a script can ask whether a machine is running" {
@@ -110,7 +92,7 @@ RUNNING='cannot tell, or that it refuses the machine of another user:'
 	machine unit own -U
 	foreign_start
 	run as_typed <<<"$script"
-	foreign=$(on_host pgrep -c -x -f 'sleep 603')
+	foreign=$(on_host pgrep -c -x -f 'sleep 602')
 	foreign_end
 	[ "$status:$output" = 0: ]
 	for name in "${machines[@]}"; do
