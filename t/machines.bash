@@ -239,6 +239,7 @@ pool_start()
 	}
 	started=()
 	for name; do
+		rm -f "/run/pool/$name.log"
 		SYSTEMD_SECCOMP=0 setsid systemd-nspawn --quiet \
 		    --link-journal=no --console=pipe --read-only -M "$name" \
 		    -D "$tree" /bin/sh -c 'trap "echo stopped; exit 0" TERM; echo up

@@ -158,7 +158,7 @@ freeze_by()
 # blocks each entry.
 trace()
 {
-	on_host sh -c '"$1" hold "$2" >"/tmp/traced" 2>&1 &
+	on_host sh -c 'rm -f /tmp/traced; "$1" hold "$2" >/tmp/traced 2>&1 &
 	    tracer=$!; until grep -qs holding /tmp/traced; do
 	    kill -0 $tracer || exit 1; sleep 0.02; done; echo $tracer' '' \
 	    /src/build/static/attacker "$(leader_of "$1")"

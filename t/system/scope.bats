@@ -58,6 +58,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     hold_scope()
     {
 	mkdir -p "$scope/holder" /tmp/fuse
+	rm -f /tmp/held		# that of the test before
 	perl /src/t/holder.pl /tmp/fuse "$scope/holder" "$supervisor" "$1" \
 	    </dev/null >/tmp/held 2>&1 &
 	holder=$!
@@ -77,6 +78,7 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
     # Receives the notices at /run/of-scope, until listen_end.
     listen_start()
     {
+	rm -f /tmp/heard
 	perl /tmp/listen.pl >/tmp/heard 2>&1 &
 	listener=$!
 	await grep -qs up /tmp/heard
