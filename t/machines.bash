@@ -173,8 +173,8 @@ as_typed()
 }
 
 # Starts a machine of the user daemon, called strict, in the unit foreign.  In
-# Debian 13 ordinary users cannot run systemd-nspawn, so this is a perl with that
-# name, which also has an option -M.  Its leader is the `sleep 602`.
+# Debian 13 ordinary users cannot run systemd-nspawn, so this is a perl with
+# that name, which also has an option -M.  Its leader is the `sleep 602`.
 foreign_start()
 {
 	# shellcheck disable=SC2119 # the script has no arguments
