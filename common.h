@@ -19,7 +19,7 @@
  * Each name begins with one of these nouns: account, cgroup, child, command,
  * confinement, deadline, entry, fate, fd, file, helper, host, init, machine,
  * machined, monitor, namespace, nspawn, number, option, process, property, pty,
- * shared, signal, stop, stream, text, time, unit, wanted.
+ * shared, signal, stop, stream, struct, text, time, unit, wanted.
  * No function's name begins with str, mem, wcs, is or to and then a letter: C
  * reserves such names.
  *
@@ -47,6 +47,13 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+/* How a value of a structure begins.  A variable may have the tag's name. */
+#ifdef __cplusplus
+#define STRUCT_VALUE(tag)	::tag
+#else
+#define STRUCT_VALUE(tag)	(struct tag)
 #endif
 
 struct process;
@@ -237,7 +244,7 @@ int file_open_in_root(int root, const char *path);
 
 /*
  * A file or a text in memory that is read word by word; it may be of any
- * length.  Whoever opens a stream closes it with stream_close().
+ * length.
  */
 struct stream {
 	int		 fd;		/* -1: all of it is in memory */
@@ -311,19 +318,7 @@ struct process {
 	int	fd;
 };
 
-/* C++ has no literals of structures. */
-#ifdef __cplusplus
-static inline struct process
-process_none(void)
-{
-	struct process none = { 0, -1 };
-
-	return none;
-}
-#define PROCESS_NONE	process_none()
-#else
-#define PROCESS_NONE	((struct process){ .pid = 0, .fd = -1 })
-#endif
+#define PROCESS_NONE	(STRUCT_VALUE(process){ 0, -1 })
 
 /*
  * Opens the process that has the number pid now.
@@ -729,17 +724,10 @@ struct machine {
 };
 
 #ifdef __cplusplus
-static inline struct machine
-machine_none(void)
-{
-	struct machine none = { PROCESS_NONE, PROCESS_NONE, 0,
-	    process_status() };
-
-	return none;
-}
-#define MACHINE_NONE	machine_none()
+#define MACHINE_NONE	(STRUCT_VALUE(machine){ PROCESS_NONE, PROCESS_NONE, \
+			0, ::process_status() })
 #else
-#define MACHINE_NONE	((struct machine){ .leader = PROCESS_NONE, \
+#define MACHINE_NONE	(STRUCT_VALUE(machine){ .leader = PROCESS_NONE, \
 			.supervisor = PROCESS_NONE })
 #endif
 
@@ -1151,18 +1139,7 @@ struct monitor {
 	int	channel;	/* readable when there is a report */
 };
 
-#ifdef __cplusplus
-static inline struct monitor
-monitor_none(void)
-{
-	struct monitor none = { 0, -1 };
-
-	return none;
-}
-#define MONITOR_NONE	monitor_none()
-#else
-#define MONITOR_NONE	((struct monitor){ .pid = 0, .channel = -1 })
-#endif
+#define MONITOR_NONE	(STRUCT_VALUE(monitor){ 0, -1 })
 
 /*
  * Becomes the monitor, and never returns, in a process that monitor_order() has
