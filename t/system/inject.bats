@@ -74,7 +74,7 @@ ENTERED='case $status in
 # wrong.
 TOLD='case $status in
     124) said "is still running" || [ "$call" = "$WRITE" ] ;;
-    1 | 125) said . ;;
+    1 | 125) said . || [ "$call" = "$WRITE" ] ;;
     139) [ "$call" = "$ARCH_PRCTL" ] ;;
     *) false ;;
     esac'

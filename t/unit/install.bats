@@ -23,6 +23,19 @@ make()
 	command make --silent --no-print-directory "$@" 3>&-
 }
 
+# Makes a copy of the sources, and of what make builds from them by default:
+# that is built once for all tests, since it takes long.
+built_copy()
+{
+	local built=$BATS_FILE_TMPDIR/built
+
+	[ -e "$built" ] || {
+		sources_copy "$built"
+		make -C "$built" all static
+	}
+	cp -a "$built" "$1"
+}
+
 # True if a program needs no other file to run, and runs at any address.
 static_pie()
 {
@@ -77,15 +90,13 @@ setup()
 }
 
 @test "programs are static, unless the libc is linked on purpose" {
-	sources_copy "$copy"
-	make -C "$copy"
-	make -C "$copy" static
+	built_copy "$copy"
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		static_pie "$copy/$program"
 		static_pie "$copy/build/static/$program"
 	done
-	make -B -C "$copy" LINK=
+	make -B -C "$copy" nspawn-enter LINK= CFLAGS=-O0
 	run ! static_pie "$copy/nspawn-enter"
 }
 
@@ -139,31 +150,31 @@ canaries()
 @test "on x86-64 a static nspawn-enter protects its stack" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need objdump
-	sources_copy "$copy"
+	built_copy "$copy"
+	sources_copy "$copy-without"
+	CFLAGS=-fno-stack-protector make -C "$copy-without" static
 	declare -A count
 	# musl protects some functions of its own.
-	for flag in -fno-stack-protector ''; do
-		echo "case: $flag"
-		CFLAGS=$flag make -B -C "$copy" static
-		for program in nspawn-enter nspawn-stop; do
-			count[$program$flag]=$(canaries \
-			    "$copy/build/static/$program")
-		done
+	for program in nspawn-enter nspawn-stop; do
+		echo "case: $program"
+		count[$program]=$(canaries "$copy/build/static/$program")
+		count[$program-without]=$(canaries \
+		    "$copy-without/build/static/$program")
 	done
 	declare -p count
-	((count[nspawn-enter] > count[nspawn-enter-fno-stack-protector] + 80))
+	((count[nspawn-enter] > count[nspawn-enter-without] + 80))
 	# Flags in the environment of the caller stay, except for the size.
-	CFLAGS='-O3 -fstack-protector-strong' make -B -C "$copy" static
+	CFLAGS='-O3 -fstack-protector-strong' make -B -C "$copy" \
+	    build/static/nspawn-stop
 	run -0 canaries "$copy/build/static/nspawn-stop"
-	((output > count[nspawn-stop-fno-stack-protector] + 80))
+	((output > count[nspawn-stop-without] + 80))
 	[ "$(stat -c %s "$copy/build/static/nspawn-stop")" -lt 900000 ]
 }
 
 @test "a static program on x86-64 with musl is below 100 kB" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need musl-gcc
-	sources_copy "$copy"
-	make -C "$copy" static
+	built_copy "$copy"
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		[ "$(stat -c %s "$copy/build/static/$program")" -lt 100000 ]
@@ -171,11 +182,9 @@ canaries()
 }
 
 @test "static programs are the same from two folders" {
-	for folder in "$copy" "$copy of another name"; do
-		echo "case: $folder"
-		sources_copy "$folder"
-		make -C "$folder" static
-	done
+	built_copy "$copy"
+	sources_copy "$copy of another name"
+	make -C "$copy of another name" static
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		cmp "$copy/build/static/$program" \
@@ -184,7 +193,7 @@ canaries()
 }
 
 @test "install puts each file below DESTDIR, and uninstall takes it away" {
-	sources_copy "$copy"
+	built_copy "$copy"
 	umask 077
 	make -C "$copy" install DESTDIR="$root"
 	diff - <(files "$root") <<-'END'
@@ -237,7 +246,7 @@ canaries()
 }
 
 @test "each kind of file can be installed into a folder of its own" {
-	sources_copy "$copy"
+	built_copy "$copy"
 	folders=(BINDIR=/b SBINDIR=/s MANDIR=/m BASHCOMPDIR=/bash
 	    ZSHCOMPDIR=/zsh FISHCOMPDIR=/fish)
 	make -C "$copy" install DESTDIR="$root" PREFIX=/nowhere "${folders[@]}"
@@ -257,7 +266,8 @@ canaries()
 }
 
 @test "the static programs can be installed instead" {
-	sources_copy "$copy"
+	built_copy "$copy"
+	rm "$copy"/nspawn-{enter,stop}
 	make -C "$copy" install PREFIX="$root" FROM=build/static
 	static_pie "$root/bin/nspawn-enter"
 	static_pie "$root/sbin/nspawn-stop"
@@ -282,7 +292,7 @@ installed()
 @test "the completions work in the shells once they are installed" {
 	need zsh fish
 	installed true || cannot 'no user namespaces with mounts'
-	sources_copy "$copy"
+	built_copy "$copy"
 	make -C "$copy" install DESTDIR="$root"
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
@@ -329,7 +339,7 @@ installed()
 	    "$copy/Makefile")" ]
 	diff <(git -C "$copy" ls-files | sed 's,^,./,' | LC_ALL=C sort) \
 	    <(files "$root/$output")
-	make -C "$root/$output"
+	make -C "$root/$output" CFLAGS=-O0
 	run -0 "$root/$output/nspawn-enter" --version
 }
 
