@@ -485,6 +485,11 @@ parse_options(int argc, char **argv, struct settings *settings)
 	}
 	if (settings->list)
 		return;
+	if (settings->namespaces == 0) {
+		say("no namespace is left to join; --no-... and --only exclude"
+		    " all of them");
+		try_help();
+	}
 	settings->variables[settings->variable_count] = NULL;
 	settings->command = argv + optind;
 	if (geteuid() != 0)

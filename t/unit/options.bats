@@ -165,6 +165,9 @@ as_nobody()
 	refused nspawn-enter "invalid namespace 'foo'" --only=foo web
 	refused nspawn-enter "invalid namespace ''" --only= web
 	refused nspawn-enter "invalid namespace ''" --only=uts, web
+	refused nspawn-enter 'no namespace is left' --only=pid -p web true
+	refused nspawn-enter 'no namespace is left' --no-mount --no-uts \
+	    --no-ipc -n -p --no-cgroup --no-time --no-user web true
 	for user in '' : joe: :users; do
 		echo "case: $user"
 		refused nspawn-enter "invalid user '$user'" -u "$user" web
