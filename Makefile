@@ -134,10 +134,9 @@ sanitized: $(PROGRAMS:%=build/sanitized/%)
 cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
 # The flags in the caller's environment may protect more, so they stay, except
-# that the size is ours.  With musl, a protected nspawn-stop is above 100 kB.
+# that the size is ours.
 build/static/%: COMPILER = $(STATIC_CC)
 build/static/%: CFLAGS = $(PROTECTED) $(CALLER_CFLAGS) $(SIZE)
-build/static/nspawn-stop: PROTECTED = $(if $(MUSL),,-fstack-protector-strong)
 build/static/%: KIND = $(STATIC)
 build/sanitized/%: CFLAGS = -O1 -g
 build/sanitized/%: KIND = $(SANITIZED)
