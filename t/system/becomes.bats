@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 # Copyright (C) 2026 the nspawn-tools authors
-# bats file_tags=alone
+# bats file_tags=urgent
 #
 # PID 1 is a script that cannot be told to stop yet, and becomes something that
 # can: a script with a handler, or an init.  It is stopped as what it has

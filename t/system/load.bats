@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 # Copyright (C) 2026 the nspawn-tools authors
-# bats file_tags=static,alone
+# bats file_tags=static,urgent
 #
 # Fifty machines start, reboot and end at random, while ten nspawn-stop at once
 # stop them, each of which has to report the truth.  t/storm.py drives and

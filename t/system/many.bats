@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-3.0-only
 # Copyright (C) 2026 the nspawn-tools authors
-# bats file_tags=static,alone
+# bats file_tags=static,urgent
 #
 # Two hundred machines and one nspawn-stop: it finds and tells them all within
 # --timeout, and sleeps while it waits for them.
