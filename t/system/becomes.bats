@@ -244,6 +244,7 @@ scripts_end()
 	run -124 stop --verbose --timeout 4 fork-{1,2,3,4}
 	[ "$(grep -c 'was never sent' <<<"$output")" = 4 ]
 	[[ "$output" != *'sent SIG'* ]]
+	on_host machinectl terminate fork-{1,2,3,4}
 }
 
 HANDLES='trap "echo stopped >/stopped; exit 0" TERM
