@@ -117,4 +117,16 @@ emulate()
 	BUILD=$folder
 }
 
+# offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
+# end of the line: by a shell of the host, if there is one.
+offers()
+{
+	local shell=$1 line=$2
+
+	shift 2
+	run -0 env BIN="${BIN-}" timeout 60 "$TOP/t/candidates" "$shell" \
+	    "$line" 3>&-
+	diff <(printf '%s\n' "$@") - <<<"$output"
+}
+
 [ -z "${EMULATED-}" ] || emulate "$EMULATED"

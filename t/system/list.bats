@@ -193,18 +193,6 @@ machines_of_kinds()
 	[ "$output" = "$expected" ]
 }
 
-# offers SHELL LINE [CANDIDATE]...: checks that a shell of the host offers
-# exactly these at the end of the line.
-offers()
-{
-	local shell=$1 line=$2
-	shift 2
-
-	run -0 env BIN="$BIN" timeout 60 "$TOP/t/candidates" "$shell" \
-	    "$line" 3>&-
-	diff <(printf '%s\n' "$@") - <<<"$output"
-}
-
 @test "shells offer machines that machined does not know, but no programs" {
 	machine scope web
 	machine unregistered alone

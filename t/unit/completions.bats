@@ -46,18 +46,6 @@ ls_make()
 	chmod +x "$BATS_TEST_TMPDIR/bin/ls"
 }
 
-# offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
-# end of the line.
-offers()
-{
-	local shell=$1 line=$2
-	shift 2
-
-	run -0 timeout 60 "$TOP/t/candidates" "$shell" "$line" 3>&-
-	diff <(printf '%s' "${*/%/$'\n'}" | tr -d ' ') \
-	    <(printf '%s' "${output:+$output$'\n'}")
-}
-
 # All options of --help, by all their names.
 options_of_help()
 {
