@@ -74,14 +74,22 @@ tree_make()
 	mknod "$tree/zero" c 1 5
 }
 
+# Prints why these tests cannot run here, if they cannot.
+obstacle()
+{
+	if [ "$(id -u)" != 0 ]; then
+		echo 'only root can start a machine'
+	elif ! grep -q ' cgroup rw.*,pids' /proc/self/mounts ||
+	    ! grep -q ' cgroup rw.*,devices' /proc/self/mounts; then
+		echo 'no cgroups of version 1 are mounted here'
+	fi
+}
+
 setup_file()
 {
-	[ "$(id -u)" = 0 ] || cannot 'only root can start a machine'
+	# Not all versions of bats can skip the tests here.
+	[ -z "$(obstacle)" ] || return 0
 	hierarchies_find
-	for controller in pids devices; do
-		grep -q " cgroup rw.*,$controller" /proc/self/mounts ||
-		    cannot 'no cgroups of version 1 are mounted here'
-	done
 	export NAME=hybrid-$$ CALLER=hybrid-caller-$$
 	export tree=$BATS_FILE_TMPDIR/tree
 	tree_make
@@ -115,6 +123,10 @@ teardown_file()
 # Bats runs each test in a process of its own.
 setup()
 {
+	local obstacle
+
+	obstacle=$(obstacle)
+	[ -z "$obstacle" ] || cannot "$obstacle"
 	hierarchies_find
 	pids=$(group_of pids)
 	devices=$(group_of devices)
@@ -124,6 +136,7 @@ setup()
 # Ends a command that a test has left, and removes each limit.
 teardown()
 {
+	[ -n "${SUPERVISOR-}" ] || return 0
 	console_show "$BATS_FILE_TMPDIR/log"
 	thaw
 	echo max >"$pids/pids.max"

@@ -297,8 +297,9 @@ reboot_unit()
 @test "on a terminal a line counts down, and is gone at the end" {
 	machine_sh web "trap 'exit 0' USR1; $WAITS"
 	until_true on_host pgrep -P "$(leader web)" sleep
-	on_host script -qec "$BIN/nspawn-stop --signal none --timeout 3.5 web" \
-	    /dev/null </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
+	on_host env TERM=xterm script -qec \
+	    "$BIN/nspawn-stop --signal none --timeout 3.5 web" /dev/null \
+	    </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
 	typed=$(cat -v "$BATS_TEST_TMPDIR/typed")
 	echo "$typed"
 	# A busy host may miss the first seconds.
@@ -306,8 +307,9 @@ reboot_unit()
 	[[ "$typed" == *'waiting for web: 2 processes left, 1 s^M^[[Knspawn-stop:'* ]]
 	seconds=$(grep -o '[0-9]* s^M' <<<"$typed")
 	[ "$seconds" = "$(sort -rnu <<<"$seconds")" ]
-	on_host script -qec "$BIN/nspawn-stop -q --signal none --timeout 0.1 web" \
-	    /dev/null </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
+	on_host env TERM=xterm script -qec \
+	    "$BIN/nspawn-stop -q --signal none --timeout 0.1 web" /dev/null \
+	    </dev/null >"$BATS_TEST_TMPDIR/typed" && return 1
 	run ! grep -q waiting "$BATS_TEST_TMPDIR/typed"
 }
 
