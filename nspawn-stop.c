@@ -44,6 +44,7 @@ enum {
 #define HELD_PART	8	/* the time between checks is 1/8 of its age */
 #define HELD_INTERVAL_MAX	1000	/* ms, the most */
 #define BLOCKED_CHECKS	5	/* with the signal blocked, then it is sent */
+#define AWAKE_CHECKS	100	/* the same, if PID 1 does not sleep */
 #define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
 #define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to report a timeout */
@@ -1250,14 +1251,22 @@ held_next_check(int64_t age)
 /*
  * True if a program that is not a known init blocks the signal, is not known to
  * read it, and may do so only for a moment, as many programs do while they
- * fork.  False after it has been found several times in a row.
+ * fork.  False after it has been found several times in a row; many times if
+ * PID 1 does not sleep, because a fork takes long on a busy host.
  */
 static bool
-target_blocks_briefly(struct target *target)
+target_blocks_briefly(const struct context *context, struct target *target)
 {
-	return target->plan->fate == FATE_BLOCKED &&
-	    target->plan->signalfd != 1 && target->plan->init == NULL &&
-	    ++target->checks < BLOCKED_CHECKS;
+	struct process_status status;
+	int most = BLOCKED_CHECKS;
+
+	if (target->plan->fate != FATE_BLOCKED ||
+	    target->plan->signalfd == 1 || target->plan->init != NULL)
+		return false;
+	if (process_status_read(context->host->proc,
+	    target->machine.leader.pid, &status) == 0 && status.state != 'S')
+		most = AWAKE_CHECKS;
+	return ++target->checks < most;
 }
 
 /*
@@ -1285,7 +1294,8 @@ target_stop(struct context *context, size_t id)
 		age = START_TIME;
 	if ((context->at_once && !(target->plan->starting &&
 	    age < START_TIME)) ||
-	    (!plan_is_held(target->plan) && !target_blocks_briefly(target))) {
+	    (!plan_is_held(target->plan) &&
+	    !target_blocks_briefly(context, target))) {
 		plan_execute(context, id);
 		return;
 	}

@@ -43,6 +43,22 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 	[[ "${lines[1]}" == *'is still running'* ]]
 }
 
+# On a busy host a fork takes as long as this.
+@test "a signal that a busy PID 1 blocks for a moment is not sent yet" {
+	machine_perl web "$BLOCKS use Time::HiRes 'time';
+	    for (;;) {
+		for (my \$end = time + 0.3; time < \$end;) { }
+		sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTERM));
+		for (my \$end = time + 0.1; time < \$end;) { }
+		sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM)); }"
+	run -124 stop --verbose --timeout 3 web
+	[[ "$output" == *'SIGTERM'*'was never sent'* ]]
+	[[ "$output" != *'sent SIG'* ]]
+	machine_perl always "$BLOCKS 1 while 1"
+	run -124 stop --verbose --timeout 4 always
+	[[ "$output" == *'sent SIGTERM'* ]]
+}
+
 @test "a signal that PID 1 awaits is not reported as lost" {
 	# It awaits USR1 by rt_sigtimedwait(2), whose number this is.
 	case $(uname -m) in
