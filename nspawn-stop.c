@@ -43,8 +43,8 @@ enum {
 #define HELD_INTERVAL	10	/* ms, the least time between checks of PID 1 */
 #define HELD_PART	8	/* the time between checks is 1/8 of its age */
 #define HELD_INTERVAL_MAX	1000	/* ms, the most */
-#define BLOCKED_CHECKS	5	/* with the signal blocked, then it is sent */
-#define AWAKE_CHECKS	100	/* the same, if PID 1 does not sleep */
+#define BLOCKED_CHECKS	100	/* with the signal blocked, then it is sent */
+#define ASLEEP_CHECKS	20	/* that one counts for if PID 1 sleeps */
 #define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
 #define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to report a timeout */
@@ -923,9 +923,9 @@ warn_unclean(int proc, const struct target *target)
 		    signal_name(plan->signal, name));
 }
 
-/* Warns that the kernel would discard a machine's signal. */
+/* Warns that a machine's signal is held back. */
 static void
-warn_discarded(int proc, const struct target *target, const char *what)
+warn_held(int proc, const struct target *target, const char *what)
 {
 	const struct plan *plan = target->plan;
 	char leader[LEADER_SIZE], hint[HINT_SIZE], name[SIGNAL_NAME_SIZE];
@@ -937,6 +937,9 @@ warn_discarded(int proc, const struct target *target, const char *what)
 	if (plan->starting)
 		say("%s: its init has not started yet; the stop signal %s",
 		    target->name, what);
+	else if (plan->fate == FATE_BLOCKED)
+		say("%s: %s: it blocks %s, perhaps only for a moment; %s %s",
+		    target->name, leader, name, name, what);
 	else if (plan->init == NULL && (status.caught | status.blocked) == 0)
 		say("%s: %s: no signal stops it cleanly: it has no handler for"
 		    " %s or any other signal, so the kernel discards them;"
@@ -1140,7 +1143,7 @@ plan_execute(struct context *context, size_t id)
 	if (!settings->quiet)
 		warn_unclean(proc, target);
 	if (plan_is_held(target->plan))
-		warn_discarded(proc, target, "is sent anyway");
+		warn_held(proc, target, "is sent anyway");
 	send_signal(context, target);
 }
 
@@ -1251,22 +1254,22 @@ held_next_check(int64_t age)
 /*
  * True if a program that is not a known init blocks the signal, is not known to
  * read it, and may do so only for a moment, as many programs do while they
- * fork.  False after it has been found several times in a row; many times if
- * PID 1 does not sleep, because a fork takes long on a busy host.
+ * fork.  False after it has been found many times in a row: for 50 ms if PID 1
+ * sleeps, but for a second if it does not, since a busy host forks slowly.
  */
 static bool
 target_blocks_briefly(const struct context *context, struct target *target)
 {
 	struct process_status status;
-	int most = BLOCKED_CHECKS;
+	bool asleep;
 
 	if (target->plan->fate != FATE_BLOCKED ||
 	    target->plan->signalfd == 1 || target->plan->init != NULL)
 		return false;
-	if (process_status_read(context->host->proc,
-	    target->machine.leader.pid, &status) == 0 && status.state != 'S')
-		most = AWAKE_CHECKS;
-	return ++target->checks < most;
+	asleep = process_status_read(context->host->proc,
+	    target->machine.leader.pid, &status) == 0 && status.state == 'S';
+	target->checks += asleep ? ASLEEP_CHECKS : 1;
+	return target->checks < BLOCKED_CHECKS;
 }
 
 /*
@@ -1305,7 +1308,7 @@ target_stop(struct context *context, size_t id)
 	if (age < START_TIME || target->warned || context->settings->quiet)
 		return;
 	target->warned = true;
-	warn_discarded(proc, target, "is not sent yet");
+	warn_held(proc, target, "is not sent yet");
 }
 
 /* Returns when to check again a machine that was not told yet. */
@@ -2045,8 +2048,8 @@ report_unstopped(int proc, const struct target *target, const char *when)
 			say("%s: %s was never sent", target->name,
 			    signal_name(plan->signal, name));
 		else if (!target->signalled && plan_is_made(target) &&
-		    plan_is_held(plan))
-			warn_discarded(proc, target, "was never sent");
+		    (plan_is_held(plan) || plan->fate == FATE_BLOCKED))
+			warn_held(proc, target, "was never sent");
 		else if (!target->signalled && plan->error == EAGAIN)
 			say_unplanned(target, EAGAIN);
 		else if (!target->signalled)
