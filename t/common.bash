@@ -119,7 +119,7 @@ emulate()
 }
 
 # offers SHELL LINE [CANDIDATE]...: checks that exactly these are offered at the
-# end of the line: by a shell of the host, if there is one.
+# end of the line.  If there is a HOST, its shell is asked.
 offers()
 {
 	local shell=$1 line=$2

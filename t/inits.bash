@@ -169,7 +169,7 @@ rows_of_inits()
 	done
 	row openrc "$inits" /sbin/openrc-init @ <<-END
 	$WRITE
-	# Without this folder openrc-init uses a whole processor.
+	# Without /run/openrc openrc-init uses a whole processor.
 	write sbin/openrc <<-'RC'
 	mkdir -p /run/openrc
 	case \$1 in

@@ -10,9 +10,9 @@
 load ../common
 load ../machines
 
-# module_needed NAME FOLDER OPTIONS: skips the test if the kernel does not have
-# the security module NAME, or if this is not a machine of t/vm.  The machine
-# has to be started with OPTIONS.
+# module_needed NAME FOLDER OPTIONS: for setup_file, which fails if the kernel
+# does not have the security module NAME, or if this is not a machine of t/vm.
+# The machine has to be started with OPTIONS.
 module_needed()
 {
 	[[ -e /usr/local/sbin/vm-run && -d $2 ]] ||
@@ -20,7 +20,7 @@ module_needed()
  t/kernel/${BATS_TEST_FILENAME##*/}"
 }
 
-# If the tests are skipped, there is no host.
+# If setup_file fails, there may be no host.
 teardown_file()
 {
 	[ -z "${HOST-}" ] || host_stop

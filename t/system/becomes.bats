@@ -242,9 +242,10 @@ scripts_end()
 		until_true on_host test -e "/var/lib/machines/fork-$n/begun"
 	done
 	run -124 stop --verbose --timeout 4 fork-{1,2,3,4}
+	echo "$output"
+	on_host machinectl terminate fork-{1,2,3,4}
 	[ "$(grep -c 'was never sent' <<<"$output")" = 4 ]
 	[[ "$output" != *'sent SIG'* ]]
-	on_host machinectl terminate fork-{1,2,3,4}
 }
 
 HANDLES='trap "echo stopped >/stopped; exit 0" TERM

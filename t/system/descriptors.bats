@@ -80,7 +80,7 @@ interactive()
 }
 
 # rows FUNCTION [ARGUMENT]...: calls the function for each row.  It runs in a
-# shell of its own, where bats does not trace each command: that takes long.
+# shell of its own, where bats does not trace each command: tracing takes long.
 rows()
 (
 	set +T

@@ -71,7 +71,7 @@ ENTERED='case $status in
 }
 
 # The machine is told but does not end: the message says that, or what went
-# wrong.
+# wrong, unless the message itself cannot be written.
 TOLD='case $status in
     124) said "is still running" || [ "$call" = "$WRITE" ] ;;
     1 | 125) said . || [ "$call" = "$WRITE" ] ;;

@@ -146,7 +146,8 @@ EDGES='for limit in as data stack; do
 	    low=$kb
 	fi >/dev/null 2>&1
     done
-    # The kernel gives a program some stack, whatever the limit is.
+    # The kernel gives a program some stack, whatever the limit is, so there
+    # may be no edge.
     [ "$low" -gt 0 ] || [ "$limit" = stack ] || echo "no edge for $limit"
     echo "$limit: from $high KiB on" >&2'
 

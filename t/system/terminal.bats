@@ -148,7 +148,7 @@ mixes_expected()
 			    cmp - <(seq 250000)
 		done
 	done
-	# A shell reads a byte at a time; bats would make each line take longer.
+	# A shell is a slow reader.  bats does not trace each command of sh.
 	at_terminal "$BIN/nspawn-enter web seq 50000" | sh -c \
 	    'while read -r line; do echo "$line"; done' | cmp - <(seq 50000)
 }
