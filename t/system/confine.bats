@@ -374,7 +374,7 @@ seized_early()
 	[[ "$output" == *'the secret of WORD: cmdline'* ]]
 	[[ "$output" == *'the secret of OPTION: [stack]'* ]]
 	# A shell of the host that has children in the machine.
-	ROUNDS=5 attacked prey nsenter -t "$(leader prey)" -p --no-fork \
+	ROUNDS=50 attacked prey nsenter -t "$(leader prey)" -p --no-fork \
 	    bash -c 'mapfile -d "" -t words <"/proc/$0/cmdline"
 	    for n in 1 2 3 4 5 6 7 8 9; do ( : ); done' "$(supervisor other)"
 	[[ "$output" == *'the secret of OTHER: '* ]]

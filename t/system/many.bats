@@ -183,8 +183,8 @@ held_back()
 	[ "$(grep -c 'is not sent yet' "$job_log")" = 100 ]
 }
 
-# It may use two percent of a processor, while 100 have been told and 100 cannot
-# be told.
+# It may use three percent of a processor, while 100 have been told and 100
+# cannot be told; it checks these often while they are young.
 @test "nspawn-stop sleeps while it waits for 200 machines" {
 	many told 100 'trap "" HUP; trap : TERM; echo up
 	    while :; do sleep 600 & wait $!; done' --register=no --keep-unit
@@ -206,7 +206,7 @@ held_back()
 		on_host sh -c 'cd /sys/fs/cgroup/waits
 		    kill -INT $(cat cgroup.procs)'
 		job_end
-		[ "$used" -le 200 ] || much+=" $kind"
+		[ "$used" -le 300 ] || much+=" $kind"
 	done
 	# In the second case it reports every second.
 	grep -q 'waiting for' "$job_log"
