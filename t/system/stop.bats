@@ -53,7 +53,8 @@ BLOCKS='sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1));
 		for (my \$end = time + 0.1; time < \$end;) { }
 		sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM)); }"
 	run -124 stop --verbose --timeout 3 web
-	[[ "$output" == *'SIGTERM was never sent'* ]]
+	# At the timeout it may be finding out again how to stop the machine.
+	[[ "$output" == *'was never '* ]]
 	[[ "$output" != *'sent SIG'* ]]
 }
 
