@@ -107,6 +107,8 @@ keys()
 			tmux send-keys Space
 			pane_row_shows 39 '^78$'
 			tmux resize-window -x 60 -y 20
+			# less loses a key that comes together with WINCH.
+			pane_row_shows 20 '^(:|/rows)'
 			tmux send-keys g
 			pane_row_shows 19 '^19$'
 			tmux send-keys q
