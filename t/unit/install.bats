@@ -23,17 +23,24 @@ make()
 	command make --silent --no-print-directory "$@" 3>&-
 }
 
-# Copies the sources, and the programs that are built from them with the usual
-# flags: that is done once for all tests, since it takes long.
-built_copy()
+# build_once NAME TARGET...: sets built to a folder of that name, with the
+# sources and what make has built: once for all tests, since it takes long.
+build_once()
 {
-	local built=$BATS_FILE_TMPDIR/built
-
+	built=$BATS_FILE_TMPDIR/$1
 	[ -e "$built" ] || {
 		sources_copy "$built.new"
-		make -C "$built.new" all static
+		make -C "$built.new" "${@:2}"
 		mv "$built.new" "$built"
 	}
+}
+
+# Copies the sources, and the programs that are built with the usual flags.
+built_copy()
+{
+	local built
+
+	build_once usual all static
 	cp -a "$built" "$1"
 }
 
@@ -148,28 +155,22 @@ canaries()
 	    grep -cE '(sub|cmp|xor) +%fs:0x28,'
 }
 
-# Sets without to a folder with static programs that have no stack protector;
-# they are built once, too.
-build_without()
+# Sets built to a folder with static programs that have no stack protector.
+build_unprotected()
 {
-	without=$BATS_FILE_TMPDIR/without
-	[ -e "$without" ] || {
-		sources_copy "$without.new"
-		CFLAGS=-fno-stack-protector make -C "$without.new" static
-		mv "$without.new" "$without"
-	}
+	CFLAGS=-fno-stack-protector build_once unprotected static
 }
 
 @test "on x86-64 static programs protect their stacks" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need objdump
 	built_copy "$copy"
-	build_without
+	build_unprotected
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
 		# A libc protects some functions of its own.
 		(($(canaries "$copy/build/static/$program") >
-		    $(canaries "$without/build/static/$program") + 80))
+		    $(canaries "$built/build/static/$program") + 80))
 	done
 }
 
@@ -177,10 +178,10 @@ build_without()
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need musl-gcc
 	built_copy "$copy"
-	build_without
+	build_unprotected
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
-		(($(stat -c %s "$without/build/static/$program") < 100000))
+		(($(stat -c %s "$built/build/static/$program") < 100000))
 		# The stack protector takes 5 kB more.
 		(($(stat -c %s "$copy/build/static/$program") < 106000))
 	done
