@@ -38,7 +38,7 @@ setup_file()
 	on_host sh -c 'cat >/tmp/filtered' <<-'END'
 	# PROGRAMS "WAY..." "OPTION..." RESULT CALL[,CALL]...: starts a machine
 	# with those options for each filter, and watches the programs.
-	# TIME: how long nspawn-stop waits.
+	# STOP_TIME: how long nspawn-stop waits.
 	programs=$1 ways=$2 options=$3 result=$4
 	shift 4
 	name=filtered
@@ -63,7 +63,7 @@ setup_file()
 			    /sbin/init 0 ;;
 			tty) watched 0 nspawn-enter -q -t "$name" \
 			    /sbin/init 0 ;;
-			stop) watched 0 nspawn-stop -t "${TIME:-0.1}" "$name" ;;
+			stop) watched 0 nspawn-stop -t "$STOP_TIME" "$name" ;;
 			esac | sed "s/^/$calls: $result: $way: /"
 		done
 		kill -KILL "$leader"
@@ -75,7 +75,8 @@ setup_file()
 # filtered "WAY..." "OPTION..." RESULT "CALL[,CALL]..."...
 filtered()
 {
-	run on_host env TIME="${TIME-}" bash -eu /tmp/filtered "$PROGRAMS" "$@"
+	run on_host env STOP_TIME="${STOP_TIME:-0.1}" bash -eu /tmp/filtered \
+	    "$PROGRAMS" "$@"
 	echo "$output"
 	[ "$status" = 0 ]
 	[[ "$output" != *': it '* ]]
@@ -157,7 +158,7 @@ calls_under_filters()
 @test "a filter for calls that nobody makes changes nothing" {
 	for options in '' --drop-capability=all -U; do
 		echo "case: $options"
-		TIME=2 filtered 'plain joe tty stop' "$options" 0 swapon
+		STOP_TIME=2 filtered 'plain joe tty stop' "$options" 0 swapon
 		[ "$output" = "$(printf 'swapon: 0: %s\n' \
 		    'plain: inside 137' 'joe: inside 137' \
 		    'tty: inside 137' 'stop: inside 124')" ]
