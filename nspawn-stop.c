@@ -43,8 +43,8 @@ enum {
 #define HELD_INTERVAL	10	/* ms, the least time between checks of PID 1 */
 #define HELD_PART	8	/* the time between checks is 1/8 of its age */
 #define HELD_INTERVAL_MAX	1000	/* ms, the most */
-#define BLOCKED_CHECKS	100	/* with the signal blocked, then it is sent */
-#define ASLEEP_CHECKS	20	/* that one counts for if PID 1 sleeps */
+#define BLOCKED_CHECKS	100	/* find the signal blocked, then it is sent */
+#define ASLEEP_CHECKS	5	/* the same, in a row, while PID 1 sleeps */
 #define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
 #define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
 #define SLACK_TIME	2000	/* ms, for a monitor to report a timeout */
@@ -103,7 +103,8 @@ struct target {
 	struct process	 child;
 	int64_t		 child_deadline;
 	uint64_t	 fingerprint;	/* of its leader when planned */
-	int		 checks;	/* that found the signal blocked */
+	int		 blocked_checks;	/* that found it blocked */
+	int		 asleep_checks;	/* the last of them, PID 1 asleep */
 	int		 plans;		/* in a row, as PID 1 changed */
 	bool		 warned;	/* that the signal is not sent yet */
 	bool		 signalled;
@@ -923,7 +924,7 @@ warn_unclean(int proc, const struct target *target)
 		    signal_name(plan->signal, name));
 }
 
-/* Warns that a machine's signal is held back. */
+/* Warns that a machine's signal is not sent yet, or was never sent. */
 static void
 warn_held(int proc, const struct target *target, const char *what)
 {
@@ -1234,7 +1235,7 @@ plan_ready(const struct context *context, struct target *target)
 		return true;
 	}
 	target->fingerprint = fingerprint;
-	target->checks = 0;
+	target->blocked_checks = target->asleep_checks = 0;
 	target->plans++;
 	if (plan_start(context, target) == -1)
 		plan_retry(context, target, errno);
@@ -1245,31 +1246,36 @@ plan_ready(const struct context *context, struct target *target)
 static int64_t
 held_next_check(int64_t age)
 {
-	int64_t look = age / HELD_PART;
+	int64_t interval = age / HELD_PART;
 
-	return deadline_in(look < HELD_INTERVAL ? HELD_INTERVAL :
-	    look > HELD_INTERVAL_MAX ? HELD_INTERVAL_MAX : look);
+	return deadline_in(interval < HELD_INTERVAL ? HELD_INTERVAL :
+	    interval > HELD_INTERVAL_MAX ? HELD_INTERVAL_MAX : interval);
 }
 
 /*
- * True if a program that is not a known init blocks the signal, is not known to
- * read it, and may do so only for a moment, as many programs do while they
- * fork.  False after it has been found many times in a row: for 50 ms if PID 1
- * sleeps, but for a second if it does not, since a busy host forks slowly.
+ * Checks again whether PID 1 blocks the signal only for a moment, as many
+ * programs do while they fork.  A program that sleeps does not fork, but on a
+ * busy host one that forks may need a second.
+ * Returns  false if it is a known init, reads the signal, or has blocked it
+ *          in so many checks that it seems to do so for ever
  */
 static bool
 target_blocks_briefly(const struct context *context, struct target *target)
 {
 	struct process_status status;
-	bool asleep;
+	bool awake;
 
 	if (target->plan->fate != FATE_BLOCKED ||
 	    target->plan->signalfd == 1 || target->plan->init != NULL)
 		return false;
-	asleep = process_status_read(context->host->proc,
-	    target->machine.leader.pid, &status) == 0 && status.state == 'S';
-	target->checks += asleep ? ASLEEP_CHECKS : 1;
-	return target->checks < BLOCKED_CHECKS;
+	/* In vfork(2) its state is D.  If it is not known, it may fork. */
+	awake = process_status_read(context->host->proc,
+	    target->machine.leader.pid, &status) == -1 ||
+	    status.state == 'R' || status.state == 'D';
+	target->blocked_checks++;
+	target->asleep_checks = awake ? 0 : target->asleep_checks + 1;
+	return target->blocked_checks < BLOCKED_CHECKS &&
+	    target->asleep_checks < ASLEEP_CHECKS;
 }
 
 /*
@@ -2034,27 +2040,37 @@ report_supervisor(int proc, const struct target *target, const char *when)
 		    target->name, leader, pid, when);
 }
 
+/* Says of a machine that was not told to stop why not. */
+static void
+report_unsignalled(int proc, const struct target *target)
+{
+	const struct plan *plan = target->plan;
+	char name[SIGNAL_NAME_SIZE];
+
+	if (plan_is_made(target) && plan_is_held(plan) && target->warned)
+		say("%s: %s was never sent", target->name,
+		    signal_name(plan->signal, name));
+	else if (plan_is_made(target) &&
+	    (plan_is_held(plan) || plan->fate == FATE_BLOCKED))
+		warn_held(proc, target, "was never sent");
+	else if (plan->error == EAGAIN)
+		say_unplanned(target, EAGAIN);
+	else
+		say("%s: was never told to stop: the timeout was too short to"
+		    " find out how", target->name);
+}
+
 /* Reports what is left of a machine. */
 static void
 report_unstopped(int proc, const struct target *target, const char *when)
 {
 	const struct plan *plan = target->plan;
-	char name[SIGNAL_NAME_SIZE];
 
 	if (target->state == STATE_LEADER) {
 		say("%s: is still running %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
-		if (!target->signalled && target->warned)
-			say("%s: %s was never sent", target->name,
-			    signal_name(plan->signal, name));
-		else if (!target->signalled && plan_is_made(target) &&
-		    (plan_is_held(plan) || plan->fate == FATE_BLOCKED))
-			warn_held(proc, target, "was never sent");
-		else if (!target->signalled && plan->error == EAGAIN)
-			say_unplanned(target, EAGAIN);
-		else if (!target->signalled)
-			say("%s: was never told to stop: the timeout was too"
-			    " short to find out how", target->name);
+		if (!target->signalled)
+			report_unsignalled(proc, target);
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
 			say("%s: its systemd gives each service %d s to stop;"
