@@ -133,8 +133,8 @@ static: $(PROGRAMS:%=build/static/%)
 sanitized: $(PROGRAMS:%=build/sanitized/%)
 cross: $(foreach a,$(ARCHITECTURES),$(PROGRAMS:%=build/$a/%))
 
-# The flags in the caller's environment may protect more, so they stay, except
-# that the size is ours.
+# The flags in the caller's environment stay, since they may protect more; only
+# the level of optimization is replaced.
 build/static/%: COMPILER = $(STATIC_CC)
 build/static/%: CFLAGS = $(PROTECTED) $(CALLER_CFLAGS) $(SIZE)
 build/static/%: KIND = $(STATIC)

@@ -36,7 +36,8 @@ try_shown()
 try_show()
 {
 	# Bash itself takes a minute for this where there is much output.
-	output=$(tr -d '\r' <<<"$output")
+	output=$(printf %s. "$output" | tr -d '\r')
+	output=${output%.}
 	printf '%s: %s\nstatus %s, %s bytes: %.500s\n' "$1" "$2" "$status" \
 	    "${#output}" "$output" | cat -v
 }

@@ -174,16 +174,16 @@ build_unprotected()
 	done
 }
 
-@test "static programs on x86-64 with musl are below 100 kB" {
+@test "static programs on x86-64 with musl are below 106 kB" {
 	[ "$(uname -m)" = x86_64 ] || skip 'this is no x86-64'
 	need musl-gcc
 	built_copy "$copy"
 	build_unprotected
 	for program in nspawn-enter nspawn-stop; do
 		echo "case: $program"
-		(($(stat -c %s "$built/build/static/$program") < 100000))
-		# The stack protector takes 5 kB more.
 		(($(stat -c %s "$copy/build/static/$program") < 106000))
+		# The rest is the stack protector.
+		(($(stat -c %s "$built/build/static/$program") < 100000))
 	done
 }
 
@@ -214,6 +214,7 @@ build_unprotected()
 
 @test "install puts each file below DESTDIR, and uninstall takes it away" {
 	built_copy "$copy"
+	chmod 700 "$copy"/build/nspawn-*
 	umask 077
 	make -C "$copy" install DESTDIR="$root"
 	diff - <(files "$root") <<-'END'
@@ -391,7 +392,7 @@ installed()
 	need {aarch64-linux-gnu,arm-linux-gnueabihf,riscv64-linux-gnu}-gcc
 	musls=${NSPAWN_TOOLS_CACHE:-/var/cache/nspawn-tools}/musl
 	copy_under_git "$copy"
-	# Compilers are faster so; other tests build with the usual flags.
+	# Compilers need less time for -O0; other tests use the usual flags.
 	make -C "$copy" release CFLAGS=-O0
 	first=$(cat "$copy/build/release/SHA256SUMS")
 	cd "$copy/build/release"
