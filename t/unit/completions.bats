@@ -168,7 +168,7 @@ options_of_help()
 	ls_make <<-'END'
 	#!/bin/sh
 	echo $$ >>"$STARTED"
-	[ "$*" = -U ] && exec yes mine
+	[ "$*" = -Uq ] && exec yes mine
 	exec sleep 600
 	END
 	export STARTED
@@ -211,9 +211,24 @@ options_of_help()
 	    "$tree/sbin/m\$(ls)" "$tree/sbin/--mx" "$tree/sbin/m"$'\n'etc
 	for shell in "${SHELLS[@]}"; do
 		echo "case: $shell"
-		# A name with a line break looks like plain names, one for each
-		# line.
-		offers "$shell" 'nspawn-enter web m' m mdev mount.x mysql
+		offers "$shell" 'nspawn-enter web m' mdev mount.x mysql
+	done
+}
+
+@test "no program of the machine is run, whatever PATH is" {
+	for program in timeout ls head; do
+		echo "case: $program"
+		printf '#!/bin/sh\n: >"%s/ran"\n' "$BATS_TEST_TMPDIR" |
+		    tee "$tree/usr/bin/$program" >"$tree/sbin/$program"
+		chmod +x "$tree/usr/bin/$program" "$tree/sbin/$program"
+	done
+	for path in ".:$PATH" ":$PATH" "../bin:$PATH" "/none::$PATH"; do
+		for shell in "${SHELLS[@]}"; do
+			echo "case: $path $shell"
+			PATH=$path offers "$shell" 'nspawn-enter web m' mdev \
+			    mount.x mysql
+			[ ! -e "$BATS_TEST_TMPDIR/ran" ]
+		done
 	done
 }
 
