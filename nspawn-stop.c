@@ -1235,7 +1235,6 @@ plan_ready(const struct context *context, struct target *target)
 		return true;
 	}
 	target->fingerprint = fingerprint;
-	target->blocked_checks = target->asleep_checks = 0;
 	target->plans++;
 	if (plan_start(context, target) == -1)
 		plan_retry(context, target, errno);
@@ -1262,18 +1261,25 @@ held_next_check(int64_t age)
 static bool
 target_blocks_briefly(const struct context *context, struct target *target)
 {
+	const struct plan *plan = target->plan;
 	struct process_status status;
-	bool awake;
+	bool asleep;
 
-	if (target->plan->fate != FATE_BLOCKED ||
-	    target->plan->signalfd == 1 || target->plan->init != NULL)
-		return false;
-	/* In vfork(2) its state is D.  If it is not known, it may fork. */
-	awake = process_status_read(context->host->proc,
+	if (plan->fate != FATE_BLOCKED ||
+	    process_status_read(context->host->proc,
 	    target->machine.leader.pid, &status) == -1 ||
-	    status.state == 'R' || status.state == 'D';
+	    !signal_in(status.blocked, plan->signal)) {
+		target->blocked_checks = target->asleep_checks = 0;
+		if (plan->fate != FATE_BLOCKED)
+			return false;
+		target->fingerprint = 0;	/* the plan is outdated */
+		return true;
+	}
+	if (plan->signalfd == 1 || plan->init != NULL)
+		return false;
+	asleep = status.state != 'R' && status.state != 'D';	/* D: vfork */
 	target->blocked_checks++;
-	target->asleep_checks = awake ? 0 : target->asleep_checks + 1;
+	target->asleep_checks = asleep ? target->asleep_checks + 1 : 0;
 	return target->blocked_checks < BLOCKED_CHECKS &&
 	    target->asleep_checks < ASLEEP_CHECKS;
 }
@@ -1288,6 +1294,7 @@ target_stop(struct context *context, size_t id)
 {
 	struct target *target = &context->settings->targets[id];
 	int proc = context->host->proc;
+	bool held, brief;
 	int64_t age;
 
 	if (!target_unsignalled(target))
@@ -1301,14 +1308,14 @@ target_stop(struct context *context, size_t id)
 	age = process_age(proc, target->machine.leader.pid);
 	if (age == -1)		/* unknown: it does not count as young */
 		age = START_TIME;
+	held = plan_is_held(target->plan);
+	brief = target_blocks_briefly(context, target);
 	if ((context->at_once && !(target->plan->starting &&
-	    age < START_TIME)) ||
-	    (!plan_is_held(target->plan) &&
-	    !target_blocks_briefly(context, target))) {
+	    age < START_TIME)) || (!held && !brief)) {
 		plan_execute(context, id);
 		return;
 	}
-	if (!plan_is_held(target->plan))
+	if (!held)
 		age = 0;
 	target->next_check = held_next_check(age);
 	if (age < START_TIME || target->warned || context->settings->quiet)

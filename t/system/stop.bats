@@ -57,9 +57,50 @@ UNPLANNED='was never told to stop: the timeout was too short to find out how'
 		sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM)); }"
 	run -124 stop --verbose --timeout 3 web
 	# At the timeout it may be finding out again how to stop the machine.
-	[[ "$output" == *'; SIGTERM was never sent'* ||
+	[[ "$output" == *' SIGTERM was never sent'* ||
 	    "$output" == *"$UNPLANNED"* ]]
 	[[ "$output" != *'sent SIG'* ]]
+}
+
+# PID 1 blocks the signal only while the child of nspawn-stop looks at it, which
+# opens its program.  The child ends late, by a delayed call of its own.
+# LeakSanitizer does not run under a tracer.
+# bats test_tags=timing,static
+@test "a signal is not sent if it was blocked only when a plan was made" {
+	case $(uname -m) in
+	x86_64) numbers=(294 254) ;;
+	aarch64 | riscv64) numbers=(26 27) ;;
+	armv7l) numbers=(360 317) ;;
+	*) skip 'the numbers of system calls are not known' ;;
+	esac
+	machine_perl web "sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM));
+	    open(F, '<&=', syscall(${numbers[0]}, 0)) or die;
+	    syscall(${numbers[1]}, fileno(F), readlink('/proc/self/exe'),
+		0x20) >= 0 or die;
+	    open(R, '>/ready'); close(R);
+	    for (;;) {
+		sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGTERM));
+		sysread(F, \$_, 4096);
+		sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM));
+		open(R, '>/looked'); close(R);
+		select(undef, undef, undef, 0.05); }"
+	run -124 strace -f -qq -o /dev/null \
+	    -e inject=exit_group:delay_enter=80000 "$TOP/t/host" run "$HOST" \
+	    "$BIN/nspawn-stop" --verbose --timeout 2 web
+	[[ "$output" == *' was never '* ]]
+	[[ "$output" != *'sent SIG'* ]]
+	on_host test -e /var/lib/machines/web/looked
+}
+
+# bats test_tags=timing
+@test "a signal is sent though PID 1 changes all the time what else it blocks" {
+	machine_perl web "$BLOCKS
+	    for (my \$n = 35;; \$n = \$n == 60 ? 35 : \$n + 1) {
+		sigprocmask(SIG_BLOCK, POSIX::SigSet->new(\$n));
+		select(undef, undef, undef, 0.002);
+		sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(\$n)); }"
+	run -124 stop --verbose --timeout 10 web
+	[[ "$output" == *'sent SIGTERM'* ]]
 }
 
 # bats test_tags=timing
