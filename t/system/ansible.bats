@@ -129,7 +129,7 @@ module()
 }
 
 @test "a machine that does not run is unreachable, with the reason" {
-	on_host sh -c 'sed "s/^web /gone /; s/^db/lost/" \
+	on_host sh -c 'sed "s/web/gone/g; s/db/lost/g" \
 	    /tmp/play/hosts >/tmp/play/gone'
 	run -4 module gone gone,lost command true
 	for name in gone lost; do
@@ -151,7 +151,7 @@ module()
 @test "what a machine answers neither runs on the host nor moves tasks" {
 	host_script <<-'END'
 	cd /tmp/play
-	sed "s/^web /evil /" hosts >evil
+	sed "s/^web ansible_host=web/evil ansible_host=evil/" hosts >evil
 	cat >sh <<-'SH'
 	#!/usr/bin/bash
 	# The name of ansible's folder for files, and facts of this machine.
@@ -160,7 +160,8 @@ module()
 		echo "$name=/tmp/x;id>/root/ran;#\$(id>/root/ran)'\"'"
 	elif [[ "$*" == *python* ]]; then
 		echo '{"ansible_facts": {"ansible_nspawn_node": "root@node2",
-		    "ansible_host": "web", "ansible_nspawn_user": "nobody"}}'
+		    "ansible_host": "web", "inventory_hostname": "web",
+		    "ansible_nspawn_user": "nobody"}}'
 	else
 		exec /usr/bin/bash "$@"
 	fi
