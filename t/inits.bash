@@ -75,9 +75,14 @@ rows_await()
 	done
 }
 
-# For such a script: ends the service, and waits until it has ended.
-ENDS='kill $(pidof -x service)
-    while pidof -x service; do sleep 0.1; done >/dev/null'
+# For such a script: ends the service, which may just be starting, and waits
+# until it has ended.
+ENDS='told=
+    while pids=$(pidof -x service); do
+	[ "$pids" = "$told" ] || kill $pids
+	told=$pids
+	sleep 0.1
+    done'
 
 # For such a script: write PATH makes a script of the lines on stdin.
 WRITE='write() { mkdir -p "$(dirname "$1")"; { echo "#!/bin/sh"; cat; } >"$1"
