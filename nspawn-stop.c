@@ -47,6 +47,7 @@ enum {
 #define ASLEEP_CHECKS	5	/* the same, in a row, while PID 1 sleeps */
 #define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
 #define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
+#define HANG_TIME	1000	/* ms, whatever takes less does not hang */
 #define SLACK_TIME	2000	/* ms, for a monitor to report a timeout */
 #define EXPLAIN_TIME	1000	/* ms, until a signal should show effect */
 #define LEADER_INTERVAL	10	/* ms, at first, between checks for a leader */
@@ -1190,7 +1191,7 @@ plan_retry(const struct context *context, struct target *target, int error)
 
 /*
  * Takes the plan of a child that has ended, or gives up the machine if the
- * child does not end in time.
+ * child seems to hang.
  */
 static void
 plan_take(const struct context *context, struct target *target)
@@ -1204,6 +1205,11 @@ plan_take(const struct context *context, struct target *target)
 	if (child.revents != 0) {
 		child_wait(target->child.pid, &status);
 		process_close(&target->child);
+	} else if (target->plan->error == EIO &&
+	    context->entry_time < HANG_TIME && !context->settings->dry_run) {
+		/* The host may be busy.  The timeout ends the wait. */
+		target->child_deadline = deadline_in(HELD_INTERVAL);
+		return;
 	} else if (target->plan->error == EIO) {
 		plan_failed(target, ETIMEDOUT);
 		return;

@@ -214,7 +214,7 @@ build_unprotected()
 
 @test "install puts each file below DESTDIR, and uninstall takes it away" {
 	built_copy "$copy"
-	chmod 700 "$copy"/build/nspawn-*
+	chmod 700 "$copy"/nspawn-{enter,stop}
 	umask 077
 	make -C "$copy" install DESTDIR="$root"
 	diff - <(files "$root") <<-'END'
