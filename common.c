@@ -2034,13 +2034,39 @@ proc_verify(int proc, bool *real)
 	return -1;
 }
 
+/*
+ * Verifies that PID 1 of proc is systemd if systemd runs this host.  systemd is
+ * in the cgroup init.scope; in "/" is also what has a cgroup namespace alone.
+ * errors   EXDEV  when it is another process
+ * source   systemd.special(7), sd_booted(3)
+ */
+static int
+proc_verify_systemd(int proc)
+{
+	char cgroups[4096], *line = cgroups, *end;
+	bool other = false;
+
+	if (access("/run/systemd/system/", F_OK) == -1 ||
+	    proc_read(proc, 1, "cgroup", cgroups, sizeof(cgroups)) == -1)
+		return 0;
+	for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		*end = '\0';
+		if (ends_with(line, "/init.scope"))
+			return 0;
+		other = other || !ends_with(line, ":/");
+	}
+	errno = EXDEV;
+	return other ? -1 : 0;
+}
+
 int
 host_open(const char *proc, const char *cgroup, struct host *host)
 {
 	const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
 	struct host h = { .proc = open(proc, flags), .cgroup = -1 };
 
-	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1) {
+	if (h.proc == -1 || proc_verify(h.proc, &h.real) == -1 ||
+	    (h.real && proc_verify_systemd(h.proc) == -1)) {
 		host_close(&h);
 		return -1;
 	}

@@ -580,6 +580,11 @@ near()
 		    $PROGRAMS/$words"
 		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
 ' cgroups: this /proc belongs to another PID namespace' ]
+		# Here it is the caller's, but it does not have the machine.
+		run -125 on_host unshare --pid --fork --mount-proc \
+		    sh -c "'$BIN'/$words; exit \$?"
+		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
+' cgroups: this /proc belongs to another PID namespace' ]
 	done
 	lives "$(leader web)"
 	run -0 list
