@@ -757,10 +757,21 @@ struct sys_open_how {
 	uint64_t	flags, mode, resolve;
 };
 
+#define OPEN_TRIES	1000
+
+/*
+ * openat2(2), which fails with EAGAIN if anything on the system is renamed or
+ * mounted while it follows "..".
+ */
 static int
 sys_openat2(int dir, const char *path, struct sys_open_how *how)
 {
-	return (int)syscall(SYS_openat2, dir, path, how, sizeof(*how));
+	int fd, tries = OPEN_TRIES;
+
+	do
+		fd = (int)syscall(SYS_openat2, dir, path, how, sizeof(*how));
+	while (fd == -1 && errno == EAGAIN && --tries > 0);
+	return fd;
 }
 
 int
@@ -2044,7 +2055,7 @@ static int
 proc_verify_systemd(int proc)
 {
 	char cgroups[4096], *line = cgroups, *end;
-	bool other = false;
+	int n = 0;
 
 	if (access("/run/systemd/system/", F_OK) == -1 ||
 	    proc_read(proc, 1, "cgroup", cgroups, sizeof(cgroups)) == -1)
@@ -2053,10 +2064,11 @@ proc_verify_systemd(int proc)
 		*end = '\0';
 		if (ends_with(line, "/init.scope"))
 			return 0;
-		other = other || !ends_with(line, ":/");
+		if (end[-1] != '/')	/* it is not "/" */
+			n = -1;
 	}
 	errno = EXDEV;
-	return other ? -1 : 0;
+	return n;
 }
 
 int
