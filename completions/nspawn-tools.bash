@@ -13,9 +13,10 @@ _nspawn_machines()
 
 # Prints the programs of a machine that machined knows.  The machine chooses
 # what its folders are and how its files are called.  So a folder is left out if
-# a link leads out of the machine, no program is looked for in it, each list has
-# an end, and only plain names get onto the caller's command line.  A folder can hang, and then a signal may
-# not end ls: nothing waits longer than 2 s for what the folders have.
+# a link leads out of the machine, no program starts in it, each list has an
+# end, and only plain names get onto the caller's command line.  A folder can
+# hang, and then a signal may not end ls: nothing waits longer than 2 s for what
+# the folders have.
 _nspawn_programs()
 {
 	local root
@@ -24,11 +25,11 @@ _nspawn_programs()
 	    2>/dev/null </dev/null)
 	[[ ${root} == /?* ]] || return
 	# shellcheck disable=SC2016 # variables of sh
-	sh -c 'case :$PATH: in *:[!/]*) PATH=/usr/bin:/bin ;; esac
-	cd -P "$1" && root=$PWD && for folder in \
+	sh -c 'cd -P "$1" && root=$PWD && for folder in \
 	    usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin; do
 		cd -P "${root:?}/$folder" && case $PWD in
-		"$root"/*) timeout 2 ls -Uq | head -n 5000 ;;
+		"$root"/*) { cd / && timeout 2 ls -Uq /proc/self/fd/3/ |
+		    head -n 5000; } 3<. ;;
 		esac
 	done &' sh "${root}" 2>/dev/null </dev/null | timeout 2 cat |
 	    LC_ALL=C grep -Ex '[A-Za-z0-9_][A-Za-z0-9_.+-]*'

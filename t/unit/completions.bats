@@ -168,7 +168,7 @@ options_of_help()
 	ls_make <<-'END'
 	#!/bin/sh
 	echo $$ >>"$STARTED"
-	[ "$*" = -Uq ] && exec yes mine
+	[ "$*" = "-Uq /proc/self/fd/3/" ] && exec yes mine
 	exec sleep 600
 	END
 	export STARTED
@@ -215,18 +215,21 @@ options_of_help()
 	done
 }
 
-@test "no program of the machine is run, whatever PATH is" {
+@test "no program or library of the machine is used, whatever PATH is" {
 	for program in timeout ls head; do
 		echo "case: $program"
 		printf '#!/bin/sh\n: >"%s/ran"\n' "$BATS_TEST_TMPDIR" |
 		    tee "$tree/usr/bin/$program" >"$tree/sbin/$program"
 		chmod +x "$tree/usr/bin/$program" "$tree/sbin/$program"
 	done
-	for path in ".:$PATH" ":$PATH" "../bin:$PATH" "/none::$PATH"; do
+	# A library that is none: a program that finds it does not start.
+	echo none | tee "$tree/usr/bin/libc.so.6" >"$tree/sbin/libc.so.6"
+	for variable in "PATH=.:$PATH" "PATH=:$PATH" "PATH=../bin:$PATH" \
+	    "PATH=/none::$PATH" LD_LIBRARY_PATH=/none:; do
 		for shell in "${SHELLS[@]}"; do
-			echo "case: $path $shell"
-			PATH=$path offers "$shell" 'nspawn-enter web m' mdev \
-			    mount.x mysql
+			echo "case: $variable $shell"
+			(export "$variable"
+			offers "$shell" 'nspawn-enter web m' mdev mount.x mysql)
 			[ ! -e "$BATS_TEST_TMPDIR/ran" ]
 		done
 	done
