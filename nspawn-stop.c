@@ -43,7 +43,7 @@ enum {
 #define HELD_INTERVAL	10	/* ms, the least time between checks of PID 1 */
 #define HELD_PART	8	/* the time between checks is 1/8 of its age */
 #define HELD_INTERVAL_MAX	1000	/* ms, the most */
-#define BLOCKED_CHECKS	100	/* find the signal blocked, then it is sent */
+#define BLOCKED_CHECKS	100	/* that find the signal blocked, at most */
 #define ASLEEP_CHECKS	5	/* the same, in a row, while PID 1 sleeps */
 #define PLANS_MAX	3	/* in a row, if PID 1 changes all the time */
 #define ENTRY_TIME	5000	/* ms, to read from or enter a machine */
@@ -557,6 +557,8 @@ target_take(const struct settings *settings, const struct host *host,
 	target->state = STATE_LEADER;
 	target->next_check = deadline_in(0);
 	target->fingerprint = 0;
+	target->plans = 0;
+	target->warned = false;
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
@@ -1220,6 +1222,22 @@ plan_take(const struct context *context, struct target *target)
 }
 
 /*
+ * True if PID 1 blocked the signal only in the moment when the plan was made,
+ * and has the same fingerprint as before it.
+ */
+static bool
+plan_is_outdated(const struct context *context, const struct target *target)
+{
+	const struct plan *plan = target->plan;
+	struct process_status status;
+
+	return plan->fate == FATE_BLOCKED &&
+	    process_status_read(context->host->proc,
+	    target->machine.leader.pid, &status) == 0 &&
+	    !signal_in(status.blocked, plan->signal);
+}
+
+/*
  * Has a plan made, and a new one whenever PID 1 has become another program or
  * changed which signals it handles; but not for ever.
  * Returns  true if the plan can be carried out
@@ -1236,7 +1254,8 @@ plan_ready(const struct context *context, struct target *target)
 		return false;
 	fingerprint = process_fingerprint(context->host->proc,
 	    target->machine.leader.pid);
-	if (fingerprint == target->fingerprint || target->plans == PLANS_MAX) {
+	if ((fingerprint == target->fingerprint &&
+	    !plan_is_outdated(context, target)) || target->plans == PLANS_MAX) {
 		target->plans = 0;
 		return true;
 	}
@@ -1258,11 +1277,12 @@ held_next_check(int64_t age)
 }
 
 /*
- * Checks again whether PID 1 blocks the signal only for a moment, as many
+ * True if PID 1 blocks the signal, but perhaps only for a moment, as many
  * programs do while they fork.  A program that sleeps does not fork, but on a
- * busy host one that forks may need a second.
- * Returns  false if it is a known init, reads the signal, or has blocked it
- *          in so many checks that it seems to do so for ever
+ * busy host one that forks may need a second.  Counts the checks that find the
+ * signal blocked.
+ * Returns  false if it is a known init, reads the signal, or has blocked it in
+ *          so many checks that it seems to do so for ever
  */
 static bool
 target_blocks_briefly(const struct context *context, struct target *target)
@@ -1271,18 +1291,19 @@ target_blocks_briefly(const struct context *context, struct target *target)
 	struct process_status status;
 	bool asleep;
 
-	if (plan->fate != FATE_BLOCKED ||
-	    process_status_read(context->host->proc,
-	    target->machine.leader.pid, &status) == -1 ||
-	    !signal_in(status.blocked, plan->signal)) {
+	if (plan->fate != FATE_BLOCKED || plan->starting) {
 		target->blocked_checks = target->asleep_checks = 0;
-		if (plan->fate != FATE_BLOCKED)
-			return false;
-		target->fingerprint = 0;	/* the plan is outdated */
-		return true;
+		return false;
 	}
 	if (plan->signalfd == 1 || plan->init != NULL)
 		return false;
+	if (process_status_read(context->host->proc,
+	    target->machine.leader.pid, &status) == -1)
+		return true;
+	if (!signal_in(status.blocked, plan->signal)) {
+		target->blocked_checks = target->asleep_checks = 0;
+		return true;
+	}
 	asleep = status.state != 'R' && status.state != 'D';	/* D: vfork */
 	target->blocked_checks++;
 	target->asleep_checks = asleep ? target->asleep_checks + 1 : 0;
@@ -2053,24 +2074,27 @@ report_supervisor(int proc, const struct target *target, const char *when)
 		    target->name, leader, pid, when);
 }
 
-/* Says of a machine that was not told to stop why not. */
+/* Reports why a machine was not told to stop. */
 static void
-report_unsignalled(int proc, const struct target *target)
+report_unsignalled(int proc, const struct target *target, const char *when)
 {
 	const struct plan *plan = target->plan;
+	bool made = plan_is_made(target), held = made && plan_is_held(plan);
 	char name[SIGNAL_NAME_SIZE];
 
-	if (plan_is_made(target) && plan_is_held(plan) && target->warned)
+	if (held && target->warned)
 		say("%s: %s was never sent", target->name,
 		    signal_name(plan->signal, name));
-	else if (plan_is_made(target) &&
-	    (plan_is_held(plan) || plan->fate == FATE_BLOCKED))
+	else if (held || (made && plan->fate == FATE_BLOCKED))
 		warn_held(proc, target, "was never sent");
+	else if (plan->error == EMFILE)
+		report_no_descriptors(target);
 	else if (plan->error == EAGAIN)
 		say_unplanned(target, EAGAIN);
 	else
-		say("%s: was never told to stop: the timeout was too short to"
-		    " find out how", target->name);
+		say("%s: was never told to stop%s", target->name,
+		    target->warned || when != at_timeout ? "" : ": the timeout"
+		    " was too short to find out how");
 }
 
 /* Reports what is left of a machine. */
@@ -2083,7 +2107,7 @@ report_unstopped(int proc, const struct target *target, const char *when)
 		say("%s: is still running %s; its leader is %d", target->name,
 		    when, target->machine.leader.pid);
 		if (!target->signalled)
-			report_unsignalled(proc, target);
+			report_unsignalled(proc, target, when);
 		else if (plan->init != NULL &&
 		    strcmp(plan->init->name, "systemd") == 0)
 			say("%s: its systemd gives each service %d s to stop;"
