@@ -757,7 +757,7 @@ struct sys_open_how {
 	uint64_t	flags, mode, resolve;
 };
 
-#define OPEN_TRIES	1000
+#define OPEN_TRIES	1000	/* some ms; then the caller may try again */
 
 /*
  * openat2(2), which fails with EAGAIN if anything on the system is renamed or
@@ -2046,29 +2046,21 @@ proc_verify(int proc, bool *real)
 }
 
 /*
- * Verifies that PID 1 of proc is systemd if systemd runs this host.  systemd is
- * in the cgroup init.scope; in "/" is also what has a cgroup namespace alone.
- * errors   EXDEV  when it is another process
- * source   systemd.special(7), sd_booted(3)
+ * Verifies that PID 1 of proc is systemd if systemd runs this host.
+ * errors   EXDEV  when it is another program
+ * source   sd_booted(3); main() of systemd gives itself that name
  */
 static int
 proc_verify_systemd(int proc)
 {
-	char cgroups[4096], *line = cgroups, *end;
-	int n = 0;
+	char name[32];
 
 	if (access("/run/systemd/system/", F_OK) == -1 ||
-	    proc_read(proc, 1, "cgroup", cgroups, sizeof(cgroups)) == -1)
+	    proc_read(proc, 1, "comm", name, sizeof(name)) == -1 ||
+	    strcmp(name, "systemd\n") == 0)
 		return 0;
-	for (; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-		*end = '\0';
-		if (ends_with(line, "/init.scope"))
-			return 0;
-		if (end[-1] != '/')	/* it is not "/" */
-			n = -1;
-	}
 	errno = EXDEV;
-	return n;
+	return -1;
 }
 
 int
@@ -2096,8 +2088,8 @@ host_open(const char *proc, const char *cgroup, struct host *host)
 const char *
 host_strerror(int error)
 {
-	return error == EXDEV ? "this /proc belongs to another PID namespace" :
-	    strerror(error);
+	return error == EXDEV ? "this /proc belongs to another PID namespace"
+	    " than the caller or the host's systemd" : strerror(error);
 }
 
 void

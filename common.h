@@ -535,8 +535,8 @@ struct host {
  *   cgroup   the hierarchy of cgroups in which systemd keeps its units; it may
  *            be missing.  NULL: where systemd mounts it, which is cgroup v2 or,
  *            on a legacy or hybrid host, the hierarchy "systemd" of v1
- * errors   EXDEV  when proc is of another pid namespace than the caller, where
- *                 processes have other numbers, or than the host's systemd
+ * errors   EXDEV  when proc is of another pid namespace, where processes have
+ *                 other numbers, or does not have the host's systemd
  * source   systemd's CGROUP_DELEGATION document, "Three Different Tree Setups"
  */
 int host_open(const char *proc, const char *cgroup, struct host *host);

@@ -570,21 +570,23 @@ near()
 	for words in 'nspawn-enter web true' 'nspawn-enter --list' \
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do
 		echo "case: $words"
+		refused="${words%% *}: cannot open /proc or the host's cgroups:\
+ this /proc belongs to another PID namespace than the caller or the host's\
+ systemd"
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
-		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
-' cgroups: this /proc belongs to another PID namespace' ]
+		[ "$output" = "$refused" ]
 		# In there our own PID is unknown, which the sanitizer does not
 		# support.
 		run -125 on_host unshare --mount sh -c \
 		    "unshare --pid --fork mount -t proc proc /proc
 		    $PROGRAMS/$words"
-		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
-' cgroups: this /proc belongs to another PID namespace' ]
+		[ "$output" = "$refused" ]
 		# Here it is the caller's, but it does not have the machine.
-		run -125 on_host unshare --pid --fork --mount-proc \
-		    sh -c "'$BIN'/$words; exit \$?"
-		[ "$output" = "${words%% *}: cannot open /proc or the host's"\
-' cgroups: this /proc belongs to another PID namespace' ]
+		for option in '' --cgroup; do
+			run -125 on_host unshare --pid --fork --mount-proc \
+			    $option sh -c "'$BIN'/$words; exit \$?"
+			[ "$output" = "$refused" ]
+		done
 	done
 	lives "$(leader web)"
 	run -0 list
