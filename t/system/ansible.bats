@@ -139,6 +139,15 @@ module()
 	done
 }
 
+@test "a machine's name is asked for, and a number has to be quoted" {
+	on_host sh -c 'printf "%s\n" "none ansible_connection=nspawn" \
+	    "ten ansible_host=10 ansible_connection=nspawn" >/tmp/play/names'
+	run ! module names none,ten raw true
+	echo "$output"
+	[[ "$output" == *'required'*machine* ]]
+	[[ "$output" == *'ansible_host is a number: quote it'* ]]
+}
+
 # The connection of ssh to node1 stays open meanwhile.
 @test "a task for a machine of one node never runs on another node" {
 	run -0 module hosts web raw hostname

@@ -251,7 +251,7 @@ attacked()
 	shift 4
 	renice -n -5 -p $$
 	until [ -s "$log" ]; do :; done
-	while [ $n -lt "$rounds" ] || { [ $n -lt $((20 * rounds)) ] &&
+	while [ $n -lt "$rounds" ] || { [ $n -lt $((5 * rounds)) ] &&
 	    [ "$(grep -c ' its exec$' "$log")" -lt "$early" ]; }; do
 		n=$((n + 1))
 		# 126: the attacker has the program of nsenter open for writing.
