@@ -228,7 +228,7 @@ options_of_help()
 	    "PATH=/none::$PATH" LD_LIBRARY_PATH=/none:; do
 		for shell in "${SHELLS[@]}"; do
 			echo "case: $variable $shell"
-			(export "$variable"
+			(export "${variable?}"
 			offers "$shell" 'nspawn-enter web m' mdev mount.x mysql)
 			[ ! -e "$BATS_TEST_TMPDIR/ran" ]
 		done
