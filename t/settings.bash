@@ -313,12 +313,25 @@ start()
 			return 1
 		fi
 		if [ "$SECONDS" -ge "$end" ]; then
-			say "$1: PID 1 does not start: $(tail -n 2 "$w/log")"
+			say "$1: PID 1 does not start: '$machine'" \
+			    "$(tail -n 2 "$w/log") $(states)"
 			finish 0
 			return 1
 		fi
 	done
 	machine+=$part
+}
+
+# Prints what nspawn and its children do.
+states()
+{
+	local pid
+
+	for pid in "$supervisor" \
+	    $(cat "/proc/$supervisor/task/$supervisor/children"); do
+		echo "$pid is $(cat "/proc/$pid/comm"), in $(cat \
+		    "/proc/$pid/wchan"), $(cat "/proc/$pid/syscall")"
+	done 2>&1
 }
 
 # True if nspawn ends within that many seconds.
