@@ -144,7 +144,7 @@ module()
 	    "ten ansible_host=10 ansible_connection=nspawn" >/tmp/play/names'
 	run ! module names none,ten raw true
 	echo "$output"
-	[[ "$output" == *'required'*machine* ]]
+	[[ "$output" == *[Rr]'equired '*machine* ]]
 	[[ "$output" == *'ansible_host is a number: quote it'* ]]
 }
 
