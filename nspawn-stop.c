@@ -1154,17 +1154,18 @@ plan_execute(struct context *context, size_t id)
 static void
 say_unplanned(const struct target *target, int error)
 {
-	say_error(error, "%s: cannot find out how to stop it", target->name);
+	if (error == EMFILE)
+		report_no_descriptors(target);
+	else
+		say_error(error, "%s: cannot find out how to stop it",
+		    target->name);
 }
 
 /* Gives up a machine for which no plan can be made. */
 static void
 plan_failed(struct target *target, int error)
 {
-	if (error == EMFILE)
-		report_no_descriptors(target);
-	else
-		say_unplanned(target, error);
+	say_unplanned(target, error);
 	target_fail(target);
 }
 
@@ -2087,10 +2088,8 @@ report_unsignalled(int proc, const struct target *target, const char *when)
 		    signal_name(plan->signal, name));
 	else if (held || (made && plan->fate == FATE_BLOCKED))
 		warn_held(proc, target, "was never sent");
-	else if (plan->error == EMFILE)
-		report_no_descriptors(target);
-	else if (plan->error == EAGAIN)
-		say_unplanned(target, EAGAIN);
+	else if (plan->error == EMFILE || plan->error == EAGAIN)
+		say_unplanned(target, plan->error);
 	else
 		say("%s: was never told to stop%s", target->name,
 		    target->warned || when != at_timeout ? "" : ": the timeout"
