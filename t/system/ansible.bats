@@ -141,11 +141,14 @@ module()
 
 @test "a machine's name is asked for, and a number has to be quoted" {
 	on_host sh -c 'printf "%s\n" "none ansible_connection=nspawn" \
-	    "ten ansible_host=10 ansible_connection=nspawn" >/tmp/play/names'
-	run ! module names none,ten raw true
+	    "ten ansible_host=10 ansible_connection=nspawn" \
+	    "two ansible_host='\''\"22\"'\'' ansible_connection=nspawn" \
+	    >/tmp/play/names'
+	run ! module names none,ten,two raw true
 	echo "$output"
 	[[ "$output" == *[Rr]'equired '*machine* ]]
-	[[ "$output" == *'ansible_host is a number: quote it'* ]]
+	[[ "$output" == *'invalid ansible_host: quote it'* ]]
+	[[ "$output" == *'nspawn-enter: 22: is not running'* ]]
 }
 
 # The connection of ssh to node1 stays open meanwhile.
