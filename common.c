@@ -2045,17 +2045,25 @@ proc_verify(int proc, bool *real)
 	return -1;
 }
 
+#define LINUX_PID_INIT_INO	0xeffffffcu	/* of the first PID namespace */
+
 /*
- * Verifies that PID 1 of proc is systemd if systemd runs this host.
+ * Verifies that PID 1 of proc is systemd if systemd runs this host.  In the
+ * first PID namespace nothing is hidden, whatever PID 1 is; another namespace
+ * whose PID 1 has systemd's name is not noticed.
  * errors   EXDEV  when it is another program
- * source   sd_booted(3); main() of systemd gives itself that name
+ * source   sd_booted(3); main() of systemd gives itself that name;
+ *          PROC_PID_INIT_INO in linux/proc_ns.h, the same since Linux 3.8
  */
 static int
 proc_verify_systemd(int proc)
 {
 	char name[32];
+	struct stat own;
 
-	if (access("/run/systemd/system/", F_OK) == -1 ||
+	if ((fstatat(proc, "self/ns/pid", &own, 0) == 0 &&
+	    own.st_ino == LINUX_PID_INIT_INO) ||
+	    access("/run/systemd/system/", F_OK) == -1 ||
 	    proc_read(proc, 1, "comm", name, sizeof(name)) == -1 ||
 	    strcmp(name, "systemd\n") == 0)
 		return 0;

@@ -565,14 +565,15 @@ near()
 	lives "$(leader mail)"
 }
 
+NOT_OURS="cannot open /proc or the host's cgroups: this /proc belongs to\
+ another PID namespace than the caller or the host's systemd"
+
 @test "a /proc of another pid namespace is refused, and nothing is signalled" {
 	machine scope web
 	for words in 'nspawn-enter web true' 'nspawn-enter --list' \
 	    'nspawn-stop web' 'nspawn-stop --quiet web'; do
 		echo "case: $words"
-		refused="${words%% *}: cannot open /proc or the host's cgroups:\
- this /proc belongs to another PID namespace than the caller or the host's\
- systemd"
+		refused="${words%% *}: $NOT_OURS"
 		run -125 on_host sh -c "unshare --pid --fork '$BIN'/$words"
 		[ "$output" = "$refused" ]
 		# In there our own PID is unknown, which the sanitizer does not
@@ -591,4 +592,18 @@ near()
 	lives "$(leader web)"
 	run -0 list
 	[ "$output" = "$(rows web)" ]
+}
+
+# A host with another init may have systemd's folder.  These tests may run in any
+# PID namespace: in the first one each PID 1 will do.
+@test "in the first pid namespace PID 1 need not be systemd" {
+	expected=(125 "nspawn-stop: $NOT_OURS")
+	if [ "$(stat -L -c %i /proc/self/ns/pid)" = "$((0xeffffffc))" ] ||
+	    [ "$(cat /proc/1/comm)" = systemd ]; then
+		expected=(0 'nspawn-stop: nothing: is not running')
+	fi
+	run "-${expected[0]}" unshare --mount sh -c 'mount -t tmpfs none /run &&
+	    mkdir -p /run/systemd/system && exec "$@"' sh \
+	    "$BUILD/nspawn-stop" --dry-run nothing
+	[ "$output" = "${expected[1]}" ]
 }
