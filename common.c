@@ -1778,13 +1778,15 @@ fingerprint_add(uint64_t fingerprint, const void *bytes, size_t size)
 /* The end of the name of the function in which rt_sigtimedwait(2) sleeps. */
 #define SIGNALS_AWAITED	"sigtimedwait"
 
-/* True if a process waits in rt_sigtimedwait(2), as far as we may see. */
-static bool
-wchan_is_sigtimedwait(int proc, pid_t pid)
+bool
+process_waits_for_signal(int proc, pid_t pid)
 {
 	char wchan[PROCESS_NAME_SIZE];
 
-	return ends_with(process_wchan(proc, pid, wchan), SIGNALS_AWAITED);
+	process_wchan(proc, pid, wchan);
+	/* A compiler may have added to it, as in do_sigtimedwait.isra.0. */
+	wchan[strcspn(wchan, ".")] = '\0';
+	return ends_with(wchan, SIGNALS_AWAITED);
 }
 
 uint64_t
@@ -1803,7 +1805,7 @@ process_fingerprint(int proc, pid_t pid)
 		fingerprint = fingerprint_add(fingerprint, &status.blocked,
 		    sizeof(status.blocked));
 	}
-	return fingerprint + wchan_is_sigtimedwait(proc, pid);
+	return fingerprint + process_waits_for_signal(proc, pid);
 }
 
 /* Returns the next process of a proc directory, or 0: at the end errno is 0. */
@@ -4825,7 +4827,7 @@ process_in_sigtimedwait(int proc, pid_t pid)
 	const char *line = text;
 	uint64_t call;
 
-	if (wchan_is_sigtimedwait(proc, pid))
+	if (process_waits_for_signal(proc, pid))
 		return 1;
 	if (proc_read(proc, pid, "syscall", text, sizeof(text)) == -1)
 		return errno == ENOENT ? 0 : -1;
@@ -4833,19 +4835,24 @@ process_in_sigtimedwait(int proc, pid_t pid)
 	    call == LINUX_RT_SIGTIMEDWAIT_TIME64);
 }
 
-int
-signal_fate(int proc, const struct process *leader, int signal,
-    enum signal_fate *fate)
+/*
+ * Finds out what happens to a signal, from files that are not read in the same
+ * moment.
+ *   s        gets the leader's status
+ */
+static int
+signal_fate_check(int proc, const struct process *leader, int signal,
+    struct process_status *s, enum signal_fate *fate)
 {
-	struct process_status s = { .depth = 0 };
 	bool uncatchable = signal == SIGKILL || signal == SIGSTOP;
 	bool handled, blocked;
 	int awaited = 0;
 
-	if (!uncatchable && process_status_read(proc, leader->pid, &s) == -1)
+	*s = (struct process_status){ .depth = 0 };
+	if (!uncatchable && process_status_read(proc, leader->pid, s) == -1)
 		awaited = -1;
-	handled = signal_in(s.caught, signal);
-	blocked = signal_in(s.blocked, signal);
+	handled = signal_in(s->caught, signal);
+	blocked = signal_in(s->blocked, signal);
 	if (awaited == 0 && !uncatchable && !handled && !blocked)
 		awaited = process_in_sigtimedwait(proc, leader->pid);
 	if (awaited == 0 && !process_alive(leader))
@@ -4855,6 +4862,30 @@ signal_fate(int proc, const struct process *leader, int signal,
 		return -1;
 	*fate = awaited != 0 || uncatchable ? FATE_UNKNOWN :
 	    handled ? FATE_HANDLED : blocked ? FATE_BLOCKED : FATE_DISCARDED;
+	return 0;
+}
+
+#define FATE_CHECKS	10	/* that find a signal discarded */
+#define FATE_INTERVAL	5	/* ms, between them if PID 1 does not sleep */
+
+/*
+ * rt_sigtimedwait(2) unblocks what it waits for, until the process that it has
+ * woken runs again.  In that time, and if it begins or ends between two reads,
+ * a signal seems discarded that is not, so this is checked again.
+ */
+int
+signal_fate(int proc, const struct process *leader, int signal,
+    enum signal_fate *fate)
+{
+	struct process_status status;
+	int checks = FATE_CHECKS;
+
+	do {
+		if (signal_fate_check(proc, leader, signal, &status,
+		    fate) == -1)
+			return -1;
+	} while (*fate == FATE_DISCARDED && --checks > 0 &&
+	    poll(NULL, 0, status.state == 'R' ? FATE_INTERVAL : 0) != -1);
 	return 0;
 }
 

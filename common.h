@@ -468,6 +468,12 @@ int64_t process_age(int proc, pid_t pid);
 const char *process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE]);
 
 /*
+ * True if the first thread of a process sleeps in rt_sigtimedwait(2); false if
+ * that cannot be read, or the kernel does not name functions.  Never blocks.
+ */
+bool process_waits_for_signal(int proc, pid_t pid);
+
+/*
  * Computes a number from a process's program, the signals that it catches and
  * blocks, and whether it waits for signals.  If one of these changes, so does
  * the number.
@@ -933,11 +939,12 @@ enum signal_fate {
 	FATE_HANDLED,		/* it has a handler */
 	FATE_BLOCKED,		/* it is blocked, and may be read later */
 	FATE_UNKNOWN,	/* it may be waited for; or it is not known */
-	FATE_DISCARDED,	/* certainly, by the kernel */
+	FATE_DISCARDED,	/* by the kernel, in each of several checks */
 };
 
 /*
- * Finds out what happens to signal if it is sent to leader now.
+ * Finds out what happens to signal if it is sent to leader now.  That takes up
+ * to 50 ms if the signal seems discarded, and leader does not sleep.
  * source   signal(7), pid_namespaces(7)
  */
 int signal_fate(int proc, const struct process *leader, int signal,

@@ -107,6 +107,7 @@ struct target {
 	int		 blocked_checks;	/* that found it blocked */
 	int		 asleep_checks;	/* the last of them, PID 1 asleep */
 	int		 plans;		/* in a row, as PID 1 changed */
+	bool		 planned;	/* a plan was made for this leader */
 	bool		 warned;	/* that the signal is not sent yet */
 	bool		 signalled;
 	bool		 command_pending;	/* not known to run yet */
@@ -557,8 +558,8 @@ target_take(const struct settings *settings, const struct host *host,
 	target->state = STATE_LEADER;
 	target->next_check = deadline_in(0);
 	target->fingerprint = 0;
-	target->plans = 0;
-	target->warned = false;
+	target->plans = target->blocked_checks = target->asleep_checks = 0;
+	target->planned = target->warned = target->registered = false;
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
@@ -1194,7 +1195,7 @@ plan_retry(const struct context *context, struct target *target, int error)
 
 /*
  * Takes the plan of a child that has ended, or gives up the machine if the
- * child seems to hang.
+ * child seems to hang.  Within a short timeout it may only be slow.
  */
 static void
 plan_take(const struct context *context, struct target *target)
@@ -1220,33 +1221,43 @@ plan_take(const struct context *context, struct target *target)
 		child_kill(target);
 	if (target->plan->error != 0)
 		plan_retry(context, target, target->plan->error);
+	else
+		target->planned = true;
 }
 
 /*
- * True if PID 1 blocked the signal only in the moment when the plan was made,
- * and has the same fingerprint as before it.
+ * True if a plan is wrong about its signal now.  The fingerprint may not show
+ * that: PID 1 may have changed and changed back while the plan was made.
  */
 static bool
 plan_is_outdated(const struct context *context, const struct target *target)
 {
 	const struct plan *plan = target->plan;
+	int proc = context->host->proc;
+	pid_t pid = target->machine.leader.pid;
 	struct process_status status;
+	bool handled, blocked;
 
-	return plan->fate == FATE_BLOCKED &&
-	    process_status_read(context->host->proc,
-	    target->machine.leader.pid, &status) == 0 &&
-	    !signal_in(status.blocked, plan->signal);
+	if (!plan_is_made(target) || plan->fate == FATE_UNKNOWN ||
+	    process_status_read(proc, pid, &status) == -1)
+		return false;
+	handled = signal_in(status.caught, plan->signal);
+	blocked = signal_in(status.blocked, plan->signal);
+	return plan->fate == FATE_HANDLED ? !handled :
+	    plan->fate == FATE_BLOCKED ? !blocked :
+	    handled || blocked || process_waits_for_signal(proc, pid);
 }
 
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
- * changed which signals it handles; but not for ever.
+ * changed which signals it handles or blocks; but not for ever.
  * Returns  true if the plan can be carried out
  */
 static bool
 plan_ready(const struct context *context, struct target *target)
 {
 	uint64_t fingerprint;
+	bool outdated;
 
 	plan_take(context, target);
 	if (!target_unsignalled(target) || target->child.fd != -1 ||
@@ -1255,8 +1266,11 @@ plan_ready(const struct context *context, struct target *target)
 		return false;
 	fingerprint = process_fingerprint(context->host->proc,
 	    target->machine.leader.pid);
-	if ((fingerprint == target->fingerprint &&
-	    !plan_is_outdated(context, target)) || target->plans == PLANS_MAX) {
+	outdated = plan_is_outdated(context, target);
+	if (outdated && target->plan->fate == FATE_BLOCKED)
+		target->blocked_checks = target->asleep_checks = 0;
+	if ((fingerprint == target->fingerprint && !outdated) ||
+	    target->plans == PLANS_MAX) {
 		target->plans = 0;
 		return true;
 	}
@@ -2092,7 +2106,7 @@ report_unsignalled(int proc, const struct target *target, const char *when)
 		say_unplanned(target, plan->error);
 	else
 		say("%s: was never told to stop%s", target->name,
-		    target->warned || when != at_timeout ? "" : ": the timeout"
+		    target->planned || when != at_timeout ? "" : ": the timeout"
 		    " was too short to find out how");
 }
 
