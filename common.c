@@ -4817,7 +4817,8 @@ init_starting(int proc, const struct process *leader, bool *starting)
 #define LINUX_RT_SIGTIMEDWAIT_TIME64	421	/* 32-bit machines: Linux 5.1 */
 
 /*
- * Finds out whether the first thread of a process waits in rt_sigtimedwait(2).
+ * Finds out whether the first thread of a process waits in rt_sigtimedwait(2),
+ * even where process_waits_for_signal() cannot, but may block.
  * Returns  1 for yes, 0 for no; -1
  */
 static int
@@ -4866,12 +4867,13 @@ signal_fate_check(int proc, const struct process *leader, int signal,
 }
 
 #define FATE_CHECKS	10	/* that find a signal discarded */
-#define FATE_INTERVAL	5	/* ms, between them if PID 1 does not sleep */
+#define FATE_INTERVAL	5	/* ms, between them if PID 1 is in state R */
 
 /*
- * rt_sigtimedwait(2) unblocks what it waits for, until the process that it has
- * woken runs again.  In that time, and if it begins or ends between two reads,
- * a signal seems discarded that is not, so this is checked again.
+ * While a process waits in rt_sigtimedwait(2), and until it runs after that,
+ * the signals that it waits for are not blocked.  Then, or if the wait begins
+ * or ends between two reads, a signal may seem discarded that is not, so this
+ * is checked again.
  */
 int
 signal_fate(int proc, const struct process *leader, int signal,

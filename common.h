@@ -469,7 +469,8 @@ const char *process_wchan(int proc, pid_t pid, char wchan[PROCESS_NAME_SIZE]);
 
 /*
  * True if the first thread of a process sleeps in rt_sigtimedwait(2); false if
- * that cannot be read, or the kernel does not name functions.  Never blocks.
+ * process_wchan() does not tell, as often on x86 before Linux 5.16.  Never
+ * blocks.
  */
 bool process_waits_for_signal(int proc, pid_t pid);
 
@@ -944,7 +945,7 @@ enum signal_fate {
 
 /*
  * Finds out what happens to signal if it is sent to leader now.  That takes up
- * to 50 ms if the signal seems discarded, and leader does not sleep.
+ * to 50 ms if the signal seems discarded and leader is in state R.
  * source   signal(7), pid_namespaces(7)
  */
 int signal_fate(int proc, const struct process *leader, int signal,

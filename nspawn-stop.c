@@ -560,6 +560,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->fingerprint = 0;
 	target->plans = target->blocked_checks = target->asleep_checks = 0;
 	target->planned = target->warned = target->registered = false;
+	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
 	if (machine_scope(host, target->name, &target->machine, target->scope,
 	    sizeof(target->scope)) == -1) {
@@ -765,7 +766,7 @@ struct context {
 	struct monitor		 monitor;	/* empty before a command */
 	int			 null;		/* /dev/null, for commands */
 	int64_t			 entry_time;
-	bool			 at_once;	/* no signal waits for PID 1 */
+	bool			 at_once;	/* nothing waits for PID 1 */
 };
 
 /*
@@ -788,7 +789,7 @@ context_make(const struct settings *settings, const struct host *host,
 	    .machined = machined, .machined_deadline = machined == NULL ? 0 :
 	    machined->deadline, .monitor = MONITOR_NONE, .null = -1,
 	    .entry_time = entry_time(settings->timeout),
-	    .at_once = settings->timeout == 0 };
+	    .at_once = settings->timeout == 0 || settings->dry_run };
 }
 
 /*
@@ -1178,8 +1179,7 @@ static void
 plan_retry(const struct context *context, struct target *target, int error)
 {
 	const struct settings *settings = context->settings;
-	bool again = error == EAGAIN && settings->timeout != 0 &&
-	    !settings->dry_run;
+	bool again = error == EAGAIN && !context->at_once;
 
 	for (size_t i = 0; i < settings->count; i++)
 		again = again || settings->targets[i].child.fd != -1;
@@ -1210,7 +1210,7 @@ plan_take(const struct context *context, struct target *target)
 		child_wait(target->child.pid, &status);
 		process_close(&target->child);
 	} else if (target->plan->error == EIO &&
-	    context->entry_time < HANG_TIME && !context->settings->dry_run) {
+	    context->entry_time < HANG_TIME && !context->at_once) {
 		/* The host may be busy.  The timeout ends the wait. */
 		target->child_deadline = deadline_in(HELD_INTERVAL);
 		return;
@@ -1227,7 +1227,8 @@ plan_take(const struct context *context, struct target *target)
 
 /*
  * True if a plan is wrong about its signal now.  The fingerprint may not show
- * that: PID 1 may have changed and changed back while the plan was made.
+ * that: PID 1 may have changed and changed back while the plan was made.  If
+ * the fate of the signal is unknown, the plan claims nothing.
  */
 static bool
 plan_is_outdated(const struct context *context, const struct target *target)
@@ -1272,7 +1273,12 @@ plan_ready(const struct context *context, struct target *target)
 	if ((fingerprint == target->fingerprint && !outdated) ||
 	    target->plans == PLANS_MAX) {
 		target->plans = 0;
-		return true;
+		/* If the handler has gone, the signal would be lost. */
+		if (!outdated || target->plan->fate != FATE_HANDLED ||
+		    context->at_once)
+			return true;
+		target->next_check = deadline_in(HELD_INTERVAL);
+		return false;
 	}
 	target->fingerprint = fingerprint;
 	target->plans++;

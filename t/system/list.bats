@@ -594,8 +594,8 @@ NOT_OURS="cannot open /proc or the host's cgroups: this /proc belongs to\
 	[ "$output" = "$(rows web)" ]
 }
 
-# A host with another init may have systemd's folder.  These tests may run in any
-# PID namespace: in the first one each PID 1 will do.
+# A host with another init may have systemd's folder.  These tests may run in
+# any PID namespace: in the first one each PID 1 will do.
 @test "in the first pid namespace PID 1 need not be systemd" {
 	expected=(125 "nspawn-stop: $NOT_OURS")
 	if [ "$(stat -L -c %i /proc/self/ns/pid)" = "$((0xeffffffc))" ] ||
