@@ -8,6 +8,10 @@
 load ../common
 load ../machines
 
+# The name of the tmux server, and how many servers the test has started.
+server=none
+servers=0
+
 setup_file()
 {
 	host_start_debian
@@ -25,12 +29,15 @@ teardown()
 
 tmux()
 {
-	on_host tmux -L nspawn-tools -f /dev/null "$@"
+	on_host tmux -L "$server" -f /dev/null "$@"
 }
 
-# Starts a shell of the host in a window of 24 lines and 80 columns.
+# Starts a shell of the host in a window of 24 lines and 80 columns, with a
+# server of its own: one that is told to end still takes a new client, and
+# ends with it.
 tmux_start()
 {
+	server=nspawn-tools-$BATS_TEST_NUMBER-$((++servers))
 	tmux new-session -d -x 80 -y 24 \
 	    "PATH=$BIN:\$PATH PS1='ready> ' bash --norc --noprofile"
 	pane_shows '^ready>$'
