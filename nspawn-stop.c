@@ -1519,7 +1519,7 @@ struct wait {
 	struct pollfd		*fds;		/* room for all events */
 	const struct machine	**machines;
 	int			 units;		/* UNIT_FILES; -1: unknown */
-	int			 scopes;	/* inotify(7) for all scopes */
+	int			 scopes;	/* inotify(7); -1: no events */
 	int			 signals;
 	int64_t			 deadline;
 	int64_t			 tick;
@@ -1527,7 +1527,8 @@ struct wait {
 
 /*
  * Requests an event for the removal of a scope's cgroup.  If that fails, the
- * scope is still checked every second.
+ * scope is still checked every second.  All of root's programs, those of
+ * machines among them, share fs.inotify.max_user_instances, 128 by default.
  */
 static void
 scope_watch(const struct wait *wait, const struct target *target)
@@ -1933,8 +1934,8 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	wait->signals = signals_open();
 	context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (wait->fds == NULL || wait->machines == NULL ||
-	    wait->scopes == -1 || wait->signals == -1 || context->null == -1)
-		fail(STATUS_FAILED, cannot_wait);
+	    wait->signals == -1 || context->null == -1)
+		fail(STATUS_USAGE, cannot_wait);
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))

@@ -239,6 +239,28 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
+# All of root's programs share fs.inotify.max_user_instances, 128 by default.
+@test "without inotify a machine is told, and its scope is waited for" {
+	run hold <<-'END'
+	hold_start
+	hold_scope 600
+	# The search for leaks does not work under strace.
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o /dev/null \
+	    -e inject=inotify_init1:error=EMFILE \
+	    "$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
+	waiter=$!
+	await supervisor_ended
+	kill -0 "$waiter" || echo 'has not waited for the scope'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the scope is still there'
+	grep 'has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
 @test "one scope of several machines is enough to wait for" {
 	machine scope other
 	run hold <<-'END'
