@@ -308,6 +308,9 @@ start()
 	machine=
 	until read -r -t 0.1 -u 8 part; do
 		machine+=$part
+		part=
+		# If the time is up just then, read has taken the whole line.
+		[ -z "$machine" ] || read -t 0 -u 8 || break
 		if ! kill -0 "$supervisor" 2>/dev/null; then
 			say "$1: nspawn has ended: $(tail -n 2 "$w/log")"
 			return 1
