@@ -766,7 +766,7 @@ struct context {
 	struct monitor		 monitor;	/* empty before a command */
 	int			 null;		/* /dev/null, for commands */
 	int64_t			 entry_time;
-	bool			 at_once;	/* nothing waits for PID 1 */
+	bool			 at_once;	/* awaits PID 1's start alone */
 };
 
 /*
@@ -1251,7 +1251,8 @@ plan_is_outdated(const struct context *context, const struct target *target)
 
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
- * changed which signals it handles or blocks; but not for ever.
+ * changed which signals it handles or blocks.  After PLANS_MAX plans in a row
+ * the last one stands, unless the handler that it relies on has gone.
  * Returns  true if the plan can be carried out
  */
 static bool
