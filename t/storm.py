@@ -33,7 +33,9 @@ import time
 
 TREES = '/var/lib/machines'
 SKELETON = '/usr/lib/nspawn-tools/skeleton'
+# systemd removes the cgroup of an ended scope, and later the file of its unit.
 SLICE = '/sys/fs/cgroup/machine.slice'
+UNITS = '/run/systemd/transient'
 MACHINES = 50
 STOPPERS = 10
 SLACK = 5		# s, that a call may take longer than its --timeout
@@ -159,8 +161,9 @@ class Machine:
         self.options = list(options)
         self.tree = f'{TREES}/{name}'
         self.lives = []
-        self.scopes = [f'{SLICE}/machine-{name}.scope',
-                       f'{SLICE}/{name}.scope']
+        self.scopes = [f'machine-{name}.scope', f'{name}.scope']
+        self.traces = [f'{folder}/{scope}' for folder in (SLICE, UNITS)
+                       for scope in self.scopes]
         subprocess.run(['cp', '-a', SKELETON, self.tree], check=True)
         os.makedirs(f'{self.tree}/etc', exist_ok=True)
         self.write('etc/os-release', 'ID=storm\n')
@@ -175,7 +178,8 @@ class Machine:
         os.chmod(f'{self.tree}/{path}', 0o755)
 
     def scope(self):
-        return any(os.path.exists(path) for path in self.scopes)
+        """True if systemd has the machine's scope, or a part of it."""
+        return any(os.path.exists(path) for path in self.traces)
 
     def start(self):
         life = Life(len(self.lives))
@@ -200,11 +204,12 @@ class Machine:
 
     def scope_drop(self):
         """Removes a scope that systemd has not removed."""
-        for path in self.scopes:
-            subprocess.run(['systemctl', 'stop', os.path.basename(path)],
+        for scope in self.scopes:
+            subprocess.run(['systemctl', 'stop', scope],
                            stderr=subprocess.DEVNULL)
-            subprocess.run(['find', path, '-depth', '-type', 'd', '-exec',
-                            'rmdir', '{}', ';'], stderr=subprocess.DEVNULL)
+            subprocess.run(['find', f'{SLICE}/{scope}', '-depth', '-type', 'd',
+                            '-exec', 'rmdir', '{}', ';'],
+                           stderr=subprocess.DEVNULL)
         time.sleep(0.5)
 
     def end(self, life):
@@ -226,10 +231,10 @@ class Machine:
 
     def still(self, life):
         """True if that life, seen before, has always been there since."""
-        folder = self.scope()
+        scope = self.scope()
 
         return life.alive() or (
-            folder and self.lives[-1] is life and life.gone is None)
+            scope and self.lives[-1] is life and life.gone is None)
 
     def away(self, since, until):
         """True if nothing of the machine was there in that time."""
@@ -479,7 +484,8 @@ def summary(calls, machines):
             starts += [word for word, _ in life.said].count('start')
             stale += life.stale
             wrong += judge_life(machine, life)
-    print(f'{clock() - calls[0].begin:.0f} s, {len(calls)} calls, {sum(len(m.lives) for m in machines)}'
+    lives = sum(len(machine.lives) for machine in machines)
+    print(f'{clock() - calls[0].begin:.0f} s, {len(calls)} calls, {lives}'
           f' supervisors, {starts} starts of PID 1, {stale} stale scopes')
     for word in sorted(counts):
         print(f'{counts[word]} {word}')
@@ -498,7 +504,7 @@ def summary(calls, machines):
 
 def held(machine, life):
     """Starts and returns a holder: a process that keeps a life's scope."""
-    folder = next(path for path in machine.scopes if os.path.exists(path))
+    folder = next(path for path in machine.traces if os.path.exists(path))
     os.makedirs('/tmp/fuse', exist_ok=True)
     os.mkdir(f'{folder}/holder')
     holder = subprocess.Popen(
@@ -530,6 +536,8 @@ def row(machine, state, does, status, says):
     while 'start' not in [word for word, _ in machine.hears()]:
         time.sleep(0.01)
     holder = held(machine, life) if state == 'held' else None
+    if state == 'kept':
+        open(machine.traces[-1], 'w').close()
     starter = threading.Thread(target=lambda: (life.wait(60),
                                               machine.end(life)))
     starter.start()
@@ -539,7 +547,7 @@ def row(machine, state, does, status, says):
     pid = life.process.pid
     fd, leader = life.leader() if state != 'gone' else (-1, 0)
     if does == 'stops':
-        gone = ' || '.join(f'[ -d {path} ]' for path in machine.scopes)
+        gone = ' || '.join(f'[ -e {path} ]' for path in machine.traces)
         script = f'kill {leader}; while [ -d /proc/{pid} ] || {gone}; do' \
             f' sleep 0.01; done; sleep {limit + 0.1}; {script}'
     elif does == 'scopes':
@@ -558,6 +566,8 @@ def row(machine, state, does, status, says):
         holder.terminate()
         holder.wait()
         subprocess.run(['umount', '-l', '/tmp/fuse'], check=True)
+    if state == 'kept':
+        os.remove(machine.traces[-1])
     if life.gone is None:
         life.killed = True
         life.signal(signal.SIGKILL)
@@ -569,8 +579,8 @@ def row(machine, state, does, status, says):
 def rows(tini):
     """
     Reads lines of five fields, separated by "|":
-    - the machine when the fake is called: running, gone, or held: its scope
-      cannot be removed
+    - the machine when the fake is called: running, gone; held: the cgroup of
+      its scope cannot be removed; or kept: the file of its unit is not removed
     - what the fake does: nothing; waits: until the deadline; stops: ends the
       machine; scopes: ends it and waits only for its supervisor; reboots
     - the status of the fake

@@ -55,6 +55,8 @@ setup_file()
 	gone | waits | 1 | starting | was gone at the deadline
 	held | scopes | 0 | stopped | was there all the time
 	held | scopes | 124 | scope | true
+	kept | scopes | 0 | stopped | was there all the time
+	kept | scopes | 124 | scope | true
 	END
 	echo "$output"
 	[ "$status" = 0 ]
