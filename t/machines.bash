@@ -99,14 +99,17 @@ machine_sh()
 # The end of such a script, which goes on for ever.
 WAITS='echo >/ready; while :; do sleep 600 & wait $!; done'
 
+# Ends the machines of a test.  One that cannot be ended would be in the way of
+# the next test, so it fails this one.
 machines_end()
 {
-	local name
+	local name status=0
 
 	for name in "${machines[@]}"; do
-		host machine-off "$HOST" "$name"
+		host machine-off "$HOST" "$name" || status=1
 	done
 	machines=()
+	return "$status"
 }
 
 # The leader of a machine, as t/machine has found it, without the programs under
