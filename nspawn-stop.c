@@ -541,6 +541,22 @@ report_not_found(const struct settings *settings, struct target *target,
 		leave(STATUS_USAGE);
 }
 
+/*
+ * Finds out which scope has to end with a machine.  A leader gets into its
+ * scope only while it is starting.
+ */
+static void
+target_find_scope(const struct host *host, struct target *target)
+{
+	if (machine_scope(host, target->name, &target->machine, target->scope,
+	    sizeof(target->scope)) == -1) {
+		say_error(errno, "%s: cannot wait for its scope, which cannot"
+		    " be found", target->name);
+		target->failed = true;
+		target->scope[0] = '\0';
+	}
+}
+
 /* Takes a machine that was found. */
 static void
 target_take(const struct settings *settings, const struct host *host,
@@ -562,13 +578,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->planned = target->warned = target->registered = false;
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
-	if (machine_scope(host, target->name, &target->machine, target->scope,
-	    sizeof(target->scope)) == -1) {
-		say_error(errno, "%s: cannot wait for its scope, which cannot"
-		    " be found", target->name);
-		target->failed = true;
-		target->scope[0] = '\0';
-	}
+	target_find_scope(host, target);
 }
 
 /* Returns how many descriptors machines may not use. */
@@ -766,7 +776,7 @@ struct context {
 	struct monitor		 monitor;	/* empty before a command */
 	int			 null;		/* /dev/null, for commands */
 	int64_t			 entry_time;
-	bool			 at_once;	/* awaits PID 1's start alone */
+	bool			 at_once;	/* timeout 0, or --dry-run */
 };
 
 /*
@@ -1137,6 +1147,8 @@ plan_execute(struct context *context, size_t id)
 	char words[LEADER_SIZE];
 
 	target->signalled = true;
+	if (target->scope[0] == '\0')	/* it may have been starting */
+		target_find_scope(context->host, target);
 	if (!settings->quiet && settings->timeout != 0)
 		target->explain_at = deadline_in(EXPLAIN_TIME);
 	if (settings->verbose)
@@ -1252,7 +1264,8 @@ plan_is_outdated(const struct context *context, const struct target *target)
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
  * changed which signals it handles or blocks.  After PLANS_MAX plans in a row
- * the last one stands, unless the handler that it relies on has gone.
+ * the last one stands.  If the handler that it relies on has gone and there is
+ * time, PLANS_MAX new ones follow.
  * Returns  true if the plan can be carried out
  */
 static bool
@@ -1528,8 +1541,7 @@ struct wait {
 
 /*
  * Requests an event for the removal of a scope's cgroup.  If that fails, the
- * scope is still checked every second.  All of root's programs, those of
- * machines among them, share fs.inotify.max_user_instances, 128 by default.
+ * scope is still checked every second.
  */
 static void
 scope_watch(const struct wait *wait, const struct target *target)
@@ -1931,12 +1943,16 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	    sizeof(*wait->fds));
 	wait->machines = shared_map(settings->count *
 	    sizeof(const struct machine *));
-	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	wait->signals = signals_open();
 	context->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (wait->fds == NULL || wait->machines == NULL ||
 	    wait->signals == -1 || context->null == -1)
 		fail(STATUS_USAGE, cannot_wait);
+	/*
+	 * All of root's programs, those of machines among them, share 128 of
+	 * these (fs.inotify.max_user_instances), so there may be none left.
+	 */
+	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	notice_open(settings, &wait->notice);
 	if (settings->timeout != 0 &&
 	    (wait->notice.terminal || wait->notice.socket != -1))

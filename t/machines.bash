@@ -211,7 +211,8 @@ setup()
 	machines=()
 }
 
-# A file with a teardown() of its own begins that with console_show.
+# A file with a teardown() of its own begins that with console_show, and ends it
+# with what could be in the way of the next test: only its status counts.
 teardown()
 {
 	console_show

@@ -309,7 +309,8 @@ start()
 	until read -r -t 0.1 -u 8 part; do
 		machine+=$part
 		part=
-		# If the time is up just then, read has taken the whole line.
+		# The time can be up just when read has taken the newline:
+		# then it fails, but there is nothing left to read.
 		[ -z "$machine" ] || read -t 0 -u 8 || break
 		if ! kill -0 "$supervisor" 2>/dev/null; then
 			say "$1: nspawn has ended: $(tail -n 2 "$w/log")"

@@ -172,6 +172,16 @@ kill web --kill-who=leader --signal=37' ]
 	run ! on_host test -e /tmp/has-run
 }
 
+@test "a failure before the first signal is reported, and nothing is sent" {
+	machine scope web
+	run -125 on_host strace -f -qq -o /dev/null -e trace=signalfd4 \
+	    -e inject=signalfd4:error=EPERM "$BIN/nspawn-stop" web
+	[ "$output" = \
+	    'nspawn-stop: cannot wait for the machines: Operation not permitted' ]
+	lives "$(leader web)"
+	run -1 on_host test -e /var/lib/machines/web/signal
+}
+
 @test "an entry that hangs is given up, and no monitor is left" {
 	# This stands for a file that blocks for ever: the intermediate reads
 	# passwd.

@@ -35,22 +35,33 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	done
     }
 
-    # Starts the machine with those options; fails if its name is still in use.
-    hold_start()
+    # Starts the machine with those options.  Its output has to be read.
+    hold_launch()
     {
 	rm -f /tmp/up
 	mkfifo /tmp/up
 	systemd-nspawn --quiet --link-journal=no --console=pipe -M hold \
-	    -D "$tree" "$@" /bin/sh -c "trap \"exit 0\" TERM; echo up
+	    -D "$tree" "$@" /bin/sh -c "${late-} trap \"exit 0\" TERM; echo up
 	    while :; do sleep 600 & wait \$!; done" \
 	    </dev/null >/tmp/up 2>/tmp/errors &
 	supervisor=$!
-	read -r word </tmp/up || fail "it does not start: $(cat /tmp/errors)"
+    }
+
+    scope_found()
+    {
 	for scope in /sys/fs/cgroup/machine.slice/machine-hold.scope \
 	    /sys/fs/cgroup/machine.slice/hold.scope; do
 		[ ! -d "$scope" ] || return 0
 	done
-	fail "it has no scope"
+	return 1
+    }
+
+    # The same, and waits for PID 1; fails if the name is still in use.
+    hold_start()
+    {
+	hold_launch "$@"
+	read -r word </tmp/up || fail "it does not start: $(cat /tmp/errors)"
+	scope_found || fail "it has no scope"
     }
 
     # Puts a process that no signal ends into the scope, until hold_end or until
@@ -148,7 +159,7 @@ hold()
 	listen_start
 	hold_start
 	hold_scope 600
-	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
@@ -193,7 +204,7 @@ hold()
 	listen_start
 	hold_start
 	hold_scope 600
-	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 60 hold \
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
@@ -220,7 +231,7 @@ hold()
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
-	"$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
+	"$bin/nspawn-stop" -v -t infinity hold >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
 	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
@@ -232,28 +243,76 @@ hold()
 	folder_gone || echo 'the folder is still there'
 	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	grep 'has stopped' /tmp/said
-	systemctl stop "${scope##*/}" 2>/dev/null
+	# systemd may just have noticed the end by itself.
+	systemctl stop "${scope##*/}" 2>/dev/null || :
 	END
 	echo "$output"
 	[ "$status" = 0 ]
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-# All of root's programs share fs.inotify.max_user_instances, 128 by default.
+# Nothing but the time of the next check wakes it up then.
 @test "without inotify a machine is told, and its scope is waited for" {
 	run hold <<-'END'
+	checks() { grep -c "stat.*/\?${scope##*/}\"" /tmp/calls; }
+	checks_are() { [ "$(checks)" -ge "$1" ]; }
 	hold_start
 	hold_scope 600
 	# The search for leaks does not work under strace.
-	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o /dev/null \
+	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o /tmp/calls \
+	    -e trace=inotify_init1,/stat \
 	    -e inject=inotify_init1:error=EMFILE \
-	    "$bin/nspawn-stop" -v -t 60 hold >/tmp/said 2>&1 &
+	    "$bin/nspawn-stop" -v -t infinity hold >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
-	kill -0 "$waiter" || echo 'has not waited for the scope'
+	await checks_are "$(($(checks) + 3))"
+	grep -q 'has stopped' /tmp/said && echo 'said so too early'
+	grep -q 'inotify_init1.*INJECTED' /tmp/calls || echo 'had inotify'
 	hold_end
 	wait "$waiter" || echo "status $?"
 	folder_gone || echo 'the scope is still there'
+	grep 'has stopped' /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+}
+
+# While PID 1 of the host is frozen there is a leader, but no scope.
+@test "the scope of a machine that is still starting is waited for, too" {
+	run hold <<-'END'
+	leads()
+	{
+		for pid in $(pgrep -P "$supervisor"); do
+			! grep -q '^NSpid:.*[^0-9]1$' "/proc/$pid/status" ||
+			    return 0
+		done
+		return 1
+	}
+	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
+	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	late='until [ -e /go ]; do sleep 0.1; done;'
+	hold_launch
+	cat /tmp/up >/dev/null &
+	await leads
+	! scope_found || echo 'it has a scope already'
+	listen_start
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await grep -qs STATUS /tmp/heard
+	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
+	await scope_found
+	hold_scope 600
+	touch "$tree/go"
+	await supervisor_ended
+	heard_more 2
+	grep -q 'has stopped' /tmp/said && echo 'said so too early'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the scope is still there'
+	listen_end
+	rm "$tree/go"
 	grep 'has stopped' /tmp/said
 	END
 	echo "$output"
