@@ -87,6 +87,13 @@ struct plan {
 	int			 error;		/* why there is none, or 0 */
 };
 
+/* Why PID 1 cannot receive its signal yet, in the order of what is reported. */
+enum held {
+	HELD_NOT,		/* it can */
+	HELD_STARTING,		/* it is still systemd-nspawn */
+	HELD_DISCARDED,		/* the kernel would discard the signal */
+};
+
 /* What is left of a machine and keeps its name in use. */
 enum state { STATE_DONE, STATE_SCOPE, STATE_SUPERVISOR, STATE_LEADER };
 
@@ -108,7 +115,7 @@ struct target {
 	int		 asleep_checks;	/* the last of them, PID 1 asleep */
 	int		 plans;		/* in a row, as PID 1 changed */
 	bool		 planned;	/* a plan was made for this leader */
-	bool		 warned;	/* that the signal is not sent yet */
+	enum held	 warned;	/* the last reason that was reported */
 	bool		 signalled;
 	bool		 command_pending;	/* not known to run yet */
 	int64_t		 command_deadline;
@@ -575,7 +582,8 @@ target_take(const struct settings *settings, const struct host *host,
 	target->next_check = deadline_in(0);
 	target->fingerprint = 0;
 	target->plans = target->blocked_checks = target->asleep_checks = 0;
-	target->planned = target->warned = target->registered = false;
+	target->planned = target->registered = false;
+	target->warned = HELD_NOT;
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
 	target_find_scope(host, target);
@@ -833,14 +841,11 @@ plan_make(const struct context *context, const struct target *target,
 	    signal_fate(proc, &machine->leader, signal, &plan->fate);
 }
 
-/*
- * True if PID 1 cannot receive the signal yet: it is still systemd-nspawn, or
- * the kernel would discard the signal.
- */
-static bool
-plan_is_held(const struct plan *plan)
+static enum held
+plan_held(const struct plan *plan)
 {
-	return plan->starting || plan->fate == FATE_DISCARDED;
+	return plan->starting ? HELD_STARTING :
+	    plan->fate == FATE_DISCARDED ? HELD_DISCARDED : HELD_NOT;
 }
 
 /* True if a machine's plan has been begun, and is not still a child's work. */
@@ -1123,7 +1128,7 @@ send_signal(struct context *context, struct target *target)
 		target->failed = settings->timeout == 0;
 		return;
 	}
-	if (n == 0 && plan_is_held(target->plan))
+	if (n == 0 && plan_held(target->plan) != HELD_NOT)
 		target->failed = true;	/* the kernel has discarded it */
 	if (n == 0 && settings->verbose)
 		say("%s: sent %s to its leader %d", target->name, name,
@@ -1160,7 +1165,7 @@ plan_execute(struct context *context, size_t id)
 	}
 	if (!settings->quiet)
 		warn_unclean(proc, target);
-	if (plan_is_held(target->plan))
+	if (plan_held(target->plan) != HELD_NOT)
 		warn_held(proc, target, "is sent anyway");
 	send_signal(context, target);
 }
@@ -1238,39 +1243,37 @@ plan_take(const struct context *context, struct target *target)
 }
 
 /*
- * True if a plan is wrong about its signal now.  The fingerprint may not show
- * that: PID 1 may have changed and changed back while the plan was made.  If
- * the fate of the signal is unknown, the plan claims nothing.
+ * Returns what happens to a plan's signal now, by one check.  That can differ
+ * from the plan though the fingerprint is the same: PID 1 may have changed and
+ * changed back while the plan was made.  A plan that claims nothing stands.
  */
-static bool
-plan_is_outdated(const struct context *context, const struct target *target)
+static enum signal_fate
+plan_fate_now(const struct context *context, const struct target *target)
 {
 	const struct plan *plan = target->plan;
 	int proc = context->host->proc;
 	pid_t pid = target->machine.leader.pid;
 	struct process_status status;
-	bool handled, blocked;
 
 	if (!plan_is_made(target) || plan->fate == FATE_UNKNOWN ||
 	    process_status_read(proc, pid, &status) == -1)
-		return false;
-	handled = signal_in(status.caught, plan->signal);
-	blocked = signal_in(status.blocked, plan->signal);
-	return plan->fate == FATE_HANDLED ? !handled :
-	    plan->fate == FATE_BLOCKED ? !blocked :
-	    handled || blocked || process_waits_for_signal(proc, pid);
+		return plan->fate;
+	return signal_in(status.caught, plan->signal) ? FATE_HANDLED :
+	    signal_in(status.blocked, plan->signal) ? FATE_BLOCKED :
+	    process_waits_for_signal(proc, pid) ? FATE_UNKNOWN :
+	    FATE_DISCARDED;
 }
 
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
  * changed which signals it handles or blocks.  After PLANS_MAX plans in a row
- * the last one stands.  If the handler that it relies on has gone and there is
- * time, PLANS_MAX new ones follow.
+ * the last one stands, with what happens to its signal now.
  * Returns  true if the plan can be carried out
  */
 static bool
 plan_ready(const struct context *context, struct target *target)
 {
+	enum signal_fate fate;
 	uint64_t fingerprint;
 	bool outdated;
 
@@ -1281,18 +1284,15 @@ plan_ready(const struct context *context, struct target *target)
 		return false;
 	fingerprint = process_fingerprint(context->host->proc,
 	    target->machine.leader.pid);
-	outdated = plan_is_outdated(context, target);
+	fate = plan_fate_now(context, target);
+	outdated = fate != target->plan->fate;
 	if (outdated && target->plan->fate == FATE_BLOCKED)
 		target->blocked_checks = target->asleep_checks = 0;
 	if ((fingerprint == target->fingerprint && !outdated) ||
 	    target->plans == PLANS_MAX) {
 		target->plans = 0;
-		/* If the handler has gone, the signal would be lost. */
-		if (!outdated || target->plan->fate != FATE_HANDLED ||
-		    context->at_once)
-			return true;
-		target->next_check = deadline_in(HELD_INTERVAL);
-		return false;
+		target->plan->fate = fate;
+		return true;
 	}
 	target->fingerprint = fingerprint;
 	target->plans++;
@@ -1356,7 +1356,8 @@ target_stop(struct context *context, size_t id)
 {
 	struct target *target = &context->settings->targets[id];
 	int proc = context->host->proc;
-	bool held, brief;
+	enum held held;
+	bool brief;
 	int64_t age;
 
 	if (!target_unsignalled(target))
@@ -1370,19 +1371,20 @@ target_stop(struct context *context, size_t id)
 	age = process_age(proc, target->machine.leader.pid);
 	if (age == -1)		/* unknown: it does not count as young */
 		age = START_TIME;
-	held = plan_is_held(target->plan);
+	held = plan_held(target->plan);
 	brief = target_blocks_briefly(context, target);
 	if ((context->at_once && !(target->plan->starting &&
-	    age < START_TIME)) || (!held && !brief)) {
+	    age < START_TIME)) || (held == HELD_NOT && !brief)) {
 		plan_execute(context, id);
 		return;
 	}
-	if (!held)
+	if (held == HELD_NOT)
 		age = 0;
 	target->next_check = held_next_check(age);
-	if (age < START_TIME || target->warned || context->settings->quiet)
+	if (age < START_TIME || target->warned >= held ||
+	    context->settings->quiet)
 		return;
-	target->warned = true;
+	target->warned = held;
 	warn_held(proc, target, "is not sent yet");
 }
 
@@ -1593,16 +1595,17 @@ leader_take(struct wait *wait, struct target *target, struct machine *machine)
 {
 	struct wanted wanted = { .machine = *machine };
 
-	if (!target->signalled) {
+	if (process_has_ended(&machine->leader))	/* a zombie still */
+		machine_close(machine);
+	else if (!target->signalled) {
 		target_take(wait->settings, wait->host, target, &wanted);
 		scope_watch(wait, target);
-	} else if (machine->leader.pid != target->machine.leader.pid) {
+	} else {
 		say("%s: has rebooted instead of stopping: its leader is %d"
 		    " now", target->name, machine->leader.pid);
 		machine_close(machine);
 		target_fail(target);
-	} else
-		machine_close(machine);
+	}
 }
 
 /*
@@ -2118,13 +2121,14 @@ static void
 report_unsignalled(int proc, const struct target *target, const char *when)
 {
 	const struct plan *plan = target->plan;
-	bool made = plan_is_made(target), held = made && plan_is_held(plan);
+	bool made = plan_is_made(target);
+	enum held held = made ? plan_held(plan) : HELD_NOT;
 	char name[SIGNAL_NAME_SIZE];
 
-	if (held && target->warned)
+	if (held != HELD_NOT && target->warned == held)
 		say("%s: %s was never sent", target->name,
 		    signal_name(plan->signal, name));
-	else if (held || (made && plan->fate == FATE_BLOCKED))
+	else if (held != HELD_NOT || (made && plan->fate == FATE_BLOCKED))
 		warn_held(proc, target, "was never sent");
 	else if (plan->error == EMFILE || plan->error == EAGAIN)
 		say_unplanned(target, plan->error);

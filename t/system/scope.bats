@@ -300,10 +300,11 @@ hold()
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
-	await grep -qs STATUS /tmp/heard
+	await grep -q 'its init has not started yet' /tmp/said
 	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	await scope_found
 	hold_scope 600
+	await grep -q 'no handler for SIGTERM.*not sent yet' /tmp/said
 	touch "$tree/go"
 	await supervisor_ended
 	heard_more 2
@@ -370,6 +371,29 @@ other: has stopped' ]
 	[ "$status" = 0 ]
 	[ "${lines[0]}" = 'status 124' ]
 	[[ "$output" == *'systemd still keeps its scope'* ]]
+}
+
+# The supervisor has not waited for its leader, which is a zombie: the search for
+# a new leader slows down all the same.
+# bats test_tags=static
+@test "a leader that has ended is not taken for a new one" {
+	run hold <<-'END'
+	hold_start
+	kill -STOP "$supervisor"
+	for pid in $(pgrep -P "$supervisor"); do
+		kill -KILL "$pid"
+	done
+	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
+	await ended
+	strace -f -qq -o /tmp/calls -e trace=/open \
+	    "$bin/nspawn-stop" -t 3 hold >/tmp/said 2>&1 || echo "status $?"
+	kill -CONT "$supervisor"
+	grep -c '/children"' /tmp/calls
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "${lines[0]}" = 'status 1' ]
+	[ "${lines[1]}" -ge 2 ] && [ "${lines[1]}" -le 20 ]
 }
 
 # PID 1 begins as a grandchild of systemd-nspawn.  Its parent is the same
