@@ -4514,6 +4514,7 @@ machine_again(const struct host *host, const struct machine *old,
 		if (number_parse(word, INT_MAX, &pid) == 0 &&
 		    candidate_leader(&search, (pid_t)pid, &candidate) == 0 &&
 		    candidate.status.ppid == supervisor->pid &&
+		    process_alive(&candidate.leader) &&
 		    process_alive(supervisor)) {
 			*machine = (struct machine){ candidate.leader,
 			    PROCESS_NONE, old->owner, candidate.status };

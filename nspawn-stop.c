@@ -87,7 +87,7 @@ struct plan {
 	int			 error;		/* why there is none, or 0 */
 };
 
-/* Why PID 1 cannot receive its signal yet, in the order of what is reported. */
+/* Why PID 1 cannot receive its signal yet. */
 enum held {
 	HELD_NOT,		/* it can */
 	HELD_STARTING,		/* it is still systemd-nspawn */
@@ -101,6 +101,7 @@ struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: nothing to wait for */
 	enum state	 state;		/* at the last check */
+	bool		 early;		/* found before it was started */
 	bool		 due;		/* to be checked again */
 	char		 scope[SCOPE_SIZE];	/* path, or empty */
 	char		 service[SERVICE_SIZE];	/* or empty */
@@ -115,7 +116,7 @@ struct target {
 	int		 asleep_checks;	/* the last of them, PID 1 asleep */
 	int		 plans;		/* in a row, as PID 1 changed */
 	bool		 planned;	/* a plan was made for this leader */
-	enum held	 warned;	/* the last reason that was reported */
+	enum held	 warned;	/* the reason that was reported */
 	bool		 signalled;
 	bool		 command_pending;	/* not known to run yet */
 	int64_t		 command_deadline;
@@ -444,14 +445,37 @@ process_has_ended(const struct process *process)
 	return !process_alive(process) && errno == ESRCH;
 }
 
-/* Finds out what is left of a machine. */
+/* Finds out which scope has to end with a machine. */
 static void
-target_check(struct target *target)
+target_find_scope(const struct host *host, struct target *target)
 {
-	if (target->state == STATE_LEADER &&
-	    process_has_ended(&target->machine.leader)) {
+	if (machine_scope(host, target->name, &target->machine, target->scope,
+	    sizeof(target->scope)) == -1) {
+		say_error(errno, "%s: cannot wait for its scope, which cannot"
+		    " be found", target->name);
+		target->failed = true;
+		target->scope[0] = '\0';
+	}
+}
+
+/*
+ * Finds out what is left of a machine.  A machine that starts gets its leader
+ * first and then its scope.  If the scope was not there yet, it is looked for
+ * once more, without the leader, which has no cgroup now.
+ */
+static void
+target_check(const struct host *host, struct target *target)
+{
+	const struct process leader = target->machine.leader;
+
+	if (target->state == STATE_LEADER && process_has_ended(&leader)) {
 		target->state = STATE_SUPERVISOR;
 		target->next_check = deadline_in(LEADER_INTERVAL);
+		if (target->early && target->scope[0] == '\0') {
+			target->machine.leader = PROCESS_NONE;
+			target_find_scope(host, target);
+			target->machine.leader = leader;
+		}
 	}
 	if (target->state == STATE_SUPERVISOR &&
 	    process_has_ended(&target->machine.supervisor))
@@ -548,22 +572,6 @@ report_not_found(const struct settings *settings, struct target *target,
 		leave(STATUS_USAGE);
 }
 
-/*
- * Finds out which scope has to end with a machine.  A leader gets into its
- * scope only while it is starting.
- */
-static void
-target_find_scope(const struct host *host, struct target *target)
-{
-	if (machine_scope(host, target->name, &target->machine, target->scope,
-	    sizeof(target->scope)) == -1) {
-		say_error(errno, "%s: cannot wait for its scope, which cannot"
-		    " be found", target->name);
-		target->failed = true;
-		target->scope[0] = '\0';
-	}
-}
-
 /* Takes a machine that was found. */
 static void
 target_take(const struct settings *settings, const struct host *host,
@@ -586,6 +594,8 @@ target_take(const struct settings *settings, const struct host *host,
 	target->warned = HELD_NOT;
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
+	/* First, since systemd-nspawn then starts the init in the scope. */
+	init_starting(host->proc, &target->machine.leader, &target->early);
 	target_find_scope(host, target);
 }
 
@@ -618,7 +628,7 @@ find_all(const struct settings *settings, const struct host *host,
 			target_take(settings, host, target, &wanted[i]);
 		else
 			report_not_found(settings, target, &wanted[i]);
-		target_check(target);
+		target_check(host, target);
 	}
 }
 
@@ -1152,8 +1162,6 @@ plan_execute(struct context *context, size_t id)
 	char words[LEADER_SIZE];
 
 	target->signalled = true;
-	if (target->scope[0] == '\0')	/* it may have been starting */
-		target_find_scope(context->host, target);
 	if (!settings->quiet && settings->timeout != 0)
 		target->explain_at = deadline_in(EXPLAIN_TIME);
 	if (settings->verbose)
@@ -1267,7 +1275,7 @@ plan_fate_now(const struct context *context, const struct target *target)
 /*
  * Has a plan made, and a new one whenever PID 1 has become another program or
  * changed which signals it handles or blocks.  After PLANS_MAX plans in a row
- * the last one stands, with what happens to its signal now.
+ * the last one stands, with what happens to its signal now if that is known.
  * Returns  true if the plan can be carried out
  */
 static bool
@@ -1381,7 +1389,7 @@ target_stop(struct context *context, size_t id)
 	if (held == HELD_NOT)
 		age = 0;
 	target->next_check = held_next_check(age);
-	if (age < START_TIME || target->warned >= held ||
+	if (age < START_TIME || target->warned != HELD_NOT ||
 	    context->settings->quiet)
 		return;
 	target->warned = held;
@@ -1583,7 +1591,7 @@ scope_check(const struct wait *wait, struct target *target)
 	    errno == ENOENT)
 		target->scope[0] = '\0';
 	target->next_scope_check = deadline_in(SCOPE_INTERVAL);
-	target_check(target);
+	target_check(wait->host, target);
 }
 
 /*
@@ -1595,9 +1603,7 @@ leader_take(struct wait *wait, struct target *target, struct machine *machine)
 {
 	struct wanted wanted = { .machine = *machine };
 
-	if (process_has_ended(&machine->leader))	/* a zombie still */
-		machine_close(machine);
-	else if (!target->signalled) {
+	if (!target->signalled) {
 		target_take(wait->settings, wait->host, target, &wanted);
 		scope_watch(wait, target);
 	} else {
@@ -1717,7 +1723,7 @@ target_step(struct wait *wait, size_t id)
 
 	if (target->due) {
 		target->due = false;
-		target_check(target);
+		target_check(wait->host, target);
 		if (target->state != STATE_LEADER)
 			child_kill(target);
 		target_stop(wait->context, id);
@@ -1952,8 +1958,8 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	    wait->signals == -1 || context->null == -1)
 		fail(STATUS_USAGE, cannot_wait);
 	/*
-	 * All of root's programs, those of machines among them, share 128 of
-	 * these (fs.inotify.max_user_instances), so there may be none left.
+	 * All of root's programs, those of machines among them, share them: by
+	 * default there are 128 (fs.inotify.max_user_instances).
 	 */
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	notice_open(settings, &wait->notice);
@@ -1996,7 +2002,7 @@ stop_all(const struct settings *settings, const struct host *host,
 		signal = wait_event(&wait);
 	/* What has ended at the last moment counts as ended. */
 	for (size_t i = 0; i < settings->count; i++) {
-		target_check(&settings->targets[i]);
+		target_check(host, &settings->targets[i]);
 		scope_check(&wait, &settings->targets[i]);
 	}
 	notice_clear();

@@ -159,7 +159,7 @@ hold()
 	listen_start
 	hold_start
 	hold_scope 600
-	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 100 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
@@ -204,7 +204,7 @@ hold()
 	listen_start
 	hold_start
 	hold_scope 600
-	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 100 hold \
 	    >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
@@ -231,7 +231,7 @@ hold()
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
-	"$bin/nspawn-stop" -v -t infinity hold >/tmp/said 2>&1 &
+	"$bin/nspawn-stop" -v -t 100 hold >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
 	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
@@ -254,7 +254,7 @@ hold()
 # Nothing but the time of the next check wakes it up then.
 @test "without inotify a machine is told, and its scope is waited for" {
 	run hold <<-'END'
-	checks() { grep -c "stat.*/\?${scope##*/}\"" /tmp/calls; }
+	checks() { grep -c "stat.*${scope##*/}\"" /tmp/calls; }
 	checks_are() { [ "$(checks)" -ge "$1" ]; }
 	hold_start
 	hold_scope 600
@@ -262,7 +262,7 @@ hold()
 	ASAN_OPTIONS=detect_leaks=0 strace -f -qq -o /tmp/calls \
 	    -e trace=inotify_init1,/stat \
 	    -e inject=inotify_init1:error=EMFILE \
-	    "$bin/nspawn-stop" -v -t infinity hold >/tmp/said 2>&1 &
+	    "$bin/nspawn-stop" -v -t 100 hold >/tmp/said 2>&1 &
 	waiter=$!
 	await supervisor_ended
 	await checks_are "$(($(checks) + 3))"
@@ -278,7 +278,8 @@ hold()
 	[ "$output" = 'nspawn-stop: hold: has stopped' ]
 }
 
-# While PID 1 of the host is frozen there is a leader, but no scope.
+# While PID 1 of the host is frozen there is a leader, but no scope.  The first
+# nspawn-stop gives up before PID 1 has a handler, the second only waits.
 @test "the scope of a machine that is still starting is waited for, too" {
 	run hold <<-'END'
 	leads()
@@ -289,7 +290,18 @@ hold()
 		done
 		return 1
 	}
-	trap "echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze" EXIT
+	# waits NAME OPTION...: starts nspawn-stop, which has found the leader.
+	waits()
+	{
+		name=$1
+		shift
+		NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" "$@" hold \
+		    >"/tmp/$name" 2>&1 &
+		before=$(grep -c STATUS /tmp/heard) || :
+		await heard_than "$before"
+	}
+	trap 'echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze; : >"$tree/go"' \
+	    EXIT
 	echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	late='until [ -e /go ]; do sleep 0.1; done;'
 	hold_launch
@@ -297,28 +309,36 @@ hold()
 	await leads
 	! scope_found || echo 'it has a scope already'
 	listen_start
-	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t infinity hold \
-	    >/tmp/said 2>&1 &
+	waits short -t 12
+	short=$!
+	waits said -v -t 100
+	told=$!
+	waits none -v -s none -t 100
 	waiter=$!
-	await grep -q 'its init has not started yet' /tmp/said
+	await grep -q 'its init has not started yet' /tmp/short
 	echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze
 	await scope_found
 	hold_scope 600
-	await grep -q 'no handler for SIGTERM.*not sent yet' /tmp/said
-	touch "$tree/go"
+	wait "$short" || echo "status $?"
+	grep -o 'no handler for SIGTERM.*was never sent' /tmp/short
+	: >"$tree/go"
 	await supervisor_ended
-	heard_more 2
-	grep -q 'has stopped' /tmp/said && echo 'said so too early'
+	heard_more 4
+	grep 'has stopped' /tmp/said /tmp/none && echo 'said so too early'
 	hold_end
+	wait "$told" || echo "status $?"
 	wait "$waiter" || echo "status $?"
 	folder_gone || echo 'the scope is still there'
 	listen_end
-	rm "$tree/go"
-	grep 'has stopped' /tmp/said
+	grep -h 'has stopped' /tmp/said /tmp/none
 	END
 	echo "$output"
 	[ "$status" = 0 ]
-	[ "$output" = 'nspawn-stop: hold: has stopped' ]
+	[ "${lines[0]}" = 'status 124' ]
+	[[ "${lines[1]}" == 'no handler for SIGTERM'* ]]
+	[ "${lines[2]}" = 'nspawn-stop: hold: has stopped' ]
+	[ "${lines[3]}" = 'nspawn-stop: hold: has stopped' ]
+	[ "${#lines[@]}" = 4 ]
 }
 
 @test "one scope of several machines is enough to wait for" {
@@ -388,11 +408,15 @@ other: has stopped' ]
 	strace -f -qq -o /tmp/calls -e trace=/open \
 	    "$bin/nspawn-stop" -t 3 hold >/tmp/said 2>&1 || echo "status $?"
 	kill -CONT "$supervisor"
+	await supervisor_ended
+	await folder_gone
 	grep -c '/children"' /tmp/calls
+	cat /tmp/said
 	END
 	echo "$output"
 	[ "$status" = 0 ]
 	[ "${lines[0]}" = 'status 1' ]
+	[[ "${lines[2]}" == *' it has no leader, but its systemd-nspawn '* ]]
 	[ "${lines[1]}" -ge 2 ] && [ "${lines[1]}" -le 20 ]
 }
 

@@ -141,7 +141,9 @@ stop_watchful()
 	# It is sent anyway, and that is no success.
 	for name in web handles; do
 		echo "case: $name"
-		stop_watchful 1 "$name" 0
+		for ((n = 0; n < 5; n++)); do
+			! stop_watchful 1 "$name" 0 || break
+		done
 		[[ "$output" == *' is sent anyway'* ]]
 	done
 }
