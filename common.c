@@ -3233,7 +3233,10 @@ scope_find(int cgroup, const char *name, char path[PATH_MAX])
 	return n;
 }
 
-/* Finds the scope of a leader; empty if it is not named after the machine. */
+/*
+ * Finds the scope of a leader; empty if it is not named after the machine.
+ * Returns  1 if the leader or its scope has gone, 0; -1
+ */
 static int
 scope_of_leader(const struct host *host, const char *name, pid_t leader,
     char unit[PATH_MAX])
@@ -3250,11 +3253,11 @@ scope_of_leader(const struct host *host, const char *name, pid_t leader,
 		else if (n == 0)
 			n = file_exists(host->cgroup, unit);
 	}
-	if (n == -1 && !error_is_gone(errno))
-		return -1;
-	if (n == -1)
+	if (n == -1 && error_is_gone(errno)) {
 		unit[0] = '\0';
-	return 0;
+		return 1;
+	}
+	return n;
 }
 
 int
@@ -3262,10 +3265,12 @@ machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size)
 {
 	char unit[PATH_MAX] = "";
+	int n = host->cgroup == -1 ? 0 : process_alive(&machine->leader) ?
+	    scope_of_leader(host, name, machine->leader.pid, unit) : 1;
 
-	if (host->cgroup != -1 && (machine->leader.fd != -1 ?
-	    scope_of_leader(host, name, machine->leader.pid, unit) :
-	    scope_find(host->cgroup, name, unit)) == -1)
+	if (n == 1)
+		n = scope_find(host->cgroup, name, unit);
+	if (n == -1)
 		return -1;
 	if (strlen(unit) >= size) {
 		errno = ENAMETOOLONG;

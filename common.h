@@ -756,7 +756,8 @@ int machine_signal(const struct machine *machine, const char *name,
 /*
  * Finds the scope of a machine.  systemd removes a scope when all of its
  * processes have ended; until then its name cannot be used again.
- *   machine  if it has no leader, any scope with the machine's name is taken
+ *   machine  if it has no leader, or an ended one, any scope with the machine's
+ *            name is taken
  *   path     of the scope's folder below host->cgroup; empty if the machine has
  *            no scope, or has ended
  *   size     of path

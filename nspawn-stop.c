@@ -460,22 +460,17 @@ target_find_scope(const struct host *host, struct target *target)
 
 /*
  * Finds out what is left of a machine.  A machine that starts gets its leader
- * first and then its scope.  If the scope was not there yet, it is looked for
- * once more, without the leader, which has no cgroup now.
+ * first and then its scope, which may not have been there yet.
  */
 static void
 target_check(const struct host *host, struct target *target)
 {
-	const struct process leader = target->machine.leader;
-
-	if (target->state == STATE_LEADER && process_has_ended(&leader)) {
+	if (target->state == STATE_LEADER &&
+	    process_has_ended(&target->machine.leader)) {
 		target->state = STATE_SUPERVISOR;
 		target->next_check = deadline_in(LEADER_INTERVAL);
-		if (target->early && target->scope[0] == '\0') {
-			target->machine.leader = PROCESS_NONE;
+		if (target->early && target->scope[0] == '\0')
 			target_find_scope(host, target);
-			target->machine.leader = leader;
-		}
 	}
 	if (target->state == STATE_SUPERVISOR &&
 	    process_has_ended(&target->machine.supervisor))
