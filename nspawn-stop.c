@@ -537,16 +537,23 @@ machined_deadline(int64_t timeout)
 	    timeout / 2 : MACHINED_TIME);
 }
 
-/* Reports that there are too few descriptors for a machine. */
-static void
-report_no_descriptors(const struct target *target)
+/* Returns how many descriptors this process may have. */
+static size_t
+descriptors_limit(void)
 {
 	struct rlimit limit = { 0, 0 };
 
 	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
+	return (size_t)limit.rlim_cur;
+}
+
+/* Reports that there are too few descriptors for a machine. */
+static void
+report_no_descriptors(const struct target *target)
+{
 	say("%s: cannot watch it: the limit of %zu open files is too low;"
 	    " raise LimitNOFILE= of the unit, or ulimit -n", target->name,
-	    (size_t)limit.rlim_cur);
+	    descriptors_limit());
 }
 
 /* Reports that a machine was not found, and why. */
@@ -570,17 +577,17 @@ report_not_found(const struct settings *settings, struct target *target,
 /* Takes a machine that was found. */
 static void
 target_take(const struct settings *settings, const struct host *host,
-    struct target *target, struct wanted *wanted)
+    struct target *target, struct machine *machine)
 {
-	if (machine_foreign(&wanted->machine) && !settings->foreign) {
+	if (machine_foreign(machine) && !settings->foreign) {
 		target->failed = true;
 		say("%s: belongs to user %u, not to root; use --foreign to"
-		    " stop it anyway", target->name, wanted->machine.owner);
-		machine_close(&wanted->machine);
+		    " stop it anyway", target->name, machine->owner);
+		machine_close(machine);
 		return;
 	}
 	machine_close(&target->machine);
-	target->machine = wanted->machine;
+	target->machine = *machine;
 	target->state = STATE_LEADER;
 	target->next_check = deadline_in(0);
 	target->fingerprint = 0;
@@ -589,7 +596,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->warned = HELD_NOT;
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
-	/* First, since systemd-nspawn then starts the init in the scope. */
+	/* Before its scope: it is in that before it runs its init. */
 	init_starting(host->proc, &target->machine.leader, &target->early);
 	target_find_scope(host, target);
 }
@@ -598,11 +605,9 @@ target_take(const struct settings *settings, const struct host *host,
 static size_t
 descriptors_kept(void)
 {
-	struct rlimit limit = { 0, 0 };
+	size_t part = descriptors_limit() / 4;
 
-	prlimit(0, RLIMIT_NOFILE, NULL, &limit);
-	return limit.rlim_cur / 4 < DESCRIPTORS_KEPT ?
-	    (size_t)(limit.rlim_cur / 4) : DESCRIPTORS_KEPT;
+	return part < DESCRIPTORS_KEPT ? part : DESCRIPTORS_KEPT;
 }
 
 /* Finds all machines and opens their leaders and supervisors. */
@@ -620,7 +625,8 @@ find_all(const struct settings *settings, const struct host *host,
 		struct target *target = &settings->targets[i];
 
 		if (wanted[i].error == 0 || wanted[i].error == EAGAIN)
-			target_take(settings, host, target, &wanted[i]);
+			target_take(settings, host, target,
+			    &wanted[i].machine);
 		else
 			report_not_found(settings, target, &wanted[i]);
 		target_check(host, target);
@@ -1289,7 +1295,7 @@ plan_ready(const struct context *context, struct target *target)
 	    target->machine.leader.pid);
 	fate = plan_fate_now(context, target);
 	outdated = fate != target->plan->fate;
-	if (outdated && target->plan->fate == FATE_BLOCKED)
+	if (outdated)
 		target->blocked_checks = target->asleep_checks = 0;
 	if ((fingerprint == target->fingerprint && !outdated) ||
 	    target->plans == PLANS_MAX) {
@@ -1596,10 +1602,8 @@ scope_check(const struct wait *wait, struct target *target)
 static void
 leader_take(struct wait *wait, struct target *target, struct machine *machine)
 {
-	struct wanted wanted = { .machine = *machine };
-
 	if (!target->signalled) {
-		target_take(wait->settings, wait->host, target, &wanted);
+		target_take(wait->settings, wait->host, target, machine);
 		scope_watch(wait, target);
 	} else {
 		say("%s: has rebooted instead of stopping: its leader is %d"

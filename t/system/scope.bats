@@ -393,6 +393,42 @@ other: has stopped' ]
 	[[ "$output" == *'systemd still keeps its scope'* ]]
 }
 
+# While machined is stopped, machinectl does not answer for the other name.
+@test "the scope of a machine that ends during the search is waited for, too" {
+	run hold <<-'END'
+	busctl call --quiet org.freedesktop.machine1 /org/freedesktop/machine1 \
+	    org.freedesktop.DBus.Peer Ping
+	machined=$(systemctl show -p MainPID --value systemd-machined)
+	asks() { pgrep -P "$waiter" machinectl >/dev/null; }
+	leader_ended() { ! kill -0 "$leader" 2>/dev/null; }
+	hold_start
+	hold_scope 600
+	leader=$(pgrep -f -P "$supervisor" "while :; do sleep 600")
+	listen_start
+	trap 'kill -CONT "$machined"' EXIT
+	kill -STOP "$machined"
+	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 100 hold other \
+	    >/tmp/said 2>&1 &
+	waiter=$!
+	await asks
+	kill -TERM "$leader"
+	await leader_ended
+	kill -CONT "$machined"
+	await supervisor_ended
+	heard_more 2
+	grep 'has stopped' /tmp/said && echo 'said so too early'
+	hold_end
+	wait "$waiter" || echo "status $?"
+	folder_gone || echo 'the scope is still there'
+	listen_end
+	cat /tmp/said
+	END
+	echo "$output"
+	[ "$status" = 0 ]
+	[ "$output" = 'nspawn-stop: other: is not running
+nspawn-stop: hold: has stopped' ]
+}
+
 # The supervisor has not waited for its leader, which is a zombie: the search for
 # a new leader slows down all the same.
 # bats test_tags=static
