@@ -174,7 +174,8 @@ kill web --kill-who=leader --signal=37' ]
 
 @test "a failure before the first signal is reported, and nothing is sent" {
 	machine scope web
-	run -125 on_host strace -f -qq -o /dev/null -e trace=signalfd4 \
+	run -125 on_host env "ASAN_OPTIONS=$ASAN_OPTIONS" strace -f -qq \
+	    -o /dev/null -e trace=signalfd4 \
 	    -e inject=signalfd4:error=EPERM "$BIN/nspawn-stop" web
 	[ "$output" = \
 	    'nspawn-stop: cannot wait for the machines: Operation not permitted' ]
