@@ -3200,36 +3200,51 @@ unit_is_scope(const char *unit, const char *name)
 }
 
 /*
- * Looks for the folder of a scope that is named after the machine, in a slice
- * and in the slices below it.
+ * Looks for the folder or the file of a scope that is named after the machine,
+ * in a slice and in the slices below it.
  *   path     that of the slice; becomes that of the scope if it is found
  * Returns  1 if it is there, 0 if it is not; -1
  */
 static int
-scope_find(int cgroup, const char *name, char path[PATH_MAX])
+scope_find(int dir, const char *name, char path[PATH_MAX])
 {
 	const struct linux_dirent64 *entry;
 	size_t used = strlen(path);
 	struct directory slice;
 	int n = 0;
 
-	if (directory_open(cgroup, used == 0 ? "." : path, &slice) == -1)
+	if (directory_open(dir, used == 0 ? "." : path, &slice) == -1)
 		return error_is_gone(errno) ? 0 : -1;
 	while (n == 0 && (entry = directory_next(&slice)) != NULL) {
-		if (entry->type != LINUX_DT_DIR ||
-		    (!part_is_slice(entry->name, strlen(entry->name)) &&
-		    !unit_is_scope(entry->name, name)))
+		if (!unit_is_scope(entry->name, name) &&
+		    (entry->type != LINUX_DT_DIR ||
+		    !part_is_slice(entry->name, strlen(entry->name))))
 			continue;
 		text_format(path + used, PATH_MAX - used, "%s%s",
 		    used == 0 ? "" : "/", entry->name);
 		n = unit_is_scope(entry->name, name) ? 1 :
-		    scope_find(cgroup, name, path);
+		    scope_find(dir, name, path);
 		if (n != 1)
 			path[used] = '\0';
 	}
 	if (n == 0 && errno != 0)
 		n = -1;
 	directory_close(&slice);
+	return n;
+}
+
+/* Finds a scope by its folder or, since that goes first, by its unit's file. */
+static int
+scope_find_any(int cgroup, const char *name, char path[PATH_MAX])
+{
+	int n = scope_find(cgroup, name, path);
+
+	if (n != 0)
+		return n;
+	text_format(path, PATH_MAX, "/run/systemd/transient");
+	n = scope_find(cgroup, name, path);
+	if (n != 1)
+		path[0] = '\0';
 	return n;
 }
 
@@ -3269,7 +3284,7 @@ machine_scope(const struct host *host, const char *name,
 	    scope_of_leader(host, name, machine->leader.pid, unit) : 1;
 
 	if (n == 1)
-		n = scope_find(host->cgroup, name, unit);
+		n = scope_find_any(host->cgroup, name, unit);
 	if (n == -1)
 		return -1;
 	if (strlen(unit) >= size) {

@@ -758,8 +758,9 @@ int machine_signal(const struct machine *machine, const char *name,
  * processes have ended; until then its name cannot be used again.
  *   machine  if it has no leader, or an ended one, any scope with the machine's
  *            name is taken
- *   path     of the scope's folder below host->cgroup; empty if the machine has
- *            no scope, or has ended
+ *   path     of the scope's folder below host->cgroup; of the file of its unit,
+ *            beginning with '/', if systemd has removed only the folder; empty
+ *            if the machine has no scope, or has ended
  *   size     of path
  * errors   ENAMETOOLONG  when path is too small, or the leader is in a cgroup
  *                        so deep that the kernel cannot show its path
