@@ -101,10 +101,10 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	rm /run/of-scope
     }
 
-    # Waits until that many more notices have come.
+    # Waits until more than that many new notices have come.
     heard_more()
     {
-	before=$(grep -c STATUS /tmp/heard)
+	before=$(grep -c STATUS /tmp/heard) || :	# there is none yet
 	await heard_than "$((before + $1))"
     }
 
@@ -285,7 +285,7 @@ hold()
 	leads()
 	{
 		for pid in $(pgrep -P "$supervisor"); do
-			! grep -q '^NSpid:.*[^0-9]1$' "/proc/$pid/status" ||
+			! grep -qs '^NSpid:.*[^0-9]1$' "/proc/$pid/status" ||
 			    return 0
 		done
 		return 1
@@ -297,8 +297,7 @@ hold()
 		shift
 		NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" "$@" hold \
 		    >"/tmp/$name" 2>&1 &
-		before=$(grep -c STATUS /tmp/heard) || :
-		await heard_than "$before"
+		heard_more 0
 	}
 	trap 'echo 0 >/sys/fs/cgroup/init.scope/cgroup.freeze; : >"$tree/go"' \
 	    EXIT
