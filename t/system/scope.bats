@@ -83,6 +83,17 @@ HOLD='bin=$1 holder= tree=/var/lib/machines/hold
 	umount -l /tmp/fuse
     }
 
+    # Ends PID 1 alone.  A stopped systemd-nspawn does not see that: so the
+    # machine is between two PID 1s for as long as the test needs it.
+    leader_end()
+    {
+	kill -STOP "$supervisor"
+	for pid in $(pgrep -P "$supervisor"); do
+		kill -KILL "$pid"
+	done
+	await grep -q "^State:.Z" "/proc/$pid/status"
+    }
+
     folder_gone() { [ ! -d "$scope" ]; }
     supervisor_ended() { ! kill -0 "$supervisor" 2>/dev/null; }
 
@@ -359,18 +370,11 @@ hold()
 other: has stopped' ]
 }
 
-# A stopped systemd-nspawn does not see the end of PID 1: this makes a machine
-# between two PID 1s for as long as the test needs it.
 @test "the scope of a machine without a leader is waited for, too" {
 	run hold <<-'END'
 	hold_start
 	hold_scope 600
-	kill -STOP "$supervisor"
-	for pid in $(pgrep -P "$supervisor"); do
-		kill -KILL "$pid"
-	done
-	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
-	await ended
+	leader_end
 	listen_start
 	NOTIFY_SOCKET=/run/of-scope "$bin/nspawn-stop" -v -t 4 hold \
 	    >/tmp/said 2>&1 &
@@ -448,18 +452,12 @@ nspawn-stop: other: is not running
 nspawn-stop: hold: has stopped' ]
 }
 
-# The supervisor has not waited for its leader, which is a zombie: the search for
-# a new leader slows down all the same.
+# The leader is a zombie: the search for a new one slows down all the same.
 # bats test_tags=static
 @test "a leader that has ended is not taken for a new one" {
 	run hold <<-'END'
 	hold_start
-	kill -STOP "$supervisor"
-	for pid in $(pgrep -P "$supervisor"); do
-		kill -KILL "$pid"
-	done
-	ended() { grep -q '^State:.Z' "/proc/$pid/status"; }
-	await ended
+	leader_end
 	strace -f -qq -o /tmp/calls -e trace=/open \
 	    "$bin/nspawn-stop" -t 3 hold >/tmp/said 2>&1 || echo "status $?"
 	kill -CONT "$supervisor"
