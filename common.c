@@ -3241,8 +3241,8 @@ scope_find_any(int cgroup, const char *name, char path[PATH_MAX])
 
 	if (n != 0)
 		return n;
-	text_format(path, PATH_MAX, "/run/systemd/transient");
-	n = scope_find(cgroup, name, path);
+	text_format(path, PATH_MAX, UNIT_FILES);
+	n = scope_find(AT_FDCWD, name, path);
 	if (n != 1)
 		path[0] = '\0';
 	return n;

@@ -753,6 +753,8 @@ bool machine_foreign(const struct machine *machine);
 int machine_signal(const struct machine *machine, const char *name,
     int signal, struct machined *machined);
 
+#define UNIT_FILES	"/run/systemd/transient"	/* of loaded scopes */
+
 /*
  * Finds the scope of a machine.  systemd removes a scope when all of its
  * processes have ended; until then its name cannot be used again.

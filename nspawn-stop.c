@@ -60,7 +60,6 @@ enum {
 #define NSPAWN_REBOOT	133	/* systemd-nspawn's status for a reboot */
 #define LISTED_MAX	10	/* processes of a machine, at most */
 #define DESCRIPTORS_KEPT	64	/* at most, not for machines */
-#define UNIT_FILES	"/run/systemd/transient" /* of loaded scopes */
 #define SCOPE_SIZE	1024
 #define SERVICE_SIZE	256	/* the longest file name, and a NUL */
 #define COUNTED_MAX	32	/* machines, at most, to count processes of */
@@ -101,7 +100,7 @@ struct target {
 	const char	*name;
 	struct machine	 machine;	/* empty: nothing to wait for */
 	enum state	 state;		/* at the last check */
-	bool		 early;		/* found before it was started */
+	bool		 early;		/* found before its init ran */
 	bool		 due;		/* to be checked again */
 	char		 scope[SCOPE_SIZE];	/* path, or empty */
 	char		 service[SERVICE_SIZE];	/* or empty */
@@ -596,7 +595,7 @@ target_take(const struct settings *settings, const struct host *host,
 	target->warned = HELD_NOT;
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
-	/* Before its scope: it is in that before it runs its init. */
+	/* In this order: a leader that runs its init is in its scope. */
 	init_starting(host->proc, &target->machine.leader, &target->early);
 	target_find_scope(host, target);
 }
@@ -1957,8 +1956,8 @@ wait_open(struct context *context, int64_t deadline, struct wait *wait)
 	    wait->signals == -1 || context->null == -1)
 		fail(STATUS_USAGE, cannot_wait);
 	/*
-	 * All of root's programs, those of machines among them, share them: by
-	 * default there are 128 (fs.inotify.max_user_instances).
+	 * This may fail: by default root has 128 of these for all of its
+	 * programs, those in machines too (fs.inotify.max_user_instances).
 	 */
 	wait->scopes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	notice_open(settings, &wait->notice);
