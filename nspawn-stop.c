@@ -596,7 +596,9 @@ target_take(const struct settings *settings, const struct host *host,
 	target->explain_at = DEADLINE_NEVER;
 	target->due = true;
 	/* In this order: a leader that runs its init is in its scope. */
-	init_starting(host->proc, &target->machine.leader, &target->early);
+	if (init_starting(host->proc, &target->machine.leader,
+	    &target->early) == -1)
+		target->early = true;	/* its scope may not be there yet */
 	target_find_scope(host, target);
 }
 
@@ -1389,7 +1391,7 @@ target_stop(struct context *context, size_t id)
 	if (held == HELD_NOT)
 		age = 0;
 	target->next_check = held_next_check(age);
-	if (age < START_TIME || target->warned != HELD_NOT ||
+	if (age < START_TIME || target->warned >= held ||
 	    context->settings->quiet)
 		return;
 	target->warned = held;
