@@ -231,7 +231,7 @@ traced()
 # a matter of chance.
 attacked()
 {
-	local bounding log=/tmp/attack-$1 name=$1	# in the host
+	local HOST_SECONDS=600 bounding log=/tmp/attack-$1 name=$1 # in the host
 
 	shift
 	# The attacker never sleeps.  With a high priority, which it has from

@@ -138,8 +138,8 @@ tracer_start()
 	[ "$output" = in ]
 }
 
-@test "a tracer that stays for two seconds is waited for" {
-	tracer_start 2
+@test "a tracer that stays for four seconds is waited for" {
+	tracer_start 4
 	run -0 enter web echo in
 	[ "$output" = in ]
 	[ "$SECONDS" -ge 1 ]

@@ -81,7 +81,7 @@ guest_runs()
 		start_guest "$how"
 		echo "$how: the parent of $guest is $parent"
 		process_stop "$parent"
-		run -124 stop --timeout 0.5 web
+		run -124 stop --timeout 3 web
 		echo "$output"
 		[[ "$output" == *"its parent $parent ($name) is stopped"* ]]
 		# The process itself is also in the list.
@@ -127,7 +127,7 @@ job_polls()
 		until_true on_host test -e /var/lib/machines/web/ready
 		supervisor=$(supervisor web) leader=$(leader web)
 		process_stop "$supervisor"
-		run -124 stop --timeout 0.5 web
+		run -124 stop --timeout 3 web
 		echo "$kind: $output"
 		grep -q "is stopped.*kill -CONT $supervisor\b" <<<"$output"
 		until_true state_is "$leader" ZX

@@ -198,9 +198,9 @@ nobody_left()
 		[ "$took" -le 12 ]
 		[[ "$output" == *'nspawn-enter: fuse: '* ]]
 	done
-	bounded "$BIN/nspawn-stop" -t 2 fuse next
+	bounded "$BIN/nspawn-stop" -t 4 fuse next
 	[ "$status" = 0 ]
-	[ "$took" -le 5 ]
+	[ "$took" -le 7 ]
 	nobody_left
 }
 
@@ -285,9 +285,9 @@ done'
 	[ "$took" -le 12 ]
 	[ "$status" = 125 ]
 	[[ "$output" == 'nspawn-enter: seize: '*tracer* ]]
-	run ! on_host pgrep -f '^[^ ]*nspawn-(enter|monitor)'
+	until_true not on_host pgrep -f '^[^ ]*nspawn-(enter|monitor)'
 	runit_machine next 'kill -USR1 1'
-	bounded "$BIN/nspawn-stop" -t 2 seize next
+	bounded "$BIN/nspawn-stop" -t 8 seize next
 	[ "$status" = 124 ]
 	[ "$took" -le 12 ]
 	[[ "$output" != *'next: '* ]]

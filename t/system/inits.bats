@@ -21,7 +21,7 @@ setup_file()
 }
 
 @test "for a signal that an init does not read the right one is named" {
-	run -124 stop --signal TERM --timeout 1.5 runit
+	run -124 stop --signal TERM --timeout 4 runit
 	[[ "${lines[0]}" =~ ^'nspawn-stop: runit: PID 1 is runit ('[0-9]+'): '\
 'it blocks SIGTERM and never reads it; it stops on SIGPWR: use --signal PWR'$ ]]
 }
@@ -46,7 +46,7 @@ setup_file()
 	[[ "$output" =~ ^'nspawn-stop: runsvdir: PID 1 is runsvdir ('[0-9]+'): '\
 'no signal stops it cleanly; SIGTERM ends it, and its services are killed'$ ]]
 	run ! machine_file_is runsvdir served served
-	run -124 stop --timeout 0.1 sleep
+	run -124 stop --timeout 1 sleep
 	[[ "${lines[0]}" == 'nspawn-stop: sleep: PID 1 is sleep ('*'): no'\
 ' signal stops it cleanly: it has no handler for SIGTERM or any other signal,'\
 * ]]

@@ -182,6 +182,7 @@ debu bash --norc'
 			$n = syswrite STDOUT, $text, length($text) - $at, $at;
 			defined $n or die "write: $!";
 		}
+		open F, ">", "/filled" or die "/filled: $!";
 		END
 		mkfifo "$BATS_TEST_TMPDIR/$machine"
 		{
@@ -194,8 +195,7 @@ debu bash --norc'
 		script=$!
 		# Here the terminal is not read before the command has ended.
 		exec 9<"$BATS_TEST_TMPDIR/$machine"
-		until_true runs_in_host \
-		    "$BIN/nspawn-enter -T $machine perl /fill"
+		until_true on_host test -e "/var/lib/machines/$machine/filled"
 		until_true not runs_in_host 'perl /fill'
 		tr -d '\r' <&9 >"$BATS_TEST_TMPDIR/text"
 		exec 9<&-

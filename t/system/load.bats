@@ -17,7 +17,7 @@ load ../machines
 
 storm()
 {
-	on_host python3 -B /src/t/storm.py "$@"
+	HOST_SECONDS=600 on_host python3 -B /src/t/storm.py "$@"
 }
 
 setup_file()

@@ -321,7 +321,7 @@ await_told()
 		[[ "$output" == *"when SIG$row came"* ]] ||
 		    wrong 'should say why'
 		job_start env "--ignore-signal=$row" "$BIN/nspawn-stop" -v \
-		    --timeout 1 web
+		    --timeout 4 web
 		await_told
 		on_host kill "-$row" "$job_inner"
 		job_end
@@ -330,7 +330,7 @@ await_told()
 	done
 	[ "$wrong" = '' ]
 	# nohup(1) does it like this.
-	job_start nohup "$BIN/nspawn-stop" -v --timeout 1 web
+	job_start nohup "$BIN/nspawn-stop" -v --timeout 4 web
 	await_told
 	on_host kill -HUP "$job_inner"
 	job_end

@@ -14,7 +14,7 @@ load ../machines
 # reported that it runs.
 restarts()
 {
-	run -0 host_script "$BIN" "$@" <<-'END'
+	HOST_SECONDS=600 run -0 host_script "$BIN" "$@" <<-'END'
 	bin=$1
 	shift
 	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do

@@ -48,7 +48,7 @@ sigtimedwait_find()
 @test "a signal that PID 1 has blocked and does not read is named" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	pid=$(leader web)
-	run -124 stop --timeout 1.3 web
+	run -124 stop --timeout 4 web
 	[ "${lines[0]}" = "nspawn-stop: web: PID 1 is perl ($pid): it blocks\
  SIGTERM and never reads it" ]
 	[[ "${lines[1]}" == *'is still running'* ]]
@@ -144,6 +144,7 @@ stop_watchful()
 		for ((n = 0; n < 5; n++)); do
 			! stop_watchful 1 "$name" 0 || break
 		done
+		[ "$n" -lt 5 ]
 		[[ "$output" == *' is sent anyway'* ]]
 	done
 }
@@ -476,7 +477,7 @@ reboot_unit()
 @test "a signal that the caller ignores does not end the wait" {
 	machine_perl web "$BLOCKS sleep 1 while 1"
 	job_start sh -c 'trap "" HUP; exec "$@"' sh "$BIN/nspawn-stop" \
-	    --verbose --timeout 2 web
+	    --verbose --timeout 6 web
 	until_true grep -q 'sent SIG' "$job_log"
 	on_host kill -HUP "$job_inner"
 	job_end
@@ -517,7 +518,7 @@ LISTENS='use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
 		job_start perl -e "$LISTENS" "$name"
 		until_true grep -q up "$job_log"
 		run -124 on_host env NOTIFY_SOCKET="$name" "$BIN/nspawn-stop" \
-		    --signal none --timeout 1.5 web
+		    --signal none --timeout 1.9 web
 		on_host kill "$job_inner"
 		job_end
 		[ "$(grep -E '^(STATUS|EXTEND)' "$job_log")" = 'STATUS=waiting for web: 2'\
