@@ -3200,9 +3200,10 @@ unit_is_scope(const char *unit, const char *name)
 }
 
 /*
- * Looks for the folder or the file of a scope that is named after the machine,
- * in a slice and in the slices below it.
- *   path     that of the slice; becomes that of the scope if it is found
+ * Looks for the folder of a scope that is named after the machine, in a slice
+ * and in the slices below it; or for the file of its unit in UNIT_FILES.
+ *   path     that of the slice, or UNIT_FILES; becomes that of the scope if it
+ *            is found
  * Returns  1 if it is there, 0 if it is not; -1
  */
 static int
@@ -3250,7 +3251,8 @@ scope_find_any(int cgroup, const char *name, char path[PATH_MAX])
 
 /*
  * Finds the scope of a leader; empty if it is not named after the machine.
- * Returns  1 if the leader or its scope has gone, 0; -1
+ * Returns  0; 1 if the leader or that folder has gone, so that only the name
+ *          is left to look for; -1
  */
 static int
 scope_of_leader(const struct host *host, const char *name, pid_t leader,
@@ -3280,9 +3282,12 @@ machine_scope(const struct host *host, const char *name,
     const struct machine *machine, char *path, size_t size)
 {
 	char unit[PATH_MAX] = "";
-	int n = host->cgroup == -1 ? 0 : process_alive(&machine->leader) ?
-	    scope_of_leader(host, name, machine->leader.pid, unit) : 1;
+	int n = 1;
 
+	if (host->cgroup == -1)
+		n = 0;
+	else if (process_alive(&machine->leader))
+		n = scope_of_leader(host, name, machine->leader.pid, unit);
 	if (n == 1)
 		n = scope_find_any(host->cgroup, name, unit);
 	if (n == -1)

@@ -753,7 +753,7 @@ bool machine_foreign(const struct machine *machine);
 int machine_signal(const struct machine *machine, const char *name,
     int signal, struct machined *machined);
 
-#define UNIT_FILES	"/run/systemd/transient"	/* of loaded scopes */
+#define UNIT_FILES	"/run/systemd/transient"	/* of scopes, too */
 
 /*
  * Finds the scope of a machine.  systemd removes a scope when all of its
@@ -761,8 +761,9 @@ int machine_signal(const struct machine *machine, const char *name,
  *   machine  if it has no leader, or an ended one, any scope with the machine's
  *            name is taken
  *   path     of the scope's folder below host->cgroup; of the file of its unit,
- *            beginning with '/', if systemd has removed only the folder; empty
- *            if the machine has no scope, or has ended
+ *            beginning with '/', if systemd has removed only the folder (such
+ *            a path works with openat(2) and its like, too, whatever the
+ *            directory); empty if no scope is left, or the machine has none
  *   size     of path
  * errors   ENAMETOOLONG  when path is too small, or the leader is in a cgroup
  *                        so deep that the kernel cannot show its path

@@ -458,8 +458,8 @@ target_find_scope(const struct host *host, struct target *target)
 }
 
 /*
- * Finds out what is left of a machine.  A machine that starts gets its leader
- * first and then its scope, which may not have been there yet.
+ * Finds out what is left of a machine.  If it was found while it started, it
+ * had a leader already, but perhaps no scope yet: that is looked for again.
  */
 static void
 target_check(const struct host *host, struct target *target)
@@ -853,6 +853,7 @@ plan_make(const struct context *context, const struct target *target,
 	    signal_fate(proc, &machine->leader, signal, &plan->fate);
 }
 
+/* Returns why the signal of a plan is not sent yet, if it is held back. */
 static enum held
 plan_held(const struct plan *plan)
 {
@@ -1255,7 +1256,8 @@ plan_take(const struct context *context, struct target *target)
 /*
  * Returns what happens to a plan's signal now, by one check.  That can differ
  * from the plan though the fingerprint is the same: PID 1 may have changed and
- * changed back while the plan was made.  A plan that claims nothing stands.
+ * changed back while the plan was made.  FATE_UNKNOWN stays so: one check
+ * cannot tell more than the plan's.
  */
 static enum signal_fate
 plan_fate_now(const struct context *context, const struct target *target)
