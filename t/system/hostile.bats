@@ -200,7 +200,7 @@ nobody_left()
 	done
 	bounded "$BIN/nspawn-stop" -t 4 fuse next
 	[ "$status" = 0 ]
-	[ "$took" -le 7 ]
+	[ "$took" -le 5 ]
 	nobody_left
 }
 
@@ -285,7 +285,7 @@ done'
 	[ "$took" -le 12 ]
 	[ "$status" = 125 ]
 	[[ "$output" == 'nspawn-enter: seize: '*tracer* ]]
-	until_true not on_host pgrep -f '^[^ ]*nspawn-(enter|monitor)'
+	run ! on_host pgrep -f '^[^ ]*nspawn-(enter|monitor)'
 	runit_machine next 'kill -USR1 1'
 	bounded "$BIN/nspawn-stop" -t 8 seize next
 	[ "$status" = 124 ]
